@@ -1,0 +1,150 @@
+// Package sandbox is the contract between the watcher and whatever isolates a function: one
+// interface that containerd and the fake of the tests both keep, checked by package runtimetest.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+// FunctionDir is where a function's folder appears inside a sandbox, and the working directory of
+// everything that runs there. It is the same for a build and a run, so that a path that make baked
+// into a binary still holds.
+const FunctionDir = "/function"
+
+// Kind says what a sandbox is for.
+type Kind string
+
+const (
+	// Run is a sandbox for a built function: its folder is read-only.
+	Run Kind = "run"
+	// Build is a sandbox for make: its folder is writable and of limited size.
+	Build Kind = "build"
+)
+
+// Errors that every Runtime returns, wrapped with what was asked.
+var (
+	// ErrUnavailable: the runtime does not answer (containerd is down); the call may be repeated.
+	ErrUnavailable = errors.New("container runtime unavailable")
+	// ErrNotExecutable: the command exists but the kernel refuses to execute it.
+	ErrNotExecutable = errors.New("not executable")
+	// ErrNotFound: the command does not exist inside the sandbox.
+	ErrNotFound = errors.New("command not found")
+	// ErrBase: the base that the spec names does not exist on this machine.
+	ErrBase = errors.New("base not available")
+	// ErrGone: the sandbox died or was removed.
+	ErrGone = errors.New("sandbox is gone")
+)
+
+// Runtime makes sandboxes on one machine. All methods may be called from many goroutines.
+type Runtime interface {
+	// Info names the runtime and its parts, for the fleet view and for doctor.
+	Info(ctx context.Context) (Info, error)
+	// Reap removes everything that earlier processes of this runtime left on the machine:
+	// containers, shims, mounts, cgroups, folders. It is called once, before the first Create,
+	// and never touches what this process made.
+	Reap(ctx context.Context) error
+	// Create returns a sandbox that waits for its first command. Nothing of the user's has run in
+	// it yet. On an error nothing is left behind. Errors: ErrUnavailable, ErrBase.
+	Create(ctx context.Context, spec Spec) (Sandbox, error)
+	// Close removes the sandboxes that are still there and lets go of the runtime.
+	Close(ctx context.Context) error
+}
+
+// Sandbox is one isolated place. Its commands run one after the other: Start, Wait, Start, Wait.
+// A sandbox serves one execution and is then removed.
+type Sandbox interface {
+	// ID is the spec's ID.
+	ID() string
+	// Work is the function's folder as the host sees it, opened so that no path leaves it. It is
+	// nil for Kind Run. It stays open until Remove.
+	Work() *os.Root
+	// Start forks the command inside the sandbox and returns when it executes. The three files are
+	// duplicated into the sandbox: the caller closes its own copies when it likes.
+	// Errors: ErrNotFound, ErrNotExecutable (nothing has run, the sandbox can be used again),
+	// ErrGone, ErrUnavailable.
+	Start(ctx context.Context, cmd Command) error
+	// Wait returns how the last started command ended. The context's end ends the waiting, not the
+	// command. Processes that the command left behind in the sandbox have been killed when Wait
+	// returns, so its pipes are at their end. Errors: ErrGone when the sandbox died with it; the
+	// Exit then says what is known (a SIGKILL, OOM).
+	Wait(ctx context.Context) (Exit, error)
+	// Signal sends a signal to the process group of the running command. No command running is not
+	// an error.
+	Signal(ctx context.Context, signal syscall.Signal) error
+	// Kill ends every process of the running command with SIGKILL, stopped ones too, and Wait
+	// returns. No command running is not an error.
+	Kill(ctx context.Context) error
+	// Remove kills what runs and removes every trace. It may be called again.
+	Remove(ctx context.Context) error
+}
+
+// Spec is what a sandbox is made of. Two equal specs (but for the ID) make sandboxes that cannot
+// be told apart from inside.
+type Spec struct {
+	// ID is unique on the machine: letters, digits and '-', at most 64 bytes.
+	ID   string
+	Kind Kind
+	// Base names the root filesystem; "host" is the machine's own /usr, read-only.
+	Base string
+	// Dir is the host folder that holds the built function (Kind Run), mounted read-only at FunctionDir.
+	Dir string
+	// WorkBytes limits the writable folder of Kind Build.
+	WorkBytes int64
+	Limits    Limits
+}
+
+// Limits bound one sandbox. All are required; the caller has applied the defaults.
+type Limits struct {
+	// MemoryBytes bounds resident memory, tmpfs included; there is no swap.
+	MemoryBytes int64
+	// CPUs is the share of CPU time in cores: 0.5 is half a core.
+	CPUs float64
+	// PIDs bounds processes and threads together.
+	PIDs int64
+	// TmpBytes is the size of /tmp.
+	TmpBytes int64
+}
+
+// Command is one process to run in a sandbox.
+type Command struct {
+	// Args is the argument vector; Args[0] is a path inside the sandbox, relative to FunctionDir
+	// if it contains a slash and is not absolute, and searched in PATH if it contains none.
+	Args []string
+	// Env is the whole environment, NAME=value.
+	Env []string
+	// Stdin, Stdout, Stderr become the descriptors 0, 1 and 2. None may be nil.
+	Stdin, Stdout, Stderr *os.File
+}
+
+// Exit is how a command ended.
+type Exit struct {
+	// Code is the exit status, or 128+Signal when a signal ended it, as a shell says it.
+	Code int
+	// Signal ended the command; 0 when it exited by itself.
+	Signal syscall.Signal
+	// OOM: the kernel killed a process of this sandbox because the memory limit was reached.
+	OOM bool
+	// PIDsLimit: a fork failed because the PIDs limit was reached.
+	PIDsLimit bool
+	Usage     Usage
+}
+
+// Usage is what the command took, as far as the runtime can tell (0 when it cannot).
+type Usage struct {
+	CPU             time.Duration
+	PeakMemoryBytes int64
+}
+
+// Info describes a runtime.
+type Info struct {
+	// Name is "containerd" or "fake".
+	Name string
+	// Version of the runtime, and of the OCI runtime below it.
+	Version, OCI string
+	// Bases that Create accepts.
+	Bases []string
+}

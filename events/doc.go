@@ -1,0 +1,8 @@
+// Package events is the language of Hermes: everything that ever happens is one of the events
+// below, stored on the literal subject of the one thing (function, execution, watcher, user) that
+// it happened to.
+//
+// An event's type is part of a durable contract. Its JSON is frozen by golden files in testdata; a
+// new meaning is a new type with a new version in its name, never an edit. Decoding refuses what
+// it does not know, by name, and guesses nothing.
+package events

@@ -1,0 +1,106 @@
+package events
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// The forms of the names that users choose. All are single NATS subject tokens, so that no name
+// can reach outside its own subject.
+var (
+	functionName    = regexp.MustCompile(`^[a-z0-9_]+[a-z0-9_\-]*$`)
+	functionVersion = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$`)
+	userName        = regexp.MustCompile(`^[a-z0-9_][a-z0-9_\-]*$`)
+	digest          = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	executionID     = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
+)
+
+// MaxNameBytes bounds user, function and watcher names.
+const MaxNameBytes = 64
+
+// CheckFunctionName returns an error that says what is wrong with the name, or nil.
+func CheckFunctionName(name string) error {
+	return checkName("function name", name, functionName, `lower-case letters, digits and "_", then also "-"`)
+}
+
+// CheckUserName returns an error that says what is wrong with the name, or nil.
+func CheckUserName(name string) error {
+	return checkName("user name", name, userName, `lower-case letters, digits and "_", then also "-"`)
+}
+
+// CheckWatcherName returns an error that says what is wrong with the name, or nil.
+func CheckWatcherName(name string) error {
+	return checkName("watcher name", name, userName, `lower-case letters, digits and "_", then also "-"`)
+}
+
+func checkName(what, name string, form *regexp.Regexp, words string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%s is empty", what)
+	case len(name) > MaxNameBytes:
+		return fmt.Errorf("%s is %d bytes long; at most %d are allowed", what, len(name), MaxNameBytes)
+	case !form.MatchString(name):
+		return fmt.Errorf("%s %q: allowed are %s", what, name, words)
+	}
+	return nil
+}
+
+// CheckVersion returns an error that says what is wrong with a function version, or nil.
+func CheckVersion(version string) error {
+	if !functionVersion.MatchString(version) {
+		return fmt.Errorf("version %q: must be three numbers, like 1.0.0", version)
+	}
+	return nil
+}
+
+// CheckDigest returns an error unless d is "sha256:" and 64 lower-case hex digits.
+func CheckDigest(d string) error {
+	if !digest.MatchString(d) {
+		return fmt.Errorf("digest %q: must be sha256: and 64 hexadecimal digits", d)
+	}
+	return nil
+}
+
+// CheckExecutionID returns an error unless id is a ULID in its canonical upper case.
+func CheckExecutionID(id string) error {
+	if !executionID.MatchString(id) {
+		return fmt.Errorf("execution id %q: must be a ULID of 26 characters", id)
+	}
+	return nil
+}
+
+// FunctionRef names one version of a function.
+type FunctionRef struct {
+	Owner   string `json:"owner"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
+
+// String is the form that users type: owner/name:version.
+func (r FunctionRef) String() string { return r.Owner + "/" + r.Name + ":" + r.Version }
+
+// ParseFunctionRef reads [owner/]name[:version]. Parts that are not there stay empty; parts that
+// are there must be well formed.
+func ParseFunctionRef(s string) (FunctionRef, error) {
+	var r FunctionRef
+	rest := s
+	if owner, after, ok := strings.Cut(rest, "/"); ok {
+		r.Owner, rest = owner, after
+		if err := CheckUserName(owner); err != nil {
+			return FunctionRef{}, fmt.Errorf("function id %q: %w", s, err)
+		}
+	}
+	name, version, ok := strings.Cut(rest, ":")
+	r.Name = name
+	if err := CheckFunctionName(name); err != nil {
+		return FunctionRef{}, fmt.Errorf("function id %q: %w", s, err)
+	}
+	if ok {
+		r.Version = version
+		if err := CheckVersion(version); err != nil {
+			return FunctionRef{}, fmt.Errorf("function id %q: %w", s, err)
+		}
+	}
+	return r, nil
+}

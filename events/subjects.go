@@ -1,0 +1,94 @@
+package events
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+)
+
+// ExecutionPartitions is the number of partitions that executions are spread over, so that a
+// sourced stream can drop the id from its subjects and still be searched by partition.
+const ExecutionPartitions = 16
+
+// FunctionSubject is the subject of all events of one function (every version).
+func FunctionSubject(owner, name string) string { return "hermes.function." + owner + "." + name }
+
+// ExecutionSubject is the subject of all events of one execution.
+func ExecutionSubject(owner, id string) string {
+	return "hermes.execution." + strconv.Itoa(ExecutionPartition(id)) + "." + owner + "." + id
+}
+
+// ExecutionPartition is fnv32a(id) mod ExecutionPartitions.
+func ExecutionPartition(id string) int {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return int(h.Sum32() % ExecutionPartitions)
+}
+
+// WatcherSubject is the subject of all events of one watcher.
+func WatcherSubject(watcher string) string { return "hermes.watcher." + watcher }
+
+// UserSubject is the subject of all events of one user.
+func UserSubject(user string) string { return "hermes.user." + user }
+
+// OutputSubject is where a watcher publishes the output of an execution.
+func OutputSubject(watcher, owner, id string) string {
+	return "hermes.output." + watcher + "." + owner + "." + id
+}
+
+// RunSubject is where the orchestrator puts the run request of an execution placed on a watcher.
+func RunSubject(watcher, id string) string { return "hermes.run." + watcher + "." + id }
+
+// ParseFunctionSubject is the inverse of FunctionSubject.
+func ParseFunctionSubject(subject string) (owner, name string, err error) {
+	t, err := tokens(subject, "hermes.function.", 2)
+	if err != nil {
+		return "", "", err
+	}
+	return t[0], t[1], nil
+}
+
+// ParseExecutionSubject is the inverse of ExecutionSubject; a partition that is not the id's own is an error.
+func ParseExecutionSubject(subject string) (owner, id string, err error) {
+	t, err := tokens(subject, "hermes.execution.", 3)
+	if err != nil {
+		return "", "", err
+	}
+	if t[0] != strconv.Itoa(ExecutionPartition(t[2])) {
+		return "", "", fmt.Errorf("subject %q: partition %s is not the id's", subject, t[0])
+	}
+	return t[1], t[2], nil
+}
+
+// ParseWatcherSubject is the inverse of WatcherSubject.
+func ParseWatcherSubject(subject string) (watcher string, err error) {
+	t, err := tokens(subject, "hermes.watcher.", 1)
+	if err != nil {
+		return "", err
+	}
+	return t[0], nil
+}
+
+// ParseUserSubject is the inverse of UserSubject.
+func ParseUserSubject(subject string) (user string, err error) {
+	t, err := tokens(subject, "hermes.user.", 1)
+	if err != nil {
+		return "", err
+	}
+	return t[0], nil
+}
+
+func tokens(subject, prefix string, n int) ([]string, error) {
+	rest, ok := strings.CutPrefix(subject, prefix)
+	t := strings.Split(rest, ".")
+	if !ok || len(t) != n {
+		return nil, fmt.Errorf("subject %q: must be %q and %d tokens", subject, prefix, n)
+	}
+	for _, token := range t {
+		if token == "" || strings.ContainsAny(token, "*> \t\r\n") {
+			return nil, fmt.Errorf("subject %q: bad token %q", subject, token)
+		}
+	}
+	return t, nil
+}

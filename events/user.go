@@ -1,0 +1,54 @@
+package events
+
+import "time"
+
+// UserRegistered: the name is taken.
+type UserRegistered struct {
+	// Operator may see and do everything.
+	Operator bool `json:"operator,omitempty"`
+}
+
+// UserKeyEnrolled: whoever holds the seed of this key acts as the user.
+type UserKeyEnrolled struct {
+	// PublicKey is an nkey of type user ("U…").
+	PublicKey string `json:"publicKey"`
+	// Label says where the key lives: a host's name.
+	Label string `json:"label"`
+	// Expires is zero for a key that does not.
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// UserKeyRevoked: the key is worth nothing any more.
+type UserKeyRevoked struct {
+	PublicKey string `json:"publicKey"`
+}
+
+// UserQuotaSet: the operator bounded the user. A zero means the default.
+type UserQuotaSet struct {
+	ConcurrentExecutions int   `json:"concurrentExecutions,omitempty"`
+	QueuedExecutions     int   `json:"queuedExecutions,omitempty"`
+	CPUMillis            int64 `json:"cpuMillis,omitempty"`
+	MemoryBytes          int64 `json:"memoryBytes,omitempty"`
+	GPUs                 int   `json:"gpus,omitempty"`
+	StoredBytes          int64 `json:"storedBytes,omitempty"`
+}
+
+// UserUnregistered: the user and everything of theirs is gone; the name can be taken again.
+type UserUnregistered struct {
+	By string `json:"by"`
+}
+
+// Type implements Data.
+func (UserRegistered) Type() Type { return "io.hermes.user.v1.registered" }
+
+// Type implements Data.
+func (UserKeyEnrolled) Type() Type { return "io.hermes.user.v1.key_enrolled" }
+
+// Type implements Data.
+func (UserKeyRevoked) Type() Type { return "io.hermes.user.v1.key_revoked" }
+
+// Type implements Data.
+func (UserQuotaSet) Type() Type { return "io.hermes.user.v1.quota_set" }
+
+// Type implements Data.
+func (UserUnregistered) Type() Type { return "io.hermes.user.v1.unregistered" }

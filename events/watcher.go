@@ -1,0 +1,64 @@
+package events
+
+// GPU describes one device of a watcher.
+type GPU struct {
+	UUID        string `json:"uuid"`
+	Model       string `json:"model"`
+	MemoryBytes int64  `json:"memoryBytes"`
+}
+
+// Machine is what a watcher offers.
+type Machine struct {
+	Host    string `json:"host"`
+	Version string `json:"version"`
+	// Runtime names the container runtime and its version.
+	Runtime string `json:"runtime"`
+	// Slots is how many executions may run at once.
+	Slots       int   `json:"slots"`
+	MemoryBytes int64 `json:"memoryBytes"`
+	CPUMillis   int64 `json:"cpuMillis"`
+	// Bases that it can make a sandbox on.
+	Bases []string `json:"bases"`
+	// Languages that it can build.
+	Languages []string `json:"languages"`
+	GPUs      []GPU    `json:"gpus,omitempty"`
+}
+
+// WatcherJoined: a watcher started and offers its machine. It holds no attempt of an earlier life.
+type WatcherJoined struct {
+	Machine Machine `json:"machine"`
+}
+
+// WatcherChanged: the machine is not what it was.
+type WatcherChanged struct {
+	Machine Machine `json:"machine"`
+}
+
+// WatcherDraining: it takes nothing new; what runs may end.
+type WatcherDraining struct {
+	Reason string `json:"reason"`
+}
+
+// WatcherLeft: it ended in order; nothing runs there.
+type WatcherLeft struct{}
+
+// WatcherLost: it fell silent past its lease.
+type WatcherLost struct {
+	// SilentMillis is how long it had not been heard of.
+	SilentMillis int64 `json:"silentMillis"`
+}
+
+// Type implements Data.
+func (WatcherJoined) Type() Type { return "io.hermes.watcher.v1.joined" }
+
+// Type implements Data.
+func (WatcherChanged) Type() Type { return "io.hermes.watcher.v1.changed" }
+
+// Type implements Data.
+func (WatcherDraining) Type() Type { return "io.hermes.watcher.v1.draining" }
+
+// Type implements Data.
+func (WatcherLeft) Type() Type { return "io.hermes.watcher.v1.left" }
+
+// Type implements Data.
+func (WatcherLost) Type() Type { return "io.hermes.watcher.v1.lost" }

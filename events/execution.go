@@ -34,6 +34,8 @@ const (
 	ReasonInput = "input"
 	// ReasonSandbox: the watcher could not make the sandbox.
 	ReasonSandbox = "sandbox"
+	// ReasonShutdown: the watcher was stopped and its grace period was over.
+	ReasonShutdown = "shutdown"
 )
 
 // MaxInlineInputBytes is the largest input that travels inside the event; a larger one is a blob.

@@ -58,4 +58,3 @@ type Execution struct {
 	// Sequence is the last event's, and what the next append must expect.
 	Sequence uint64 `json:"sequence"`
 }
-

@@ -1,0 +1,152 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// maxConcurrent bounds the requests that one endpoint works on at once; more wait in the connection.
+const maxConcurrent = 256
+
+// requestTimeout bounds the work on one request; the longest are those that wait on purpose.
+const requestTimeout = 60 * time.Second
+
+// Server answers operations on a connection, as a NATS micro service: `nats micro` lists it.
+type Server struct {
+	svc micro.Service
+	log *slog.Logger
+	// ctx ends when Stop has waited for the requests in work.
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+}
+
+// NewServer starts a service without endpoints. name is letters, digits and '-'; version is semver.
+func NewServer(nc *nats.Conn, name, version, description string, log *slog.Logger) (*Server, error) {
+	svc, err := micro.AddService(nc, micro.Config{Name: name, Version: version, Description: description})
+	if err != nil {
+		return nil, fmt.Errorf("start the service %s: %w", name, err)
+	}
+	s := &Server{svc: svc, log: log}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Stop takes no more requests and waits for the ones in work.
+func (s *Server) Stop() error {
+	err := s.svc.Stop()
+	s.work.Wait()
+	s.cancel()
+	return err
+}
+
+// RawHandler answers a request with a message of its own making. caller is the name in the
+// subject: a user, or a watcher.
+type RawHandler func(ctx context.Context, caller string, raw []byte) (nats.Header, []byte, error)
+
+// HandleUser answers an operation of users.
+func HandleUser[Request, Reply any](s *Server, op string, h func(context.Context, string, Request) (Reply, error)) error {
+	return s.Handle(op, "hermes.api.*."+op, JSON(h))
+}
+
+// HandleWatcher answers an operation of watchers.
+func HandleWatcher[Request, Reply any](s *Server, op string, h func(context.Context, string, Request) (Reply, error)) error {
+	return s.Handle("watch-"+op, "hermes.watch.*."+op, JSON(h))
+}
+
+// JSON makes a RawHandler of a typed one. A field that the request does not have is refused: it
+// would be an option that the user believes in and nobody heeds.
+func JSON[Request, Reply any](h func(context.Context, string, Request) (Reply, error)) RawHandler {
+	return func(ctx context.Context, caller string, raw []byte) (nats.Header, []byte, error) {
+		var request Request
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&request); err != nil {
+			return nil, nil, Errorf(Invalid, InvalidArguments, "the request cannot be read: %v", err).
+				WithHint("client and server may be of different versions")
+		}
+		reply, err := h(ctx, caller, request)
+		if err != nil {
+			return nil, nil, err
+		}
+		body, err := json.Marshal(reply)
+		return nil, body, err
+	}
+}
+
+// Handle answers requests on the subject, whose third token is the caller. The name is for
+// `nats micro`.
+func (s *Server) Handle(name, subject string, h RawHandler) error {
+	places := make(chan struct{}, maxConcurrent)
+	handler := micro.HandlerFunc(func(r micro.Request) {
+		places <- struct{}{}
+		s.work.Add(1)
+		go func() {
+			defer func() { <-places; s.work.Done() }()
+			s.answer(r, name, h)
+		}()
+	})
+	endpoint := strings.ReplaceAll(name, ".", "-")
+	if err := s.svc.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(subject)); err != nil {
+		return fmt.Errorf("answer on %s: %w", subject, err)
+	}
+	return nil
+}
+
+func (s *Server) answer(r micro.Request, name string, h RawHandler) {
+	caller := ""
+	if tokens := strings.Split(r.Subject(), "."); len(tokens) > 2 {
+		caller = tokens[2]
+	}
+	header, body, err := s.guarded(r, caller, name, h)
+	if err == nil {
+		err = r.Respond(body, micro.WithHeaders(micro.Headers(header)))
+		if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			s.log.Warn("cannot answer", "op", name, "caller", caller, "err", err)
+		}
+		return
+	}
+	e, ok := AsError(err)
+	if !ok {
+		s.log.Error("request failed", "op", name, "caller", caller, "err", err)
+		e = publicError(err)
+	}
+	raw, _ := json.Marshal(e)
+	description := strings.Join(strings.Fields(e.Message), " ")
+	if err := r.Error(string(e.Kind), description, raw); err != nil {
+		s.log.Warn("cannot answer", "op", name, "caller", caller, "err", err)
+	}
+}
+
+// guarded turns a panic into an internal error: one bad request must not end the server.
+func (s *Server) guarded(r micro.Request, caller, name string, h RawHandler) (header nats.Header, body []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("panic", "op", name, "caller", caller, "panic", p, "stack", string(debug.Stack()))
+			err = Errorf(Internal, InternalError, "the server failed on this request")
+		}
+	}()
+	ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
+	defer cancel()
+	return h(ctx, caller, r.Data())
+}
+
+// publicError says of an unforeseen error only what a user may know.
+func publicError(err error) *Error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) {
+		return Errorf(Unavailable, ServerUnavailable, "the server could not finish the request in time").WithHint("try again")
+	}
+	return Errorf(Internal, InternalError, "the server failed on this request").
+		WithHint("the operator finds the reason in hermesd's log")
+}

@@ -1,0 +1,130 @@
+package api
+
+import (
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+// Operations between a watcher and the orchestrator's leader. A watcher asks on
+// hermes.watch.<watcher>.<operation>; its permissions let it publish under its own name only.
+const (
+	OpHello  = "hello"  // Hello → HelloReply
+	OpClaim  = "claim"  // Claim → ClaimReply
+	OpReport = "report" // Report → ReportReply
+	OpLeave  = "leave"  // Leave → LeaveReply
+)
+
+// WatchSubject is where a watcher asks the orchestrator.
+func WatchSubject(watcher, op string) string { return "hermes.watch." + watcher + "." + op }
+
+// CancelSubject is where a watcher takes CancelRun requests, answered by CancelRunReply.
+func CancelSubject(watcher string) string { return "hermes.cancel." + watcher }
+
+// LeaseKey is the watcher's key in the leases bucket; its value is a Lease.
+func LeaseKey(watcher string) string { return "watcher." + watcher }
+
+// WatcherLeaseTTL is how long a watcher may be silent before it counts as lost. A watcher renews
+// three times as often, and ends its runs before the lease is over when it cannot.
+const WatcherLeaseTTL = 9 * time.Second
+
+// Lease says that a watcher lives. The key goes away by itself (TTL) when it is not renewed.
+type Lease struct {
+	// Session is made anew each time the watcher starts.
+	Session string `json:"session"`
+	// Draining: it takes nothing new.
+	Draining bool `json:"draining,omitempty"`
+}
+
+// AttemptRef names an attempt.
+type AttemptRef struct {
+	Owner   string `json:"owner"`
+	ID      string `json:"id"`
+	Attempt int    `json:"attempt"`
+}
+
+// RunRequest is what stands on hermes.run.<watcher>.<id>: everything the watcher needs.
+type RunRequest struct {
+	AttemptRef
+	Request events.ExecutionRequested `json:"request"`
+}
+
+// Hello announces a watcher at its start, after each reconnect and when its machine changed.
+type Hello struct {
+	Session string         `json:"session"`
+	Machine events.Machine `json:"machine"`
+	// Holds are the attempts that run here or whose report is still to be taken. What the log says
+	// runs here and is not named is lost.
+	Holds []AttemptRef `json:"holds,omitempty"`
+}
+
+// HelloReply answers Hello.
+type HelloReply struct{}
+
+// Claim asks to start an attempt. Nothing of the user's may run before it is granted.
+type Claim struct {
+	AttemptRef
+	Session       string `json:"session"`
+	Sandbox       string `json:"sandbox"`
+	SandboxMicros int64  `json:"sandboxMicros"`
+}
+
+// ClaimReply answers Claim.
+type ClaimReply struct {
+	Granted bool `json:"granted"`
+	// Why it was refused: the request is not, or no longer, this watcher's. Drop it.
+	Why string `json:"why,omitempty"`
+}
+
+// Outcome is how an attempt ended.
+type Outcome string
+
+// The outcomes that a watcher reports.
+const (
+	Succeeded Outcome = "succeeded"
+	Failed    Outcome = "failed"
+	Cancelled Outcome = "cancelled"
+	TimedOut  Outcome = "timed_out"
+)
+
+// Report says how an attempt ended. It is repeated until it is answered. An attempt that could not
+// be claimed because its sandbox could not be made is reported too, with Started false: it ends
+// the execution as failed.
+type Report struct {
+	AttemptRef
+	// Started is false when the attempt was never claimed.
+	Started  bool          `json:"started"`
+	Outcome  Outcome       `json:"outcome"`
+	ExitCode int           `json:"exitCode"`
+	Signal   string        `json:"signal,omitempty"`
+	Reason   string        `json:"reason,omitempty"`
+	Message  string        `json:"message,omitempty"`
+	Output   events.Output `json:"output"`
+	Usage    events.Usage  `json:"usage"`
+	Artifact *events.Blob  `json:"artifact,omitempty"`
+}
+
+// ReportReply answers Report: it is taken, forget it.
+type ReportReply struct {
+	// Why is set when the report was of no use: the attempt is not this watcher's any more.
+	Why string `json:"why,omitempty"`
+}
+
+// Leave announces the orderly end of a watcher; it holds no attempt.
+type Leave struct {
+	Session string `json:"session"`
+}
+
+// LeaveReply answers Leave.
+type LeaveReply struct{}
+
+// CancelRun tells a watcher to end an attempt: SIGTERM, a grace period, SIGKILL.
+type CancelRun struct {
+	AttemptRef
+}
+
+// CancelRunReply answers CancelRun.
+type CancelRunReply struct {
+	// Known is false when no such attempt runs here.
+	Known bool `json:"known"`
+}

@@ -39,8 +39,9 @@ type Log interface {
 	// subject is empty), and returns the event's sequence. When it returns without an error the
 	// event is on disk, as durably as the store was told to be.
 	//
-	// Append of an event whose ID is already the subject's last one returns that sequence and no
-	// error: a repeated append whose first answer was lost is not a conflict.
+	// Append of an event whose ID is already the subject's last one, or the one that follows
+	// expected, returns that sequence and no error: a repeated append whose first answer was lost
+	// is not a conflict, whatever was appended since.
 	//
 	// Errors: ErrConflict; the context's error or another, after which the event may or may not
 	// be stored, and the same call may be repeated.

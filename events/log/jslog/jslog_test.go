@@ -1,0 +1,89 @@
+package jslog_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/log/logtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	logtest.Run(t, func(t *testing.T) logtest.Subject {
+		o := options(t, "single", freePort(t))
+		s := start(t, o)
+		t.Cleanup(func() { stop(s) })
+		js := connect(t, s.ClientURL())
+		subject := newSubject(t, js, 1)
+		subject.Disturb = func(t *testing.T) {
+			stop(s)
+			s = start(t, o)
+			flush(t, js)
+		}
+		return subject
+	})
+}
+
+func TestConformanceReplicated(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a cluster")
+	}
+	servers := cluster(t)
+	logtest.Run(t, func(t *testing.T) logtest.Subject {
+		js := connect(t, servers[0].ClientURL())
+		subject := newSubject(t, js, 3)
+		subject.Disturb = func(t *testing.T) {
+			if err := js.Conn().ForceReconnect(); err != nil {
+				t.Fatal(err)
+			}
+			flush(t, js)
+		}
+		return subject
+	})
+}
+
+// newSubject makes a stream, and removes it at the end of the test so that the next one starts
+// empty; its name is the test's own, because a name that is made anew at once can start past 1.
+func newSubject(t *testing.T, js jetstream.JetStream, replicas int) logtest.Subject {
+	t.Helper()
+	name := "LOG_" + nats.NewInbox()[len("_INBOX."):]
+	eventually(t, "the stream is made", func(ctx context.Context) bool {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: name, Subjects: []string{"hermes.>"}, Replicas: replicas, AllowDirect: true,
+		})
+		return err == nil
+	})
+	admin := connect(t, js.Conn().ConnectedUrl())
+	t.Cleanup(func() {
+		if err := admin.DeleteStream(context.WithoutCancel(t.Context()), name); err != nil && replicas > 1 {
+			t.Error(err)
+		}
+	})
+	return logtest.Subject{
+		Log: jslog.New(js, name),
+		Inject: func(t *testing.T, subject string, m events.Message) {
+			msg := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: m.Data}
+			for key, value := range m.Header {
+				msg.Header.Set(key, value)
+			}
+			if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Close: js.Conn().Close,
+	}
+}
+
+// flush returns when the connection works.
+func flush(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	eventually(t, "the connection stands", func(context.Context) bool { return js.Conn().Flush() == nil })
+}
+

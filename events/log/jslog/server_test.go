@@ -1,0 +1,113 @@
+package jslog_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// options of a server that a test can stop and start again on the same port and store.
+func options(t *testing.T, name string, port int) *server.Options {
+	return &server.Options{
+		ServerName: name, Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: t.TempDir(),
+	}
+}
+
+func start(t *testing.T, o *server.Options) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	return s
+}
+
+func stop(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+func connect(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// freePort returns a port that nobody listens on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// cluster starts three servers and returns them once JetStream has a leader.
+func cluster(t *testing.T) [3]*server.Server {
+	t.Helper()
+	var ports [3]int
+	var routes string
+	for i := range ports {
+		ports[i] = freePort(t)
+		routes += fmt.Sprintf(",nats://127.0.0.1:%d", ports[i])
+	}
+	var servers [3]*server.Server
+	for i := range servers {
+		o := options(t, fmt.Sprint("node", i), -1)
+		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
+		o.Routes = server.RoutesFromStr(routes[1:])
+		s, err := server.NewServer(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+		t.Cleanup(func() { stop(s) })
+		servers[i] = s
+	}
+	eventually(t, "JetStream is ready on the cluster", func(context.Context) bool {
+		for _, s := range servers {
+			if !s.ReadyForConnections(time.Second) || !s.JetStreamIsCurrent() {
+				return false
+			}
+		}
+		return servers[0].JetStreamClusterPeers() != nil
+	})
+	return servers
+}
+
+// eventually asks until it is true, or fails the test after a minute.
+func eventually(t *testing.T, what string, is func(context.Context) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !is(ctx) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("never came true: %s", what)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package manifest
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing that is wrong in the file.
+type Problem struct {
+	// Line counts from 1; 0 is the file as a whole.
+	Line int
+	// Field is the key, empty when the problem is not one key's.
+	Field   string
+	Message string
+}
+
+// String is how compilers say it, so that editors can jump there.
+func (p Problem) String() string {
+	s := FileName
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d", p.Line)
+	}
+	if p.Field != "" {
+		s += ": " + p.Field
+	}
+	return s + ": " + p.Message
+}
+
+// Error is everything that is wrong with a file, by line.
+type Error struct{ Problems []Problem }
+
+func (e *Error) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (p *parser) err() error {
+	if len(p.problems) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(p.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
+	return &Error{Problems: p.problems}
+}

@@ -1,0 +1,98 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+const (
+	// minMemoryBytes keeps "512" (meant as MiB) from becoming a limit under which nothing starts.
+	minMemoryBytes = 6 << 20
+	// The largest values that this file can say; what an instance allows is less.
+	maxMemoryBytes = 1 << 50
+	maxCPUs        = 100_000
+	maxTimeout     = 10 * 365 * 24 * time.Hour
+)
+
+func readTimeout(m *Manifest, raw json.RawMessage) error {
+	var timeout time.Duration
+	switch kindOf(raw) {
+	case "a string":
+		s, err := text(raw)
+		if err != nil {
+			return err
+		}
+		if timeout, err = time.ParseDuration(s); err != nil {
+			return fmt.Errorf(`%q must be a duration, like "10m" or "1h30m"`, s)
+		}
+	case "a number":
+		seconds, err := number(raw)
+		if err != nil {
+			return err
+		}
+		timeout = time.Duration(min(seconds, 2*maxTimeout.Seconds()) * float64(time.Second))
+	default:
+		return fmt.Errorf(`must be a duration like "10m", or seconds as a number; is %s`, kindOf(raw))
+	}
+	if timeout < time.Millisecond || timeout > maxTimeout {
+		return fmt.Errorf("%s must be from 1ms to %s", raw, maxTimeout)
+	}
+	m.Config.Limits.TimeoutMillis = timeout.Milliseconds()
+	return nil
+}
+
+func readMemory(m *Manifest, raw json.RawMessage) error {
+	var size float64
+	switch kindOf(raw) {
+	case "a string":
+		s, err := text(raw)
+		if err != nil {
+			return err
+		}
+		parsed, err := humanize.ParseBytes(s)
+		if err != nil {
+			return fmt.Errorf(`%q must be a size, like "512MiB" or "2GiB"`, s)
+		}
+		size = float64(parsed)
+	case "a number":
+		var err error
+		if size, err = number(raw); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf(`must be a size like "512MiB", or bytes as a number; is %s`, kindOf(raw))
+	}
+	if size < minMemoryBytes || size > maxMemoryBytes || size != math.Trunc(size) {
+		return fmt.Errorf("%s must be whole bytes from %s to %s",
+			raw, humanize.IBytes(minMemoryBytes), humanize.IBytes(maxMemoryBytes))
+	}
+	m.Config.Limits.MemoryBytes = int64(size)
+	return nil
+}
+
+func readCPUs(m *Manifest, raw json.RawMessage) error {
+	if kindOf(raw) != "a number" {
+		return fmt.Errorf("must be a number, like 2 or 0.5; is %s", kindOf(raw))
+	}
+	cpus, err := number(raw)
+	if err != nil {
+		return err
+	}
+	if cpus < 0.01 || cpus > maxCPUs {
+		return fmt.Errorf("%s must be from 0.01 to %d", raw, maxCPUs)
+	}
+	m.Config.Limits.CPUMillis = int64(math.Round(cpus * 1000))
+	return nil
+}
+
+func number(raw json.RawMessage) (float64, error) {
+	var f float64
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return 0, fmt.Errorf("%s is not a number that can be used", raw)
+	}
+	return f, nil
+}

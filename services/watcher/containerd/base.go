@@ -1,0 +1,131 @@
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// hostBase is the machine's own /usr, read-only: its compilers and its CUDA toolkit, and nothing of
+// its /root, /home, /var or secrets.
+const hostBase = "host"
+
+// mergedLinks are folders that a distribution with a merged /usr has as links into it.
+func mergedLinks() []string { return []string{"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"} }
+
+// sharedEtc are the parts of /etc that programs of /usr need and everybody may know: where the
+// linker finds libraries, and what the alternatives system chose.
+func sharedEtc() []string {
+	return []string{"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"}
+}
+
+// hostBinds are the host paths that the base consists of, as this machine has them.
+func hostBinds() []string {
+	binds := []string{"/usr"}
+	for _, path := range mergedLinks() {
+		if info, err := os.Lstat(path); err == nil && info.IsDir() {
+			binds = append(binds, path)
+		}
+	}
+	for _, path := range sharedEtc() {
+		if _, err := os.Stat(path); err == nil {
+			binds = append(binds, path)
+		}
+	}
+	return binds
+}
+
+// prepareHostBase makes the root folder: empty but for mount points, links and an /etc of our own.
+// It may be called again on a folder that is in use.
+func prepareHostBase(root string) error {
+	folders := []string{"/dev", "/etc", "/function", "/proc", "/sys", "/tmp", initDir}
+	for _, folder := range folders {
+		if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
+			return fmt.Errorf("prepare base host: %w", err)
+		}
+	}
+	for _, step := range []func(string) error{copyLinks, makeMountPoints, writeEtc} {
+		if err := step(root); err != nil {
+			return fmt.Errorf("prepare base host in %s: %w", root, err)
+		}
+	}
+	return nil
+}
+
+func copyLinks(root string) error {
+	for _, path := range append(mergedLinks(), "/etc/localtime") {
+		target, err := os.Readlink(path)
+		if err != nil {
+			continue // a folder, or not on this machine
+		}
+		if err := replaceLink(target, filepath.Join(root, path)); err != nil {
+			return err
+		}
+	}
+	return replaceLink("/proc/mounts", filepath.Join(root, "/etc/mtab"))
+}
+
+func replaceLink(target, path string) error {
+	if now, err := os.Readlink(path); err == nil && now == target {
+		return nil
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(target, path)
+}
+
+// makeMountPoints makes a folder for each bound folder and an empty file for each bound file: the
+// container's own root user could not make them in a folder that belongs to ours.
+func makeMountPoints(root string) error {
+	for _, path := range hostBinds() {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		point := filepath.Join(root, path)
+		if info.IsDir() {
+			err = os.MkdirAll(point, 0o755)
+		} else {
+			err = emptyFile(point)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(emptyFile(filepath.Join(root, initPath)), emptyFile(filepath.Join(root, socketPath)))
+}
+
+func emptyFile(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func writeEtc(root string) error {
+	files := map[string]string{
+		"group":         "root:x:0:\nnogroup:x:65534:\n",
+		"hostname":      hostname + "\n",
+		"hosts":         "127.0.0.1 localhost " + hostname + "\n::1 localhost\n",
+		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+		"passwd":        "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n",
+	}
+	for name, text := range files {
+		if err := writeChanged(filepath.Join(root, "etc", name), text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeChanged leaves a file alone that says the same already: sandboxes may be reading it.
+func writeChanged(path, text string) error {
+	if now, err := os.ReadFile(path); err == nil && string(now) == text {
+		return nil
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
+}

@@ -1,0 +1,138 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// box is one sandbox.
+type box struct {
+	runtime   *Runtime
+	spec      sandbox.Spec
+	container container
+	link      *link
+	work      *os.Root
+
+	removing sync.Mutex
+	removed  bool
+}
+
+var _ sandbox.Sandbox = (*box)(nil)
+
+// ID implements sandbox.Sandbox.
+func (b *box) ID() string { return b.spec.ID }
+
+// Work implements sandbox.Sandbox.
+func (b *box) Work() *os.Root { return b.work }
+
+// Start implements sandbox.Sandbox.
+func (b *box) Start(ctx context.Context, cmd sandbox.Command) error {
+	if err := cmd.Validate(); err != nil {
+		return fmt.Errorf("start in sandbox %s: %w", b.spec.ID, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("start in sandbox %s: %w", b.spec.ID, err)
+	}
+	if err := b.link.start(ctx, cmd); err != nil {
+		return fmt.Errorf("start %q in sandbox %s: %w", cmd.Args[0], b.spec.ID, err)
+	}
+	return nil
+}
+
+// Wait implements sandbox.Sandbox.
+func (b *box) Wait(ctx context.Context) (sandbox.Exit, error) {
+	c := b.link.last()
+	if c == nil {
+		return sandbox.Exit{}, fmt.Errorf("wait in sandbox %s: nothing was started", b.spec.ID)
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		return sandbox.Exit{}, fmt.Errorf("wait in sandbox %s: %w", b.spec.ID, ctx.Err())
+	}
+	if c.err != nil {
+		return c.exit, fmt.Errorf("wait in sandbox %s: %w", b.spec.ID, c.err)
+	}
+	return c.exit, nil
+}
+
+// Signal implements sandbox.Sandbox.
+func (b *box) Signal(_ context.Context, signal syscall.Signal) error {
+	c := b.link.running()
+	if c == nil {
+		return nil
+	}
+	return b.tell(encodeSignal(c.seq, signal))
+}
+
+// tell sends a request that means nothing any more once the sandbox is gone.
+func (b *box) tell(packet []byte) error {
+	if err := b.link.send(packet); err != nil && !errors.Is(err, sandbox.ErrGone) {
+		return fmt.Errorf("sandbox %s: %w", b.spec.ID, err)
+	}
+	return nil
+}
+
+// killPatience is how long the init gets to kill a command before its whole container is killed:
+// it answers in microseconds, unless a process is stuck in the kernel or the init itself is.
+const killPatience = 5 * time.Second
+
+// Kill implements sandbox.Sandbox.
+func (b *box) Kill(ctx context.Context) error {
+	c := b.link.running()
+	if c == nil {
+		return nil
+	}
+	err := b.tell(encodeRequest(requestKill, c.seq))
+	if err == nil {
+		err = waitFor(ctx, c.done, killPatience)
+	}
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	b.runtime.opts.Logger.Warn("the init did not kill its command; killing the container", "sandbox", b.spec.ID, "cause", err)
+	if err := b.runtime.cgroup.killAll(b.container.cgroup, killPatience); err != nil {
+		return fmt.Errorf("kill in sandbox %s: %w", b.spec.ID, err)
+	}
+	return waitFor(ctx, c.done, killPatience)
+}
+
+func waitFor(ctx context.Context, done <-chan struct{}, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Remove implements sandbox.Sandbox.
+func (b *box) Remove(ctx context.Context) error {
+	b.removing.Lock()
+	defer b.removing.Unlock()
+	if b.removed {
+		return nil
+	}
+	// The closed socket ends the init, and with it everything in the sandbox.
+	_ = b.link.conn.Close()
+	if b.work != nil {
+		_ = b.work.Close()
+	}
+	if err := b.runtime.removeContainer(ctx, b.container); err != nil {
+		return fmt.Errorf("remove sandbox %s: %w", b.spec.ID, err)
+	}
+	<-b.link.gone // so that the counters are not read while they close
+	_ = b.container.counters.close()
+	b.runtime.forget(b.spec.ID)
+	b.removed = true
+	return nil
+}

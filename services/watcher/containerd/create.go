@@ -1,0 +1,181 @@
+package containerd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// container is what a sandbox takes of the machine, and what removing it gives back.
+type container struct {
+	id       string // containerd's id: random, so that a second attempt never meets the first
+	dir      string
+	cgroup   string
+	firstID  uint32
+	counters *counters
+}
+
+// Create implements sandbox.Runtime.
+func (r *Runtime) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	if err := r.reserve(spec); err != nil {
+		return nil, err
+	}
+	b, err := r.create(ctx, spec)
+	if err != nil && retryable(err) && ctx.Err() == nil {
+		r.opts.Logger.Warn("creating a sandbox failed; trying once more", "sandbox", spec.ID, "cause", err)
+		b, err = r.create(ctx, spec)
+	}
+	if err != nil {
+		r.forget(spec.ID)
+		return nil, unavailable("create sandbox "+spec.ID, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.boxes[spec.ID] = b
+	return b, nil
+}
+
+// reserve checks a spec and takes its ID.
+func (r *Runtime) reserve(spec sandbox.Spec) error {
+	if err := spec.Validate(); err != nil {
+		return fmt.Errorf("create sandbox: %w", err)
+	}
+	if spec.Base != hostBase {
+		return fmt.Errorf("create sandbox %s: base %q: %w; this runtime has %q", spec.ID, spec.Base, sandbox.ErrBase, hostBase)
+	}
+	if spec.Kind == sandbox.Run {
+		if info, err := os.Stat(spec.Dir); err != nil || !info.IsDir() {
+			return fmt.Errorf("create sandbox %s: function folder %s is no directory: %w", spec.ID, spec.Dir, errors.Join(err, os.ErrInvalid))
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Errorf("create sandbox %s: runtime is closed: %w", spec.ID, sandbox.ErrUnavailable)
+	}
+	if _, taken := r.boxes[spec.ID]; taken {
+		return fmt.Errorf("create sandbox %s: a sandbox with this id exists", spec.ID)
+	}
+	r.boxes[spec.ID] = nil
+	return nil
+}
+
+func (r *Runtime) forget(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.boxes, id)
+}
+
+// create is one attempt. What it leaves behind on an error is removed, or else noted and left to
+// the next Reap.
+func (r *Runtime) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
+	c, err := r.newContainer()
+	if err != nil {
+		return nil, err
+	}
+	b, err := r.fill(ctx, spec, &c)
+	if err == nil {
+		return b, nil
+	}
+	// The caller's context may be why it failed; the removal must not fail for the same reason.
+	if left := r.removeContainer(context.WithoutCancel(ctx), c); left != nil {
+		r.opts.Logger.Error("a failed sandbox left something behind; the next start removes it", "sandbox", spec.ID, "container", c.id, "cause", left)
+	}
+	if c.counters != nil {
+		_ = c.counters.close()
+	}
+	return nil, err
+}
+
+func (r *Runtime) newContainer() (container, error) {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	id := hex.EncodeToString(random[:])
+	first, err := r.ids.take()
+	if err != nil {
+		return container{}, err
+	}
+	r.mu.Lock()
+	r.owned[id] = true
+	r.mu.Unlock()
+	return container{id: id, dir: filepath.Join(r.sandboxesDir(), id), cgroup: r.cgroup.path(id), firstID: first}, nil
+}
+
+// fill makes the container and brings its init up.
+func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*box, error) {
+	ctx, cancel := r.call(ctx, r.opts.CreateTimeout)
+	defer cancel()
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return nil, err
+	}
+	listener, err := listen(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.boot(ctx, spec, *c, listener)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	b := &box{runtime: r, spec: spec, link: l}
+	if err := b.open(c); err != nil {
+		return nil, errors.Join(err, l.conn.Close())
+	}
+	b.container = *c
+	go l.listenOn()
+	return b, nil
+}
+
+// open opens what the watcher needs of a container that is up.
+func (b *box) open(c *container) (err error) {
+	if c.counters, err = openCounters(b.runtime.cgroup, c.cgroup); err != nil {
+		return err
+	}
+	b.link.count = c.counters.read
+	b.link.before = c.counters.read()
+	if b.spec.Kind == sandbox.Build {
+		// The init is connected, so its number is still its own.
+		b.work, err = os.OpenRoot(fmt.Sprintf("/proc/%d/root%s", b.link.pid, sandbox.FunctionDir))
+	}
+	return err
+}
+
+// boot starts the container and waits for its init.
+func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, listener *net.UnixListener) (*link, error) {
+	oci := ociSpec(plan{
+		spec: spec, root: r.hostRoot(), base: hostBinds(), initBinary: r.opts.Libexec.Init,
+		socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
+	})
+	created, err := r.client.NewContainer(ctx, c.id,
+		client.WithSpec(oci),
+		client.WithRuntime(runtimeName, &options.Options{BinaryName: r.opts.Libexec.Runc, Root: r.runcRoot()}),
+		client.WithContainerLabels(map[string]string{"io.hermes.sandbox": spec.ID}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("create container: %w", err)
+	}
+	task, err := created.NewTask(ctx, cio.NullIO)
+	if err != nil {
+		return nil, fmt.Errorf("create task: %w", err)
+	}
+	if err := task.Start(ctx); err != nil {
+		return nil, fmt.Errorf("start task: %w", err)
+	}
+	return accept(ctx, listener, c.firstID+nobody)
+}
+
+// runtimeName makes containerd take the shim that belongs to it, from its PATH. By this name, and
+// not by a path, it also spares asking the shim what it can do, an exec for every container.
+const runtimeName = "io.containerd.runc.v2"
+
+func (r *Runtime) runcRoot() string { return filepath.Join(r.opts.StateDir, "runc") }

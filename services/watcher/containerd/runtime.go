@@ -1,0 +1,202 @@
+// Package containerd runs functions in containers: the sandbox.Runtime for production.
+//
+// A sandbox is a container whose PID 1 is hermes-init (init/hermes-init.c), prepared ahead of its
+// use. containerd and runc only build it and take it away; a command is sent to the init over a
+// socket of its own, so that starting one costs a fork and not a tour through containerd.
+// spec.go is the whole isolation; protocol.go is the whole conversation with the init.
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// Options of New.
+type Options struct {
+	// Address is the path of containerd's gRPC socket.
+	Address string
+	// Namespace is the containerd namespace and the name of the cgroup below /hermes; everything
+	// in it belongs to this runtime. "hermes" when empty.
+	Namespace string
+	// StateDir is where sandboxes keep their sockets, bases their mount points and runc its state.
+	// It is made when missing. Every folder above it must allow others to pass (mode o+x): the
+	// containers' own user looks their root up in it.
+	StateDir string
+	// Libexec are the programs that sandboxes are made with; FindLibexec finds them.
+	Libexec Libexec
+	// IDLockDir is where processes on this machine agree on user id ranges. "/run/hermes/ids"
+	// when empty; all of a machine must say the same.
+	IDLockDir string
+	// CreateTimeout bounds one attempt to create a sandbox; there are two. 20 s when 0.
+	CreateTimeout time.Duration
+	// Logger hears of what went wrong behind a caller's back. slog.Default when nil.
+	Logger *slog.Logger
+}
+
+// Runtime implements sandbox.Runtime on containerd.
+type Runtime struct {
+	opts   Options
+	client *client.Client
+	cgroup cgroupRoot
+	limits rlimits
+	ids    *idRanges
+	lock   *os.File
+
+	mu     sync.Mutex
+	boxes  map[string]*box // by Spec.ID; nil while it is being created
+	owned  map[string]bool // container ids that Reap must leave alone
+	closed bool
+}
+
+var _ sandbox.Runtime = (*Runtime)(nil)
+
+// ErrStateInUse: another process that lives runs sandboxes from the same StateDir.
+var ErrStateInUse = errors.New("state directory is in use by another process")
+
+// New connects to containerd and prepares the bases. The context bounds the connecting only.
+// Errors: sandbox.ErrUnavailable when nothing answers at the address, ErrStateInUse, ErrMissing.
+func New(ctx context.Context, opts Options) (*Runtime, error) {
+	opts = withDefaults(opts)
+	if err := opts.Libexec.check(); err != nil {
+		return nil, err
+	}
+	if err := prepareStateDir(opts.StateDir); err != nil {
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(opts.StateDir, "lock"), ErrStateInUse)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runtime{opts: opts, lock: lock, boxes: map[string]*box{}, owned: map[string]bool{}}
+	if err := r.open(ctx); err != nil {
+		return nil, errors.Join(err, r.release())
+	}
+	return r, nil
+}
+
+func withDefaults(opts Options) Options {
+	if opts.Namespace == "" {
+		opts.Namespace = "hermes"
+	}
+	if opts.IDLockDir == "" {
+		opts.IDLockDir = "/run/hermes/ids"
+	}
+	if opts.CreateTimeout == 0 {
+		opts.CreateTimeout = 20 * time.Second
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	return opts
+}
+
+func (r *Runtime) open(ctx context.Context) error {
+	var err error
+	if r.cgroup, err = findCgroupRoot(r.opts.Namespace); err != nil {
+		return err
+	}
+	if r.limits, err = ownLimits(); err != nil {
+		return err
+	}
+	if err := prepareHostBase(r.hostRoot()); err != nil {
+		return err
+	}
+	if r.ids, err = newIDRanges(r.opts.IDLockDir); err != nil {
+		return err
+	}
+	r.client, err = client.New(r.opts.Address, client.WithTimeout(connectTimeout))
+	if err != nil {
+		return unavailable("connect to containerd at "+r.opts.Address, err)
+	}
+	ctx, cancel := r.call(ctx, connectTimeout)
+	defer cancel()
+	if _, err := r.client.Version(ctx); err != nil {
+		return unavailable("ask containerd at "+r.opts.Address+" for its version", err)
+	}
+	return nil
+}
+
+// How long one call to containerd may take. A shim connect has been seen to stall for 25 to 30 s;
+// a call that takes longer than this is given up and, where that is safe, repeated.
+const (
+	connectTimeout = 5 * time.Second
+	callTimeout    = 10 * time.Second
+)
+
+// call is the context of one call: in the namespace, with a deadline.
+func (r *Runtime) call(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(namespaces.WithNamespace(ctx, r.opts.Namespace), limit)
+}
+
+func (r *Runtime) hostRoot() string { return filepath.Join(r.opts.StateDir, "bases", "host") }
+
+func (r *Runtime) sandboxesDir() string { return filepath.Join(r.opts.StateDir, "sandboxes") }
+
+// Info implements sandbox.Runtime.
+func (r *Runtime) Info(ctx context.Context) (sandbox.Info, error) {
+	ctx, cancel := r.call(ctx, callTimeout)
+	defer cancel()
+	version, err := r.client.Version(ctx)
+	if err != nil {
+		return sandbox.Info{}, unavailable("ask containerd for its version", err)
+	}
+	oci, err := OCIVersion(ctx, r.opts.Libexec.Runc)
+	if err != nil {
+		return sandbox.Info{}, err
+	}
+	return sandbox.Info{Name: "containerd", Version: version.Version, OCI: oci, Bases: []string{hostBase}}, nil
+}
+
+// Close implements sandbox.Runtime. It may be called again when it failed.
+func (r *Runtime) Close(ctx context.Context) error {
+	r.mu.Lock()
+	r.closed = true
+	boxes := make([]*box, 0, len(r.boxes))
+	for _, b := range r.boxes {
+		if b != nil {
+			boxes = append(boxes, b)
+		}
+	}
+	r.mu.Unlock()
+	errs := make([]error, len(boxes))
+	var all sync.WaitGroup
+	for i, b := range boxes {
+		all.Go(func() { errs[i] = b.Remove(ctx) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close container runtime: %w", err)
+	}
+	return r.release()
+}
+
+// release lets go of what New took, whatever of it there is.
+func (r *Runtime) release() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	if r.client != nil {
+		errs = append(errs, r.client.Close())
+		r.client = nil
+	}
+	if r.ids != nil {
+		errs = append(errs, r.ids.close())
+		r.ids = nil
+	}
+	if r.lock != nil {
+		errs = append(errs, r.lock.Close())
+		r.lock = nil
+	}
+	return errors.Join(errs...)
+}

@@ -36,6 +36,8 @@ const (
 	ReasonSandbox = "sandbox"
 	// ReasonShutdown: the watcher was stopped and its grace period was over.
 	ReasonShutdown = "shutdown"
+	// ReasonUnplaceable: no machine of the fleet can ever run it.
+	ReasonUnplaceable = "unplaceable"
 )
 
 // MaxInlineInputBytes is the largest input that travels inside the event; a larger one is a blob.

@@ -41,6 +41,9 @@ type FunctionRegistered struct {
 	Build string `json:"build"`
 	// Replaces is set when the version existed; it stays as it was until the new build succeeds.
 	Replaces bool `json:"replaces,omitempty"`
+	// Reuses is the earlier execution whose artifact this version takes, when the same bundle was
+	// built before on the same base. Then Build is no execution, and none is asked for.
+	Reuses string `json:"reuses,omitempty"`
 }
 
 // FunctionBuilt: the build of a version succeeded; from here the version runs this artifact.

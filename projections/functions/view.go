@@ -44,6 +44,8 @@ type Pending struct {
 	Bundle       events.Blob           `json:"bundle"`
 	Build        string                `json:"build"`
 	RegisteredAt time.Time             `json:"registeredAt"`
+	// Reuses is the earlier execution whose artifact it takes; then no build is asked for.
+	Reuses string `json:"reuses,omitempty"`
 }
 
 // FailedBuild says why a version is not there.

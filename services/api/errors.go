@@ -42,7 +42,7 @@ const (
 	InvalidBundle         = "InvalidBundle"
 	InvalidConfig         = "InvalidConfig"
 	IDInUse               = "IDInUse"
-	NothingCanRunIt       = "NothingCanRunIt"
+	OutputGone            = "OutputGone"
 	ServerUnavailable     = "ServerUnavailable"
 	InternalError         = "InternalError"
 )

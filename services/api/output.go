@@ -97,8 +97,9 @@ func (c Chunk) End() (OutputEnd, error) {
 type OutputPage struct {
 	Attempt int           `json:"attempt"`
 	Pieces  []OutputPiece `json:"pieces,omitempty"`
-	// Next is the offset to ask for next.
-	Next int64 `json:"next"`
+	// Next is the offset to ask for next, and Cursor what makes that cheap: give both back.
+	Next   int64  `json:"next"`
+	Cursor uint64 `json:"cursor,omitempty"`
 	// End is set when everything up to the end is in this or earlier pages.
 	End *OutputEnd `json:"end,omitempty"`
 	// Live: the attempt may still print.

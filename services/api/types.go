@@ -211,4 +211,6 @@ type Execution struct {
 type ExecutionOutput struct {
 	ExecutionRef
 	From int64 `json:"from,omitempty"`
+	// Cursor is the one of the page before, 0 for the first. Its offset must be that page's Next.
+	Cursor uint64 `json:"cursor,omitempty"`
 }

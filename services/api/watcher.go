@@ -128,3 +128,16 @@ type CancelRunReply struct {
 	// Known is false when no such attempt runs here.
 	Known bool `json:"known"`
 }
+
+// QueuePositionSubject is where the leader says where an execution stands in the queue.
+const QueuePositionSubject = "hermes.queue.leader.position"
+
+// QueuePosition asks for the place of a queued execution.
+type QueuePosition struct {
+	ID string `json:"id"`
+}
+
+// QueuePositionReply answers it: from 1, or 0 if it does not wait.
+type QueuePositionReply struct {
+	Position int `json:"position"`
+}

@@ -1,0 +1,135 @@
+package watcher
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// cause is why Hermes ends an attempt; the first one counts.
+type cause int
+
+const (
+	none        cause = iota
+	cancelled         // the orchestrator asked for it
+	timedOut          // the limit of time is used up
+	outputLimit       // the limit of output is used up
+	shutdown          // the watcher ends and its grace period is over
+	leaseLost         // the watcher cannot prove any more that it lives
+)
+
+// urgent causes leave the command no time to end by itself.
+func (c cause) urgent() bool { return c == outputLimit || c == leaseLost }
+
+// attempt is one attempt that this watcher holds: from its request's arrival until its report is
+// taken, or it turns out to be somebody else's.
+type attempt struct {
+	api.RunRequest
+	arrived time.Time
+	// message is where the request stands in the stream; 0 for a report of an earlier session.
+	message uint64
+	// halted is closed at the first cause, rushed at the first urgent one.
+	halted, rushed chan struct{}
+
+	mu      sync.Mutex
+	cause   cause
+	granted bool
+	exited  bool
+}
+
+func newAttempt(r api.RunRequest, message uint64, arrived time.Time) *attempt {
+	return &attempt{
+		RunRequest: r, message: message, arrived: arrived,
+		halted: make(chan struct{}), rushed: make(chan struct{}),
+	}
+}
+
+// halt asks for the attempt's end. When its commands have ended only the output's limit still
+// counts: the excess may be found in what they left in the pipes.
+func (a *attempt) halt(c cause) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.exited && c != outputLimit {
+		return
+	}
+	if a.cause == none {
+		a.cause = c
+		close(a.halted)
+	}
+	if c.urgent() {
+		select {
+		case <-a.rushed:
+		default:
+			close(a.rushed)
+		}
+	}
+}
+
+// why is the first cause, or none.
+func (a *attempt) why() cause {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cause
+}
+
+// exit says that no command runs any more.
+func (a *attempt) exit() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.exited = true
+}
+
+// grant says that the attempt is this watcher's, by the orchestrator's word.
+func (a *attempt) grant() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.granted = true
+}
+
+func (a *attempt) isGranted() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.granted
+}
+
+// sandboxID is unique on the machine.
+func (a *attempt) sandboxID() string { return a.ID + "-" + strconv.Itoa(a.Attempt) }
+
+// parseRequest reads a run request. Its error says that the message will never be a good one.
+func parseRequest(m jetstream.Msg, watcher string) (api.RunRequest, error) {
+	var r api.RunRequest
+	d := json.NewDecoder(bytes.NewReader(m.Data()))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return r, fmt.Errorf("run request cannot be read: %w", err)
+	}
+	if err := checkRef(r.AttemptRef); err != nil {
+		return r, fmt.Errorf("run request: %w", err)
+	}
+	if want := events.RunSubject(watcher, r.ID); m.Subject() != want {
+		return r, fmt.Errorf("run request for %s stands on %s", want, m.Subject())
+	}
+	switch k := r.Request.Kind; {
+	case k != events.KindRun && k != events.KindBuild:
+		return r, fmt.Errorf("run request %s: unknown kind %q", r.ID, k)
+	case r.Request.Limits.TimeoutMillis <= 0 || r.Request.Limits.OutputBytes <= 0:
+		return r, fmt.Errorf("run request %s: limits %+v are not complete", r.ID, r.Request.Limits)
+	}
+	return r, nil
+}
+
+func checkRef(ref api.AttemptRef) error {
+	if ref.Attempt < 1 {
+		return errors.New("attempt must be 1 or more")
+	}
+	return errors.Join(events.CheckExecutionID(ref.ID), events.CheckUserName(ref.Owner))
+}

@@ -1,0 +1,115 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+const (
+	// runtimeTimeout bounds a call to the runtime that does not wait for a command.
+	runtimeTimeout = 30 * time.Second
+	// killEvery is how often a kill is repeated while the command has not ended.
+	killEvery = time.Second
+)
+
+// errStuck: a command survived SIGKILL.
+var errStuck = errors.New("the command does not end, not even by SIGKILL")
+
+// waited is what a sandbox's Wait returned.
+type waited struct {
+	exit sandbox.Exit
+	err  error
+}
+
+// command runs one command to its end, or until the attempt is halted and the command is dead.
+// Errors are the runtime's, or errStuck.
+func (w *Watcher) command(a *attempt, box sandbox.Sandbox, cmd sandbox.Command) (sandbox.Exit, error) {
+	ctx, cancel := context.WithTimeout(w.life, runtimeTimeout)
+	defer cancel()
+	if err := box.Start(ctx, cmd); err != nil {
+		return sandbox.Exit{}, err
+	}
+	end := make(chan waited, 1)
+	w.work.Go(func() {
+		exit, err := box.Wait(w.life)
+		end <- waited{exit, err}
+	})
+	select {
+	case e := <-end:
+		return e.exit, e.err
+	case <-a.halted:
+		return w.stop(a, box, end)
+	}
+}
+
+// stop ends the running command: SIGTERM and a grace period unless it is urgent, then SIGKILL
+// until it is gone.
+func (w *Watcher) stop(a *attempt, box sandbox.Sandbox, end <-chan waited) (sandbox.Exit, error) {
+	if !a.why().urgent() {
+		if err := w.bounded(func(ctx context.Context) error { return box.Signal(ctx, syscall.SIGTERM) }); err != nil {
+			w.Log.Warn("cannot send SIGTERM", "execution", a.ID, "err", err)
+		}
+		grace := time.NewTimer(w.StopGrace)
+		defer grace.Stop()
+		select {
+		case e := <-end:
+			return e.exit, e.err
+		case <-a.rushed:
+		case <-grace.C:
+		}
+	}
+	giveUp := time.NewTimer(w.KillWait)
+	defer giveUp.Stop()
+	again := time.NewTicker(killEvery)
+	defer again.Stop()
+	for {
+		if err := w.bounded(box.Kill); err != nil {
+			w.Log.Warn("cannot kill a command; trying again", "execution", a.ID, "err", err)
+		}
+		select {
+		case e := <-end:
+			return e.exit, e.err
+		case <-again.C:
+		case <-giveUp.C:
+			return sandbox.Exit{Code: 128 + int(syscall.SIGKILL), Signal: syscall.SIGKILL}, errStuck
+		}
+	}
+}
+
+func (w *Watcher) bounded(call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(w.life, runtimeTimeout)
+	defer cancel()
+	return call(ctx)
+}
+
+// judge turns the error of a command into a failure; nil when the exit says it all. missing is
+// what is said of a command that cannot be executed.
+func judge(err error, missing func(error) *failure) *failure {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sandbox.ErrNotFound), errors.Is(err, sandbox.ErrNotExecutable):
+		return missing(err)
+	case errors.Is(err, errStuck):
+		return failuref(events.ReasonSandbox, "the command did not end, not even by SIGKILL; its watcher needs its operator")
+	case errors.Is(err, sandbox.ErrGone):
+		return failuref(events.ReasonSandbox, "the sandbox died: %v; run it again", err)
+	}
+	return failuref(events.ReasonSandbox, "the container runtime failed: %v; run it again", err)
+}
+
+// environment is what every command finds in its environment.
+func environment(a *attempt) []string {
+	return []string{
+		"PATH=/usr/local/cuda/bin:" + sandbox.DefaultPath,
+		"HOME=/tmp",
+		"LANG=C.UTF-8",
+		"HERMES_FUNCTION=" + a.Request.Function.String(),
+		"HERMES_EXECUTION=" + a.ID,
+	}
+}

@@ -1,0 +1,95 @@
+package watcher
+
+import (
+	"time"
+
+	"context"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// report has the end of an attempt on disk when it returns, and is sending it.
+func (w *Watcher) report(a *attempt, r api.Report, saved func()) {
+	if err := w.reports.save(r); err != nil {
+		w.Log.Error("a report cannot be written to disk; it is lost if the watcher dies before it is taken",
+			"execution", a.ID, "err", err)
+	}
+	saved()
+	w.work.Go(func() { w.deliver(r) })
+}
+
+// redeliver sends a report of an earlier session.
+func (w *Watcher) redeliver(r api.Report) {
+	a := newAttempt(api.RunRequest{AttemptRef: r.AttemptRef}, 0, time.Now())
+	a.grant()
+	a.exit()
+	w.held.add(a)
+	w.work.Go(func() { w.deliver(r) })
+}
+
+// deliver sends a report until it is taken or the watcher's life ends; then it stays on disk.
+func (w *Watcher) deliver(r api.Report) {
+	reply, err := untilAnswered[api.ReportReply](w.life, w.asker, api.OpReport, r)
+	if err != nil {
+		w.Log.Warn("a report was not taken yet and stays on disk", "execution", r.ID, "attempt", r.Attempt)
+		return
+	}
+	if reply.Why != "" {
+		w.Log.Info("a report was of no use", "execution", r.ID, "attempt", r.Attempt, "why", reply.Why)
+	}
+	if err := w.reports.remove(r.AttemptRef); err != nil {
+		w.Log.Warn("a report that was taken cannot be removed", "execution", r.ID, "err", err)
+	}
+	w.held.remove(r.AttemptRef)
+}
+
+// drain brings everything here to its end and says goodbye. graceful gives what runs its grace
+// period. It is true when nothing is held any more and the orchestrator knows.
+func (w *Watcher) drain(graceful bool) (clean bool) {
+	defer w.endLife()
+	w.lease.drain()
+	idle := make(chan struct{})
+	go func() {
+		w.serving.Wait()
+		close(idle)
+	}()
+	if !graceful || !within(idle, w.Grace) {
+		w.Log.Info("ending what still runs", "held", len(w.held.refs()))
+		for _, a := range w.held.all() {
+			a.halt(shutdown)
+		}
+		// The time to stop, to be killed, and to store what was printed.
+		if !within(idle, w.StopGrace+w.ReportGrace) {
+			w.endStoring()
+			<-idle // within KillWait: what survives that is given up
+		}
+	}
+	if !within(w.held.none(), w.ReportGrace) {
+		w.Log.Warn("reports were not taken; they stay on disk until this watcher starts again", "held", len(w.held.refs()))
+		return false
+	}
+	if !graceful {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(w.life, w.ReportGrace)
+	defer cancel()
+	if _, err := untilAnswered[api.LeaveReply](ctx, w.asker, api.OpLeave, api.Leave{Session: w.session}); err != nil {
+		w.Log.Warn("no orchestrator heard that this watcher leaves", "err", err)
+	}
+	return true
+}
+
+// within waits for a channel to close; nil is closed already.
+func within(closed <-chan struct{}, d time.Duration) bool {
+	if closed == nil {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-closed:
+		return true
+	case <-timer.C:
+		return false
+	}
+}

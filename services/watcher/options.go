@@ -1,0 +1,98 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// Blobs is content by digest.
+type Blobs interface {
+	// Get streams a blob. A read that ends without an error has delivered exactly the blob.
+	Get(ctx context.Context, blob events.Blob) (io.ReadCloser, error)
+	// Put stores a file's content and names it.
+	Put(ctx context.Context, r io.ReadSeeker) (events.Blob, error)
+}
+
+// Artifacts are extracted folders of built functions.
+type Artifacts interface {
+	// Dir returns the folder of an artifact. It stays until release is called.
+	Dir(ctx context.Context, artifact events.Blob) (dir string, release func(), err error)
+}
+
+// Options configure a watcher. Name, Conn, Runtime, StateDir, Blobs and Artifacts are required; a
+// zero elsewhere means the default that is named.
+type Options struct {
+	Name    string
+	Conn    *nats.Conn
+	Runtime sandbox.Runtime
+	// StateDir is an absolute path, this watcher's own: reports that are still to be taken, inputs.
+	StateDir  string
+	Blobs     Blobs
+	Artifacts Artifacts
+	Machine   events.Machine
+	Log       *slog.Logger // discards
+	// Grace is how long running executions may go on when the watcher is asked to end: 0 is none.
+	Grace time.Duration
+	// StopGrace is the time from SIGTERM to SIGKILL: 10 s.
+	StopGrace time.Duration
+	// LeaseTTL is how long the watcher may be silent: api.WatcherLeaseTTL.
+	LeaseTTL time.Duration
+	// ReportGrace is how long the last reports are tried before they are left on disk: 5 s.
+	ReportGrace time.Duration
+	// KillWait is how long a killed command may take to be gone before it is given up: 60 s.
+	KillWait time.Duration
+	// BuildBytes is the size of a build's writable folder: 2 GiB.
+	BuildBytes int64
+	// MaxHeld bounds the attempts that are prepared or run at once, whatever the orchestrator
+	// places: twice the machine's slots and 8 more.
+	MaxHeld int
+}
+
+const (
+	defaultStopGrace   = 10 * time.Second
+	defaultReportGrace = 5 * time.Second
+	defaultKillWait    = 60 * time.Second
+	defaultBuildBytes  = 2 << 30
+	spareHeld          = 8
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if err := events.CheckWatcherName(o.Name); err != nil {
+		return o, err
+	}
+	if o.Conn == nil || o.Runtime == nil || o.Blobs == nil || o.Artifacts == nil {
+		return o, errors.New("watcher: Conn, Runtime, Blobs and Artifacts are required")
+	}
+	if !filepath.IsAbs(o.StateDir) {
+		return o, fmt.Errorf("watcher: state folder %q: want an absolute path", o.StateDir)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.Log = o.Log.With("watcher", o.Name)
+	setDefault(&o.StopGrace, defaultStopGrace)
+	setDefault(&o.LeaseTTL, api.WatcherLeaseTTL)
+	setDefault(&o.ReportGrace, defaultReportGrace)
+	setDefault(&o.KillWait, defaultKillWait)
+	setDefault(&o.BuildBytes, defaultBuildBytes)
+	setDefault(&o.MaxHeld, 2*o.Machine.Slots+spareHeld)
+	return o, nil
+}
+
+func setDefault[T comparable](value *T, otherwise T) {
+	var zero T
+	if *value == zero {
+		*value = otherwise
+	}
+}

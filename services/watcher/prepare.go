@@ -1,0 +1,240 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/bundle"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+const (
+	// fetchFor is how long content that cannot be had is tried again: a server's restart long.
+	fetchFor = 30 * time.Second
+	// createFor is the same for a runtime that does not answer.
+	createFor = 20 * time.Second
+	// removeTries is how often a sandbox's removal is tried before it is left to the next Reap.
+	removeTries = 3
+)
+
+// prepared is everything that an attempt needs before it can start.
+type prepared struct {
+	box sandbox.Sandbox
+	// warm: the sandbox had been made before the request arrived.
+	warm  bool
+	took  time.Duration
+	stdin *os.File
+	// release lets go of the artifact's folder.
+	release func()
+}
+
+// prepare makes the sandbox and brings what goes into it, side by side. It stops when the context
+// ends. On a failure nothing is left behind.
+func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure) {
+	if a.Request.GPUs > 0 {
+		return nil, failuref(events.ReasonSandbox, "this watcher cannot give its sandboxes GPUs")
+	}
+	p := &prepared{release: func() {}}
+	var packed string
+	group, ctx := errgroup.WithContext(ctx)
+	if a.Request.Kind == events.KindBuild {
+		group.Go(func() error { return w.createBox(ctx, a, p, "") })
+		group.Go(func() (err error) { packed, err = w.fetchFile(ctx, a, "bundle", a.Request.Source); return err })
+	} else {
+		group.Go(func() error {
+			dir, err := w.artifact(ctx, a, p)
+			if err != nil {
+				return err
+			}
+			return w.createBox(ctx, a, p, dir)
+		})
+	}
+	group.Go(func() (err error) { p.stdin, err = w.openInput(ctx, a); return err })
+	err := group.Wait()
+	if err == nil && packed != "" {
+		err = unpack(ctx, packed, p.box.Work())
+	}
+	if packed != "" {
+		_ = os.Remove(packed)
+	}
+	if err == nil {
+		p.took = time.Since(a.arrived)
+		return p, nil
+	}
+	w.discard(a, p)
+	return nil, asFailure(err)
+}
+
+// preparing is an error with the reason that it is reported as.
+type preparing struct {
+	reason string
+	err    error
+}
+
+func (e *preparing) Error() string { return e.err.Error() }
+func (e *preparing) Unwrap() error { return e.err }
+
+func asFailure(err error) *failure {
+	var p *preparing
+	if !errors.As(err, &p) {
+		return failuref(events.ReasonSandbox, "%v", err)
+	}
+	return failuref(p.reason, "%v", p.err)
+}
+
+func inputError(what string, err error) error {
+	return &preparing{events.ReasonInput, fmt.Errorf("%s could not be brought to the watcher: %w", what, err)}
+}
+
+func (w *Watcher) artifact(ctx context.Context, a *attempt, p *prepared) (string, error) {
+	var dir string
+	err := persist(ctx, fetchFor, permanentContent, func() (err error) {
+		var release func()
+		if dir, release, err = w.Artifacts.Dir(ctx, a.Request.Source); err == nil {
+			p.release = release
+		}
+		return err
+	})
+	if err != nil {
+		return "", inputError("the built function", err)
+	}
+	return dir, nil
+}
+
+// createBox makes the sandbox; dir is the built function of a run.
+func (w *Watcher) createBox(ctx context.Context, a *attempt, p *prepared, dir string) error {
+	l := a.Request.Limits
+	spec := sandbox.Spec{
+		ID: a.sandboxID(), Kind: sandbox.Run, Base: a.Request.Base, Dir: dir,
+		Limits: sandbox.Limits{MemoryBytes: l.MemoryBytes, CPUs: float64(l.CPUMillis) / 1000, PIDs: l.PIDs, TmpBytes: l.TmpBytes},
+	}
+	if a.Request.Kind == events.KindBuild {
+		spec.Kind, spec.Dir, spec.WorkBytes = sandbox.Build, "", w.BuildBytes
+	}
+	retriable := func(err error) bool { return !errors.Is(err, sandbox.ErrUnavailable) }
+	err := persist(ctx, createFor, retriable, func() (err error) {
+		call, cancel := context.WithTimeout(ctx, runtimeTimeout)
+		defer cancel()
+		p.box, err = w.Runtime.Create(call, spec)
+		return err
+	})
+	if err != nil {
+		return &preparing{events.ReasonSandbox, fmt.Errorf("the watcher could not make the sandbox: %w", err)}
+	}
+	// A runtime that keeps sandboxes ready says of each whether it was.
+	if pooled, ok := p.box.(interface{ Warm() bool }); ok {
+		p.warm = pooled.Warm()
+	}
+	return nil
+}
+
+// openInput returns what the command reads as its stdin.
+func (w *Watcher) openInput(ctx context.Context, a *attempt) (*os.File, error) {
+	in := a.Request.Input
+	switch {
+	case in.Blob != nil:
+		path, err := w.fetchFile(ctx, a, "input", *in.Blob)
+		if err != nil {
+			return nil, err
+		}
+		defer os.Remove(path) //nolint:errcheck // the open file is enough; a leftover goes at the next start
+		return os.Open(path)
+	case len(in.Inline) > events.MaxInlineInputBytes:
+		return nil, inputError("the input", fmt.Errorf("%d bytes are too many for a request", len(in.Inline)))
+	case len(in.Inline) > 0:
+		return fullPipe(in.Inline)
+	}
+	return os.Open(os.DevNull)
+}
+
+// fetchFile brings a blob into a file of its own.
+func (w *Watcher) fetchFile(ctx context.Context, a *attempt, what string, blob events.Blob) (string, error) {
+	path := filepath.Join(w.scratch(), a.sandboxID()+"."+what)
+	err := persist(ctx, fetchFor, permanentContent, func() error {
+		r, err := w.Blobs.Get(ctx, blob)
+		if err != nil {
+			return err
+		}
+		return errors.Join(copyTo(path, r), r.Close())
+	})
+	if err != nil {
+		_ = os.Remove(path)
+		return "", inputError("the "+what, err)
+	}
+	return path, nil
+}
+
+func copyTo(path string, r io.Reader) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Close())
+}
+
+func unpack(ctx context.Context, path string, root *os.Root) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	if err := bundle.Extract(ctx, f, root, bundle.Limits{}); err != nil {
+		return inputError("the bundle", err)
+	}
+	return nil
+}
+
+// permanentContent reports whether content will not be had by asking again.
+func permanentContent(err error) bool {
+	var broken *bundle.Error
+	return errors.Is(err, fs.ErrNotExist) || errors.As(err, &broken)
+}
+
+// persist calls until it works, the error is permanent, or the time is over.
+func persist(ctx context.Context, within time.Duration, permanent func(error) bool, call func() error) error {
+	until := time.Now().Add(within)
+	for tries := 0; ; tries++ {
+		err := call()
+		wait := min(minAskBackoff<<min(tries, 10), maxAskBackoff)
+		if err == nil || permanent(err) || ctx.Err() != nil || time.Now().Add(wait).After(until) {
+			return err
+		}
+		if !pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// discard lets go of everything that was prepared. A sandbox that cannot be removed is left to
+// the runtime's next Reap, loudly.
+func (w *Watcher) discard(a *attempt, p *prepared) {
+	if p.stdin != nil {
+		_ = p.stdin.Close()
+	}
+	if p.box != nil {
+		// Not the context of the attempt: what was made is removed even when all else is given up.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.life), removeTries*runtimeTimeout)
+		defer cancel()
+		var err error
+		for range removeTries {
+			if err = p.box.Remove(ctx); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			w.Log.Error("cannot remove a sandbox; it stays until the watcher starts again", "sandbox", p.box.ID(), "err", err)
+			return // its folder may still be mounted
+		}
+	}
+	p.release()
+}

@@ -1,0 +1,175 @@
+package watcher
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// serve takes one attempt from its request to the end of its report. It returns true when the
+// attempt's place must not be used again: its command cannot be killed.
+func (w *Watcher) serve(a *attempt, m jetstream.Msg) (stuck bool) {
+	quiet := w.keepInProgress(m)
+	p, failed := w.prepareUnlessHalted(a)
+	if failed != nil && a.why() == none && !w.isLeaving() {
+		quiet()
+		w.report(a, api.Report{AttemptRef: a.AttemptRef, Outcome: api.Failed, Reason: failed.reason, Message: failed.message},
+			func() { w.ack(m) })
+		return false
+	}
+	granted := w.claim(a, p)
+	quiet()
+	switch granted {
+	case refused:
+		w.ack(m)
+	case unknown:
+		if err := m.Nak(); err != nil {
+			w.Log.Debug("cannot give a run request back", "execution", a.ID, "err", err)
+		}
+	case given:
+		w.ack(m)
+		report, stuck := w.run(a, p)
+		if !stuck && p != nil {
+			w.work.Go(func() { w.discard(a, p) })
+		}
+		w.report(a, report, func() {})
+		return stuck
+	}
+	if p != nil {
+		w.discard(a, p)
+	}
+	w.held.remove(a.AttemptRef)
+	return false
+}
+
+// prepareUnlessHalted prepares until the attempt is halted or the watcher leaves; it fails then.
+func (w *Watcher) prepareUnlessHalted(a *attempt) (*prepared, *failure) {
+	ctx, cancel := w.until(a.halted, w.leaving)
+	defer cancel()
+	return w.prepare(ctx, a)
+}
+
+// until returns a context that ends when one of the two channels is closed. It must be cancelled.
+func (w *Watcher) until(one, other <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(w.life)
+	w.work.Go(func() {
+		select {
+		case <-one:
+		case <-other:
+		case <-ctx.Done():
+		}
+		cancel()
+	})
+	return ctx, cancel
+}
+
+// grant is what became of a claim.
+type grant int
+
+const (
+	given   grant = iota // it is this watcher's
+	refused              // it is not
+	unknown              // nobody said so, and the watcher does not ask any longer
+)
+
+// claim asks for the attempt until it is answered. Only a watcher at its end stops asking.
+func (w *Watcher) claim(a *attempt, p *prepared) grant {
+	claim := api.Claim{AttemptRef: a.AttemptRef, Session: w.session, Sandbox: "cold", SandboxMicros: time.Since(a.arrived).Microseconds()}
+	if p != nil {
+		claim.SandboxMicros = p.took.Microseconds()
+		if p.warm {
+			claim.Sandbox = "warm"
+		}
+	}
+	ctx, cancel := w.until(a.rushed, w.leaving)
+	defer cancel()
+	for tries := 0; ctx.Err() == nil; tries++ {
+		reply, err := w.claimOnce(ctx, claim)
+		switch {
+		case err == nil && reply.Granted:
+			a.grant()
+			return given
+		case err == nil:
+			w.Log.Info("claim refused", "execution", a.ID, "attempt", a.Attempt, "why", reply.Why)
+			w.greet() // if it is this session that is not known, nothing else would mend it
+			return refused
+		case askBackoff(tries, err) == refusedBackoff:
+			w.Log.Error("the orchestrator cannot read a claim", "execution", a.ID, "err", err)
+			return refused
+		}
+		pause(ctx, askBackoff(tries, err))
+	}
+	return unknown
+}
+
+// claimOnce asks once, while no hello is unanswered: an orchestrator that gets a hello believes
+// lost what it does not name, so nothing may be granted between the two.
+func (w *Watcher) claimOnce(ctx context.Context, claim api.Claim) (api.ClaimReply, error) {
+	if err := w.gate.Acquire(ctx, 1); err != nil {
+		return api.ClaimReply{}, err
+	}
+	defer w.gate.Release(1)
+	if !w.leaseHeld.Load() {
+		return api.ClaimReply{}, errNoLease
+	}
+	// Its answer is waited for even by a watcher at its end: it may be a grant.
+	return once[api.ClaimReply](w.life, w.asker, api.OpClaim, claim)
+}
+
+// keepInProgress tells the server that a request is being worked on, until quiet is called.
+func (w *Watcher) keepInProgress(m jetstream.Msg) (quiet func()) {
+	ctx, cancel := context.WithCancel(w.life)
+	w.work.Go(func() {
+		for pause(ctx, ackWait/3) {
+			if err := m.InProgress(); err != nil {
+				w.Log.Debug("cannot say that a run request is in progress", "err", err)
+			}
+		}
+	})
+	return cancel
+}
+
+// ack does not wait for the server: a request that comes again is known, or its claim refused.
+func (w *Watcher) ack(m jetstream.Msg) {
+	if err := m.Ack(); err != nil {
+		w.Log.Debug("cannot acknowledge a run request", "err", err)
+	}
+}
+
+// run runs a granted attempt; p is nil when it was cancelled before everything was ready.
+func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, stuck bool) {
+	report = api.Report{AttemptRef: a.AttemptRef, Started: true}
+	limits := a.Request.Limits
+	pipes, err := newOutputPipes()
+	if err != nil {
+		report.Outcome, report.Reason, report.Message = api.Failed, events.ReasonSandbox, err.Error()
+		return report, false
+	}
+	out := w.openOutput(a, pipes)
+	timer := time.AfterFunc(time.Duration(limits.TimeoutMillis)*time.Millisecond, func() { a.halt(timedOut) })
+	r := &runner{watcher: w, attempt: a, prepared: p, pipes: pipes}
+	if p != nil {
+		r.run()
+	}
+	timer.Stop()
+	a.exit()
+	pipes.closeWriters()
+	report.Output = out.Finish()
+	r.ending.cause = a.why()
+	v := decide(r.ending, limits)
+	report.Outcome, report.ExitCode, report.Signal = v.outcome, v.exitCode, v.signal
+	report.Reason, report.Message = v.reason, v.message
+	report.Usage = r.usage
+	if v.outcome == api.Succeeded {
+		report.Artifact = r.artifact
+	}
+	if r.stuck {
+		w.Log.Error("A COMMAND SURVIVES SIGKILL. Its sandbox and its place are lost until this machine is looked after.",
+			"execution", a.ID, "sandbox", a.sandboxID())
+	}
+	return report, r.stuck
+}

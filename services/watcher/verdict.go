@@ -1,0 +1,107 @@
+package watcher
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// Exit codes of a command that could not be executed, as shells have them.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+// failure is why there is no exit to judge by.
+type failure struct {
+	reason, message string
+	exitCode        int
+}
+
+func failuref(reason, format string, args ...any) *failure {
+	return &failure{reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+// ending is all that is known of how an attempt ended.
+type ending struct {
+	cause cause
+	// step is what ran last: "make clean", "make", or the handler.
+	step string
+	// reason stands for an exit of the step that is not 0.
+	reason  string
+	exit    sandbox.Exit
+	failure *failure
+}
+
+// verdict is the part of a report that is decided here.
+type verdict struct {
+	outcome  api.Outcome
+	exitCode int
+	signal   string
+	reason   string
+	message  string
+}
+
+// decide says how an attempt ended. What Hermes did to it counts before what it did itself: a
+// command that is told to end may exit with 0.
+func decide(e ending, limits events.Limits) verdict {
+	v := verdict{outcome: api.Failed, exitCode: e.exit.Code, signal: signalName(e.exit)}
+	fail := func(reason, format string, args ...any) verdict {
+		v.reason, v.message = reason, fmt.Sprintf(format, args...)
+		return v
+	}
+	switch e.cause {
+	case cancelled:
+		v.outcome = api.Cancelled
+		return v
+	case timedOut:
+		v.outcome = api.TimedOut
+		return fail("", "%s ran longer than its limit of %s", e.step, time.Duration(limits.TimeoutMillis)*time.Millisecond)
+	case outputLimit:
+		return fail(events.ReasonOutputLimit, "%s printed more than its limit of %d bytes on stdout or stderr; "+
+			"print less, or raise limits.outputBytes", e.step, limits.OutputBytes)
+	case shutdown:
+		return fail(events.ReasonShutdown, "the watcher was stopped, and %s did not end within its grace period; run it again", e.step)
+	case leaseLost:
+		return fail(events.ReasonShutdown, "the watcher lost its connection for too long and ended %s; run it again", e.step)
+	}
+	switch {
+	case e.exit.OOM:
+		return fail(events.ReasonOOM, "%s used more than its limit of %d bytes of memory; use less, or raise limits.memoryBytes",
+			e.step, limits.MemoryBytes)
+	case e.failure != nil:
+		if e.failure.exitCode != 0 {
+			v.exitCode = e.failure.exitCode
+		}
+		return fail(e.failure.reason, "%s", e.failure.message)
+	case e.exit.PIDsLimit && e.exit.Code != 0:
+		return fail(events.ReasonPIDs, "%s reached its limit of %d processes and threads and exited with code %d; "+
+			"start fewer, or raise limits.pids", e.step, limits.PIDs, e.exit.Code)
+	case e.exit.Signal != 0:
+		reason := events.ReasonSignal
+		if e.reason != events.ReasonExit {
+			reason = e.reason
+		}
+		return fail(reason, "%s was ended by %s", e.step, v.signal)
+	case e.exit.Code != 0:
+		return fail(e.reason, "%s exited with code %d", e.step, e.exit.Code)
+	}
+	v.outcome = api.Succeeded
+	return v
+}
+
+func signalName(exit sandbox.Exit) string {
+	if exit.Signal == 0 {
+		return ""
+	}
+	if name := unix.SignalName(exit.Signal); name != "" {
+		return name
+	}
+	return "SIG" + strings.TrimPrefix(exit.Signal.String(), "signal ")
+}

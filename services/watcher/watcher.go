@@ -1,0 +1,217 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/output"
+)
+
+// ErrConnectionClosed: the connection to NATS was closed for good while the watcher ran.
+var ErrConnectionClosed = errors.New("the connection to NATS is closed")
+
+// Watcher runs executions on one machine. Make it with New and run it once.
+type Watcher struct {
+	Options
+	session string
+	asker   asker
+	output  *output.Publisher
+	reports reportDir
+	lease   *keeper
+
+	held   *held
+	places *semaphore.Weighted
+	// gate is held by each claim under way, and as a whole by a hello that is not yet answered.
+	gate      *semaphore.Weighted
+	leaseHeld atomic.Bool
+	// greetings has room for one: a token asks for a hello. greeted is closed at the first answer.
+	greetings chan struct{}
+	greeted   chan struct{}
+	leaving   chan struct{} // closed when the drain begins
+
+	// life ends last of all, storing when output is given up that could not be stored.
+	life, storing       context.Context
+	endLife, endStoring context.CancelFunc
+	serving             sync.WaitGroup // attempts that are prepared or run
+	work                sync.WaitGroup // everything else
+}
+
+// New checks the options and makes a watcher. It talks to nobody yet.
+func New(o Options) (*Watcher, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	out, err := output.New(o.Conn)
+	if err != nil {
+		return nil, err
+	}
+	w := &Watcher{
+		Options: o, session: api.NewID(), output: out,
+		asker: asker{nc: o.Conn, name: o.Name, log: o.Log},
+		held:  newHeld(), places: semaphore.NewWeighted(int64(o.MaxHeld)), gate: semaphore.NewWeighted(gateAll),
+		greetings: make(chan struct{}, 1), greeted: make(chan struct{}), leaving: make(chan struct{}),
+	}
+	return w, nil
+}
+
+// Run takes runs until the context ends, and returns after an orderly drain: what runs has Grace
+// to end, reports are sent or left on disk. Errors: ErrStateInUse, ErrNameTaken,
+// ErrConnectionClosed, and what keeps it from starting.
+func (w *Watcher) Run(ctx context.Context) error {
+	lock, err := lockState(w.StateDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // closing is what lets go of it
+	old, err := w.recover(ctx)
+	if err != nil {
+		return err
+	}
+	acquired, err := w.acquireLease(ctx)
+	if err != nil {
+		return err
+	}
+	// What runs here outlives the context: the drain ends it.
+	w.life, w.endLife = context.WithCancel(context.WithoutCancel(ctx))
+	w.storing, w.endStoring = context.WithCancel(w.life)
+	defer w.endLife()
+	return w.live(ctx, acquired, old)
+}
+
+// recover removes what an earlier process left and returns the reports that it could not send.
+func (w *Watcher) recover(ctx context.Context) ([]api.Report, error) {
+	var err error
+	if w.reports, err = openReports(w.StateDir); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.RemoveAll(w.scratch()), os.Mkdir(w.scratch(), 0o700)); err != nil {
+		return nil, fmt.Errorf("clear the scratch folder: %w", err)
+	}
+	if err := w.Runtime.Reap(ctx); err != nil {
+		return nil, fmt.Errorf("remove what an earlier watcher left: %w", err)
+	}
+	old, bad := w.reports.load()
+	for _, err := range bad {
+		w.Log.Error("a report of an earlier session cannot be read; its execution will count as lost", "err", err)
+	}
+	return old, nil
+}
+
+// scratch is a folder for what nobody needs after a crash.
+func (w *Watcher) scratch() string { return filepath.Join(w.StateDir, "scratch") }
+
+func (w *Watcher) acquireLease(ctx context.Context) (acquired time.Time, err error) {
+	mine, err := lastSession(w.StateDir)
+	if err != nil {
+		return time.Time{}, err
+	}
+	store, err := openLease(ctx, w.Conn, w.Name, w.LeaseTTL, w.Log)
+	if err != nil {
+		return time.Time{}, err
+	}
+	w.lease = &keeper{
+		store: store, ttl: w.LeaseTTL, session: w.session, log: w.Log,
+		lost: w.loseLease, held: w.regainLease, poke: make(chan struct{}, 1),
+	}
+	if acquired, err = w.lease.acquire(ctx, mine); err != nil {
+		return time.Time{}, err
+	}
+	w.leaseHeld.Store(true)
+	return acquired, writeSession(w.StateDir, w.session)
+}
+
+// live runs everything until the context ends or the watcher cannot go on, and then drains.
+func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report) error {
+	fatal := make(chan error, 2)
+	stopLease, leaseDone := w.keepLease(acquired, fatal)
+	unsubscribe, err := w.takeCancels()
+	if err != nil {
+		stopLease()
+		return errors.Join(err, w.lease.release(context.WithoutCancel(ctx)))
+	}
+	defer unsubscribe()
+	for _, report := range old {
+		w.redeliver(report)
+	}
+	w.greet()
+	w.work.Go(func() { w.hellos(w.life) })
+	w.work.Go(func() { w.watchConnection(fatal) })
+	pulling, stopPulling := context.WithCancel(ctx)
+	defer stopPulling()
+	pulled := make(chan struct{})
+	go func() {
+		defer close(pulled)
+		w.pull(pulling)
+	}()
+	var cause error
+	select {
+	case <-ctx.Done():
+	case cause = <-fatal:
+		w.Log.Error("the watcher cannot go on", "err", cause)
+	}
+	close(w.leaving)
+	stopPulling()
+	<-pulled
+	clean := w.drain(cause == nil)
+	stopLease()
+	<-leaseDone
+	w.work.Wait()
+	if clean && cause == nil {
+		w.removeLease()
+	}
+	return cause
+}
+
+func (w *Watcher) keepLease(acquired time.Time, fatal chan<- error) (stop context.CancelFunc, done <-chan struct{}) {
+	ctx, stop := context.WithCancel(w.life)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if err := w.lease.keep(ctx, acquired); err != nil {
+			fatal <- err
+		}
+	}()
+	return stop, over
+}
+
+func (w *Watcher) removeLease() {
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	if err := w.lease.release(ctx); err != nil {
+		w.Log.Warn("cannot remove the lease; it runs out by itself", "err", err)
+	}
+}
+
+func (w *Watcher) isLeaving() bool {
+	select {
+	case <-w.leaving:
+		return true
+	default:
+		return false
+	}
+}
+
+// loseLease ends everything that runs: from the lease's end on somebody else may run it.
+func (w *Watcher) loseLease() {
+	w.leaseHeld.Store(false)
+	for _, a := range w.held.all() {
+		a.halt(leaseLost)
+	}
+}
+
+// regainLease says hello when the lease had been lost.
+func (w *Watcher) regainLease() {
+	if !w.leaseHeld.Swap(true) {
+		w.greet()
+	}
+}

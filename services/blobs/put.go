@@ -1,0 +1,155 @@
+package blobs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+// chunkBytes is how much of an object one message carries. Under sync_interval: always every
+// message costs a sync of the disk, so they are large; max_payload is 1 MiB.
+const chunkBytes = 512 << 10
+
+// window is how many chunks of one object may wait for the server's disk. The object store's own
+// Put sends without waiting, and a server that lets 128 MiB wait refuses the rest of a large object.
+const window = 8
+
+// Put stores what r yields, which must be the blob's content. When it returns without an error
+// the content is on disk, as durably as the server was told to be. Content that is there already
+// is not read again.
+//
+// Errors: a *MismatchError when r yields something else, r's own, the context's, the server's.
+// After an error nothing of the content stays, unless the server could not be told to drop it.
+func (s *Store) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
+	have, err := s.Has(ctx, blob.Digest)
+	if err != nil || have {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	defer cancel()
+	u := &upload{store: s, id: nuid.Next(), whole: sha256.New()}
+	if err := u.send(ctx, newVerifier(&endingReader{ctx, r}, blob)); err != nil {
+		return errors.Join(fmt.Errorf("store %s: %w", blob.Digest, err), u.drop(ctx))
+	}
+	if have, err := s.Has(ctx, blob.Digest); err == nil && have { // somebody was faster
+		return u.drop(ctx)
+	}
+	if err := u.name(ctx, blob); err != nil {
+		return errors.Join(fmt.Errorf("store %s: %w", blob.Digest, err), u.drop(ctx))
+	}
+	return nil
+}
+
+// upload is an object of which the chunks are on their way. It gets a name, and with that becomes
+// one, when all of them are on disk.
+type upload struct {
+	store  *Store
+	id     string
+	whole  hash.Hash
+	chunks uint32
+	// acks are of the chunks that may not be on disk yet.
+	acks [window]jetstream.PubAckFuture
+}
+
+func (u *upload) subject() string { return "$O." + u.store.bucket + ".C." + u.id }
+
+func (u *upload) send(ctx context.Context, r io.Reader) error {
+	var buffers [window][]byte
+	for i := 0; ; i = (i + 1) % window {
+		if err := u.wait(ctx, i); err != nil {
+			return err
+		}
+		if buffers[i] == nil {
+			buffers[i] = make([]byte, chunkBytes)
+		}
+		n, err := io.ReadFull(r, buffers[i])
+		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !last {
+			return err
+		}
+		if n > 0 {
+			u.whole.Write(buffers[i][:n])
+			u.chunks++
+			if u.acks[i], err = u.store.js.PublishMsgAsync(&nats.Msg{Subject: u.subject(), Data: buffers[i][:n]}); err != nil {
+				return err
+			}
+		}
+		if last {
+			break
+		}
+	}
+	return u.settle(ctx)
+}
+
+// settle waits until every chunk is on disk or refused.
+func (u *upload) settle(ctx context.Context) (err error) {
+	for i := range u.acks {
+		err = errors.Join(err, u.wait(ctx, i))
+	}
+	return err
+}
+
+// wait waits until chunk i of the window is on disk or refused.
+func (u *upload) wait(ctx context.Context, i int) error {
+	if u.acks[i] == nil {
+		return nil
+	}
+	select {
+	case <-u.acks[i].Ok():
+		u.acks[i] = nil
+		return nil
+	case err := <-u.acks[i].Err():
+		u.acks[i] = nil
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// name makes the chunks an object of the bucket, as every client of object stores reads it.
+func (u *upload) name(ctx context.Context, blob events.Blob) error {
+	info, err := json.Marshal(jetstream.ObjectInfo{
+		ObjectMeta: jetstream.ObjectMeta{
+			Name: objectName(blob.Digest), Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkBytes},
+		},
+		Bucket: u.store.bucket, NUID: u.id, Size: uint64(blob.SizeBytes), Chunks: u.chunks,
+		Digest: jetstream.GetObjectDigestValue(u.whole),
+	})
+	if err != nil {
+		return err
+	}
+	m := nats.NewMsg("$O." + u.store.bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(objectName(blob.Digest))))
+	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	m.Data = info
+	_, err = u.store.js.PublishMsg(ctx, m)
+	return err
+}
+
+// drop removes the chunks, also when the context of the upload is over.
+func (u *upload) drop(ctx context.Context) error {
+	if u.chunks == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+	defer cancel()
+	_ = u.settle(ctx) // a chunk still on its way would be stored behind the purge
+	stream, err := u.store.js.Stream(ctx, "OBJ_"+u.store.bucket)
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(u.subject()))
+	}
+	if err != nil {
+		return fmt.Errorf("drop an upload that failed: %w", err)
+	}
+	return nil
+}

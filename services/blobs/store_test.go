@@ -1,0 +1,172 @@
+package blobs
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bucket is an object store on a server of its own that keeps every promise at once.
+func bucket(t *testing.T) (*Store, jetstream.ObjectStore) {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), SyncAlways: true,
+	})
+	must(t, err)
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	must(t, err)
+	closed := make(chan struct{})
+	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
+	t.Cleanup(func() { nc.Close(); <-closed })
+	js, err := jetstream.New(nc)
+	must(t, err)
+	objects, err := js.CreateObjectStore(t.Context(), jetstream.ObjectStoreConfig{Bucket: "blobs"})
+	must(t, err)
+	store, err := Open(t.Context(), js, "blobs")
+	must(t, err)
+	return store, objects
+}
+
+func random(size int) []byte {
+	raw := make([]byte, size)
+	rand.NewChaCha8([32]byte{}).Read(raw)
+	return raw
+}
+
+func blobOf(raw []byte) events.Blob {
+	sum := sha256.Sum256(raw)
+	return events.Blob{Digest: "sha256:" + hex.EncodeToString(sum[:]), SizeBytes: int64(len(raw))}
+}
+
+func TestWhatIsPutIsGot(t *testing.T) {
+	store, _ := bucket(t)
+	for _, size := range []int{0, 1, chunkBytes, 3*chunkBytes + 17} {
+		raw := random(size)
+		blob := blobOf(raw)
+		if have, err := store.Has(t.Context(), blob.Digest); have || err != nil {
+			t.Fatalf("%d bytes are there before they were put: %v", size, err)
+		}
+		must(t, store.Put(t.Context(), blob, iotest.HalfReader(bytes.NewReader(raw))))
+		must(t, store.Put(t.Context(), blob, iotest.ErrReader(errors.New("read again"))))
+		var got bytes.Buffer
+		must(t, store.Get(t.Context(), blob, &got))
+		if !bytes.Equal(got.Bytes(), raw) {
+			t.Fatalf("%d bytes come back otherwise", size)
+		}
+		stat, err := store.Stat(t.Context(), blob.Digest)
+		if err != nil || stat != blob {
+			t.Fatal(stat, err)
+		}
+	}
+}
+
+func TestWrongContentIsRefusedAndLeavesNothing(t *testing.T) {
+	store, objects := bucket(t)
+	raw := random(2*chunkBytes + 5)
+	blob := blobOf(raw)
+	changed := bytes.Clone(raw)
+	changed[len(raw)-1]++
+	broken := errors.New("the disk is broken")
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, c := range []struct {
+		why      string
+		mismatch bool
+		ctx      context.Context
+		r        io.Reader
+	}{
+		{"the content is longer than the", true, t.Context(), io.MultiReader(bytes.NewReader(raw), strings.NewReader("x"))},
+		{"the content has 1048576 bytes", true, t.Context(), bytes.NewReader(raw[:2*chunkBytes])},
+		{"the content is sha256:", true, t.Context(), bytes.NewReader(changed)},
+		{broken.Error(), false, t.Context(), io.MultiReader(bytes.NewReader(raw[:chunkBytes]), iotest.ErrReader(broken))},
+		{"context canceled", false, ctx, io.MultiReader(bytes.NewReader(raw[:chunkBytes]), &canceller{cancel, raw})},
+	} {
+		err := store.Put(c.ctx, blob, c.r)
+		var mismatch *MismatchError
+		if err == nil || !strings.Contains(err.Error(), c.why) || c.mismatch != errors.As(err, &mismatch) {
+			t.Errorf("got %v, want %s", err, c.why)
+		}
+	}
+	status, err := objects.Status(t.Context())
+	must(t, err)
+	stream := status.(*jetstream.ObjectBucketStatus).StreamInfo()
+	if stream.State.Msgs != 0 {
+		t.Fatalf("%d messages stayed", stream.State.Msgs)
+	}
+}
+
+// canceller ends a context in the middle of being read.
+type canceller struct {
+	cancel func()
+	raw    []byte
+}
+
+func (c *canceller) Read(p []byte) (int, error) { c.cancel(); return copy(p, c.raw), nil }
+
+func TestGetVerifies(t *testing.T) {
+	store, objects := bucket(t)
+	blob := blobOf([]byte("right"))
+	err := store.Get(t.Context(), blob, io.Discard)
+	if !errors.Is(err, ErrNoBlob) {
+		t.Fatalf("got %v", err)
+	}
+	_, err = objects.PutBytes(t.Context(), objectName(blob.Digest), []byte("wrong"))
+	must(t, err)
+	var mismatch *MismatchError
+	if err := store.Get(t.Context(), blob, io.Discard); !errors.As(err, &mismatch) {
+		t.Fatalf("got %v", err)
+	}
+	if err := store.Get(t.Context(), events.Blob{Digest: "../x"}, io.Discard); err == nil {
+		t.Fatal("a bad digest is taken")
+	}
+	full := errors.New("full")
+	if err := store.Get(t.Context(), blob, failing{full}); !errors.Is(err, full) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// Larger than what the server lets wait in front of its disk (128 MiB), without a word of which
+// the publishes of a faster client would be refused.
+func TestLargeBlob(t *testing.T) {
+	if os.Getenv("HERMES_LARGE_TESTS") == "" {
+		t.Skip("set HERMES_LARGE_TESTS to store 600 MiB")
+	}
+	store, _ := bucket(t)
+	raw := random(600 << 20)
+	blob := blobOf(raw)
+	must(t, store.Put(t.Context(), blob, bytes.NewReader(raw)))
+	must(t, store.Get(t.Context(), blob, io.Discard))
+}

@@ -106,7 +106,7 @@ func (l *Log) session(ctx context.Context, filter string, c *cursor) (done bool,
 			return true, nil
 		}
 		c.next = meta.Sequence.Stream + 1
-		if !c.yield(record(msg.Subject(), meta.Sequence.Stream, msg.Headers(), msg.Data())) {
+		if !c.yield(l.decode(msg.Subject(), meta.Sequence.Stream, msg.Headers(), msg.Data())) {
 			return true, errStop
 		}
 		if c.until != 0 && c.next > c.until {

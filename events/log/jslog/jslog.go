@@ -18,13 +18,17 @@ import (
 type Log struct {
 	js     jetstream.JetStream
 	stream string
+	decode decoder
 }
+
+// decoder makes a record of a stored message.
+type decoder func(subject string, sequence uint64, header nats.Header, data []byte) (events.Record, error)
 
 var _ log.Log = (*Log)(nil)
 
 // New returns the log that the stream keeps. It does no I/O.
 func New(js jetstream.JetStream, stream string) *Log {
-	return &Log{js: js, stream: stream}
+	return &Log{js: js, stream: stream, decode: record}
 }
 
 // Head implements log.Log. It asks the stream's leader, never a replica.

@@ -86,4 +86,3 @@ func flush(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	eventually(t, "the connection stands", func(context.Context) bool { return js.Conn().Flush() == nil })
 }
-

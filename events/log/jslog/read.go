@@ -63,7 +63,7 @@ func (l *Log) readDirect(ctx context.Context, subject string, from, head uint64,
 			if m.Sequence > head {
 				return nil
 			}
-			if !yield(record(m.Subject, m.Sequence, m.Header, m.Data)) {
+			if !yield(l.decode(m.Subject, m.Sequence, m.Header, m.Data)) {
 				return errStop
 			}
 			from = m.Sequence + 1

@@ -1,0 +1,251 @@
+package streams_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/streams"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func connect(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func ensure(t *testing.T, js jetstream.JetStream, o streams.Options) []streams.Change {
+	t.Helper()
+	changes, err := streams.Ensure(t.Context(), js, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return changes
+}
+
+func TestEnsureCreatesOnce(t *testing.T) {
+	js := connect(t)
+	var synced []string
+	o := streams.Options{
+		OutputBytes: 1 << 20, DataDir: "store",
+		Sync: func(dir string) error { synced = append(synced, dir); return nil },
+	}
+	changes := ensure(t, js, o)
+	if want := len(o.All()); len(changes) != want {
+		t.Fatalf("%d changes, want %d: %v", len(changes), want, changes)
+	}
+	for _, c := range changes {
+		if !c.Created {
+			t.Errorf("%s on an empty server", c)
+		}
+	}
+	if again := ensure(t, js, o); again != nil {
+		t.Errorf("the second call changed %v", again)
+	}
+	if !slices.Equal(synced, []string{"store"}) {
+		t.Errorf("synced %v, want the store once", synced)
+	}
+}
+
+func TestEnsureSyncsTheStore(t *testing.T) {
+	js := connect(t)
+	ensure(t, js, streams.Options{OutputBytes: 1 << 20, DataDir: t.TempDir()})
+	_, err := streams.Ensure(t.Context(), js, streams.Options{OutputBytes: 2 << 20, DataDir: "/nonexistent"})
+	if err == nil || !strings.Contains(err.Error(), "/nonexistent") {
+		t.Errorf("a failed sync passed: %v", err)
+	}
+}
+
+func TestEnsureUpdates(t *testing.T) {
+	js := connect(t)
+	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
+	changes := ensure(t, js, streams.Options{OutputBytes: 2 << 20, ExecutionAge: 60 * 24 * time.Hour})
+	var got []string
+	for _, c := range changes {
+		got = append(got, c.String())
+	}
+	want := []string{
+		"updated HERMES_EXECUTIONS: MaxAge: 720h0m0s → 1440h0m0s",
+		"updated HERMES_OUTPUT: MaxBytes: 1048576 → 2097152",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("changes %q, want %q", got, want)
+	}
+}
+
+func TestEnsureKeepsWhatItDoesNotManage(t *testing.T) {
+	js, o := connect(t), streams.Options{OutputBytes: 1 << 20}
+	ensure(t, js, o)
+	stream, err := js.Stream(t.Context(), streams.Fleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.Metadata = map[string]string{"team": "hpc"}
+	config.MaxConsumers = 7
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if changes := ensure(t, js, o); len(changes) != 1 || changes[0].Stream != streams.Fleet {
+		t.Errorf("changes %v, want one", changes)
+	}
+	if stream, err = js.Stream(t.Context(), streams.Fleet); err != nil {
+		t.Fatal(err)
+	}
+	if config = stream.CachedInfo().Config; config.Metadata["team"] != "hpc" || config.MaxConsumers == 7 {
+		t.Errorf("metadata %v, %d consumers", config.Metadata, config.MaxConsumers)
+	}
+}
+
+func TestEnsureRefusesLoss(t *testing.T) {
+	for name, c := range map[string]struct {
+		o    streams.Options
+		edit func(*jetstream.StreamConfig)
+		want string
+	}{
+		"age":     {o: streams.Options{ExecutionAge: time.Hour}, want: "maximum age"},
+		"bytes":   {o: streams.Options{OutputBytes: 1 << 10}, want: "maximum bytes"},
+		"subject": {edit: func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "hermes.more.*") }, want: "subject hermes.more.*"},
+		"limit":   {edit: func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 }, want: ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			js, before := connect(t), streams.Options{OutputBytes: 1 << 20}
+			ensure(t, js, before)
+			if c.edit != nil {
+				edit(t, js, c.edit)
+			}
+			if c.o.OutputBytes == 0 {
+				c.o.OutputBytes = before.OutputBytes
+			}
+			changes, err := streams.Ensure(t.Context(), js, c.o)
+			if c.want == "" {
+				if err != nil || len(changes) != 1 {
+					t.Fatalf("a limit was not lifted: %v, %v", changes, err)
+				}
+				return
+			}
+			var loss *streams.LossError
+			if !errors.Is(err, streams.ErrLoss) || !errors.As(err, &loss) || !strings.Contains(err.Error(), c.want) || changes != nil {
+				t.Fatalf("%v, %v, want a refusal that says %q", changes, err, c.want)
+			}
+			c.o.AllowLoss = true
+			if changes := ensure(t, js, c.o); len(changes) == 0 {
+				t.Error("allowed, and nothing changed")
+			}
+		})
+	}
+}
+
+func edit(t *testing.T, js jetstream.JetStream, change func(*jetstream.StreamConfig)) {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), streams.Functions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	change(&config)
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBucketsAndBlobsAreOrdinary uses what was provisioned with the client's own types.
+func TestBucketsAndBlobsAreOrdinary(t *testing.T) {
+	js := connect(t)
+	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
+	for _, bucket := range []string{streams.BucketFunctions, streams.BucketExecutions, streams.BucketFleet, streams.BucketUsers, streams.BucketLeases} {
+		kv, err := js.KeyValue(t.Context(), bucket)
+		if err != nil {
+			t.Fatalf("%s: %v", bucket, err)
+		}
+		revision, err := kv.Create(t.Context(), "key", []byte("value"))
+		if err != nil {
+			t.Fatalf("%s: %v", bucket, err)
+		}
+		if _, err := kv.Update(t.Context(), "key", []byte("more"), revision); err != nil {
+			t.Fatalf("%s: %v", bucket, err)
+		}
+	}
+	leases, err := js.KeyValue(t.Context(), streams.BucketLeases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leases.Create(t.Context(), "short", []byte("x"), jetstream.KeyTTL(time.Second)); err != nil {
+		t.Errorf("a key with a TTL: %v", err)
+	}
+	store, err := js.ObjectStore(t.Context(), streams.Blobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.PutBytes(t.Context(), "blob", make([]byte, 300<<10)); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := store.GetBytes(t.Context(), "blob"); err != nil || len(data) != 300<<10 {
+		t.Errorf("blob: %d bytes, %v", len(data), err)
+	}
+}
+
+// TestHistoryKeepsTheOrigin appends to an execution and finds it in the history.
+func TestHistoryKeepsTheOrigin(t *testing.T) {
+	js := connect(t)
+	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
+	const id = "01JDY3M8WZ0000000000000000"
+	subject := events.ExecutionSubject("alice", id)
+	if _, err := jslog.New(js, streams.Executions).Append(t.Context(), subject, 0, events.Event{
+		ID: "event", Source: "test", Time: time.Unix(0, 0), Data: events.ExecutionCancelRequested{By: "alice"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	history := jslog.New(js, streams.History)
+	for _, err := range history.Follow(ctx, ">", 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		break // it has arrived
+	}
+	n := 0
+	for r, err := range jslog.NewWhole(js, streams.History, streams.Executions).Read(ctx, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; r.Subject != subject || r.Sequence != 1 || r.ID != "event" {
+			t.Errorf("history holds %+v", r)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+}

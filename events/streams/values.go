@@ -1,0 +1,182 @@
+package streams
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Options are what an operator may choose. The zero value is a single server with the defaults.
+type Options struct {
+	// Replicas of everything, 1 (default) to 5.
+	Replicas int
+	// ExecutionAge is how long Executions keeps events; History keeps them for ever. Default 30 days.
+	ExecutionAge time.Duration
+	// OutputAge and OutputBytes bound Output. Defaults 7 days and 4 GiB.
+	OutputAge   time.Duration
+	OutputBytes int64
+	// LeaseAge is the longest that a lease can live without being renewed. Default 1 minute.
+	LeaseAge time.Duration
+
+	// AllowLoss permits changes that drop stored data.
+	AllowLoss bool
+	// DataDir is the store of an embedded server: its filesystem is synced after a change, because
+	// a stream that was just made does not survive a power cut otherwise. Empty for a server
+	// elsewhere.
+	DataDir string
+	// Sync replaces the sync of DataDir's filesystem.
+	Sync func(dataDir string) error
+}
+
+func (o Options) withDefaults() Options {
+	defaults := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	defaults(&o.ExecutionAge, 30*24*time.Hour)
+	defaults(&o.OutputAge, 7*24*time.Hour)
+	defaults(&o.LeaseAge, time.Minute)
+	if o.OutputBytes == 0 {
+		o.OutputBytes = 4 << 30
+	}
+	if o.Replicas == 0 {
+		o.Replicas = 1
+	}
+	if o.Sync == nil {
+		o.Sync = syncFilesystem
+	}
+	return o
+}
+
+const (
+	// duplicates is the dedupe window. Each id in it costs server memory, and appends are settled
+	// by their expected sequence, not by it.
+	duplicates = 30 * time.Second
+	// maxConsumers: the server's own default is 1000, which silently starves the watchers behind.
+	maxConsumers = 100_000
+)
+
+// All returns every stream that must exist, those of buckets and the object store included, in
+// an order in which they can be made.
+func (o Options) All() []jetstream.StreamConfig {
+	o = o.withDefaults()
+	executions := events(Executions, "events of executions, by partition, owner and id", "hermes.execution.*.*.*")
+	executions.MaxAge = o.ExecutionAge
+	all := []jetstream.StreamConfig{
+		events(Functions, "events of functions, by owner and name", "hermes.function.*.*"),
+		executions,
+		events(Fleet, "events of watchers, by watcher", "hermes.watcher.*"),
+		events(Users, "events of users, by user", "hermes.user.*"),
+		history(),
+		archive(),
+		runs(),
+		output(o),
+		events(Dead, "run requests that exhausted their deliveries", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES."+Runs+".*"),
+		views(BucketFunctions),
+		views(BucketExecutions),
+		views(BucketFleet),
+		views(BucketUsers),
+		leases(o),
+		blobs(),
+	}
+	for i := range all {
+		all[i].Replicas = o.Replicas
+	}
+	return all
+}
+
+// base is what every stream has. Limits are explicit, as the server reports them.
+func base(name, description string, subjects ...string) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              name,
+		Description:       description,
+		Subjects:          subjects,
+		Storage:           jetstream.FileStorage,
+		MaxConsumers:      maxConsumers,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		Duplicates:        duplicates,
+		AllowDirect:       true,
+	}
+}
+
+// events is a log: nothing is ever deleted from it but by age.
+func events(name, description string, subjects ...string) jetstream.StreamConfig {
+	c := base(name, description, subjects...)
+	c.DenyDelete, c.DenyPurge = true, true
+	return c
+}
+
+// history copies Executions onto one subject a partition: a subject costs the server memory, so
+// an execution has none of its own here. Nats-Stream-Source keeps the original one.
+func history() jetstream.StreamConfig {
+	c := events(History, "events of executions for ever, by partition")
+	c.Compression = jetstream.S2Compression
+	c.Sources = []*jetstream.StreamSource{{
+		Name: Executions,
+		SubjectTransforms: []jetstream.SubjectTransformConfig{{
+			Source: "hermes.execution.*.*.*", Destination: HistorySubjectPrefix + "{{wildcard(1)}}",
+		}},
+	}}
+	return c
+}
+
+// HistorySubjectPrefix and a partition are the subjects of History.
+const HistorySubjectPrefix = "hermes.history."
+
+func archive() jetstream.StreamConfig {
+	c := events(Archive, "final views of executions, by owner and month", "hermes.archive.*.*")
+	c.Compression = jetstream.S2Compression
+	return c
+}
+
+func runs() jetstream.StreamConfig {
+	c := base(Runs, "run requests, by watcher and execution", "hermes.run.*.*")
+	c.Retention = jetstream.WorkQueuePolicy
+	return c
+}
+
+func output(o Options) jetstream.StreamConfig {
+	c := base(Output, "output of executions, by watcher, owner and id", "hermes.output.>")
+	c.MaxAge, c.MaxBytes = o.OutputAge, o.OutputBytes
+	return c
+}
+
+// bucket is a key-value bucket as nats.go makes one.
+func bucket(name, description string) jetstream.StreamConfig {
+	c := base(BucketStream(name), description, BucketSubject(name, ">"))
+	c.MaxMsgsPerSubject = 1
+	c.Discard = jetstream.DiscardNew
+	c.AllowRollup, c.DenyDelete = true, true
+	c.AllowMsgTTL = true
+	return c
+}
+
+// views is a bucket that the projector writes in atomic batches. Messages may have a TTL so that
+// the marker of a deleted key does not stay for ever.
+func views(name string) jetstream.StreamConfig {
+	c := bucket(name, "views; written by the projector alone")
+	c.AllowAtomicPublish = true
+	return c
+}
+
+func leases(o Options) jetstream.StreamConfig {
+	c := bucket(BucketLeases, "liveness of watchers, leader leases")
+	c.Storage = jetstream.MemoryStorage
+	c.MaxAge = o.LeaseAge
+	c.SubjectDeleteMarkerTTL = time.Second
+	c.Duplicates = min(duplicates, o.LeaseAge)
+	return c
+}
+
+// blobs is an object store as nats.go makes one.
+func blobs() jetstream.StreamConfig {
+	c := base(BlobsStream(Blobs), "bundles, artifacts, large inputs, by digest",
+		"$O."+Blobs+".C.>", "$O."+Blobs+".M.>")
+	c.Discard = jetstream.DiscardNew
+	c.AllowRollup = true
+	return c
+}

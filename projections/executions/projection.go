@@ -1,0 +1,115 @@
+package executions
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections"
+)
+
+// Projection keeps, in the bucket of executions:
+//
+//	view.<owner>.<number>  Execution
+//	id.<owner>.<id>        the number, in decimal
+//	user.<owner>           User
+//	active.<id>            <owner>.<number>, only while it is not final
+var Projection = projections.Projection{Name: "hermes_executions", Apply: apply, Decode: decode}
+
+// User is what an owner's executions have in common.
+type User struct {
+	// Last is the number of the owner's latest execution.
+	Last int64 `json:"last"`
+}
+
+// ViewKey is the key of an execution's view.
+func ViewKey(owner string, number int64) string { return "view." + Ref(owner, number) }
+
+// Ref is the value of an active key, and the end of the view key that it stands for.
+func Ref(owner string, number int64) string { return owner + "." + strconv.FormatInt(number, 10) }
+
+// IDKey is the key of an execution's number.
+func IDKey(owner, id string) string { return "id." + owner + "." + id }
+
+// UserKey is the key of an owner's User.
+func UserKey(owner string) string { return "user." + owner }
+
+// ActiveKey is the key that stands while an execution is live.
+func ActiveKey(id string) string { return "active." + id }
+
+func apply(tx projections.Tx, r events.Record) error {
+	owner, id, err := parse(r)
+	if err != nil {
+		return err
+	}
+	number, known, err := number(tx, IDKey(owner, id))
+	if err != nil {
+		return err
+	}
+	var e Execution
+	if known {
+		if e, known, err = projections.Get[Execution](tx, ViewKey(owner, number)); err != nil {
+			return err
+		}
+		if !known {
+			return impossible(r, "the view of the execution (number %d) has been let go", number)
+		}
+	}
+	if r.Sequence <= e.Sequence {
+		return nil // applied before
+	}
+	next, err := Fold(e, r)
+	if err != nil {
+		return err
+	}
+	if !known {
+		user, _, err := projections.Get[User](tx, UserKey(owner))
+		if err != nil {
+			return err
+		}
+		user.Last++
+		next.Number = user.Last
+		tx.Put(UserKey(owner), user)
+		tx.Put(IDKey(owner, id), projections.Text(strconv.FormatInt(next.Number, 10)))
+		tx.Put(ActiveKey(id), projections.Text(Ref(owner, next.Number)))
+	}
+	tx.Put(ViewKey(owner, next.Number), next)
+	if next.Status.Final() {
+		tx.Delete(ActiveKey(id))
+	}
+	return nil
+}
+
+// parse refuses names that no service would have let in: they may not be legal in a key.
+func parse(r events.Record) (owner, id string, err error) {
+	owner, id, err = events.ParseExecutionSubject(r.Subject)
+	if err == nil {
+		err = events.CheckUserName(owner)
+	}
+	if err == nil {
+		err = events.CheckExecutionID(id)
+	}
+	if err != nil {
+		return "", "", impossible(r, "%v", err)
+	}
+	return owner, id, nil
+}
+
+func number(tx projections.Tx, key string) (int64, bool, error) {
+	text, known, err := projections.Get[projections.Text](tx, key)
+	if err != nil || !known {
+		return 0, false, err
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	return n, true, err
+}
+
+func decode(key string, raw []byte) (any, error) {
+	switch kind, _, _ := strings.Cut(key, "."); kind {
+	case "view":
+		return projections.DecodeJSON[Execution](key, raw)
+	case "user":
+		return projections.DecodeJSON[User](key, raw)
+	}
+	return projections.Text(raw), nil
+}

@@ -1,0 +1,38 @@
+// Package fleet folds the events of watchers into what the fleet list shows and what placement
+// decides on.
+package fleet
+
+import (
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+// State is where a watcher is in its life.
+type State string
+
+// Joined takes work, Draining finishes what runs; Left and Lost hold nothing.
+const (
+	Joined   State = "joined"
+	Draining State = "draining"
+	Left     State = "left"
+	Lost     State = "lost"
+)
+
+// Watcher is the fold of one watcher's events. Its zero value is one that was never seen.
+type Watcher struct {
+	Name    string         `json:"name"`
+	State   State          `json:"state"`
+	Machine events.Machine `json:"machine"`
+	// Since is when it came into its state.
+	Since time.Time `json:"since"`
+	// JoinedAt is when its present or last life began.
+	JoinedAt time.Time `json:"joinedAt"`
+	// Reason is why it drains.
+	Reason string `json:"reason,omitempty"`
+	// Sequence is the last event's, and what the next append must expect.
+	Sequence uint64 `json:"sequence"`
+}
+
+// Live reports whether it may hold attempts.
+func (w Watcher) Live() bool { return w.State == Joined || w.State == Draining }

@@ -1,0 +1,32 @@
+// Package users folds the events of users into what the auth callout and quotas go by.
+package users
+
+import (
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+// User is the fold of one user's events. Its zero value is a user that does not exist.
+type User struct {
+	Name string `json:"name"`
+	// Registered is false before and after the user's life.
+	Registered   bool      `json:"registered"`
+	RegisteredAt time.Time `json:"registeredAt,omitzero"`
+	// Operator may see and do everything.
+	Operator bool `json:"operator,omitempty"`
+	// Keys are those that act as the user, by public key.
+	Keys map[string]Key `json:"keys,omitempty"`
+	// Quota is zero where the default holds.
+	Quota events.UserQuotaSet `json:"quota,omitzero"`
+	// Sequence is the last event's, and what the next append must expect.
+	Sequence uint64 `json:"sequence"`
+}
+
+// Key is an enrolled key.
+type Key struct {
+	Label      string    `json:"label"`
+	EnrolledAt time.Time `json:"enrolledAt"`
+	// Expires is zero for a key that does not.
+	Expires time.Time `json:"expires,omitzero"`
+}

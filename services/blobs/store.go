@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -18,12 +17,8 @@ import (
 // ErrNoBlob: the store does not have the content.
 var ErrNoBlob = errors.New("no such blob")
 
-// transferTimeout ends a transfer that never ends. The object store wants some deadline: without
-// one it gives a whole object five seconds.
+// transferTimeout ends an upload that never ends.
 const transferTimeout = time.Hour
-
-// stallTimeout ends a download of which nothing arrives any more: somebody deleted the object.
-const stallTimeout = time.Minute
 
 // dropTimeout bounds the cleaning up after an upload that failed.
 const dropTimeout = 10 * time.Second
@@ -42,41 +37,6 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string) (*Store, e
 		return nil, fmt.Errorf("open the object store %s: %w", bucket, err)
 	}
 	return &Store{js: js, objects: objects, bucket: bucket}, nil
-}
-
-// Get writes the blob's content to w. Only when it returns without an error is what was written
-// known to be that content.
-//
-// Errors: ErrNoBlob, a *MismatchError, w's own, the context's, the server's.
-func (s *Store) Get(ctx context.Context, blob events.Blob, w io.Writer) error {
-	if err := events.CheckDigest(blob.Digest); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
-	defer cancel()
-	stalled := time.AfterFunc(stallTimeout, cancel)
-	defer stalled.Stop()
-	object, err := s.objects.Get(ctx, objectName(blob.Digest))
-	if err != nil {
-		return fetchError(blob.Digest, err)
-	}
-	defer object.Close()
-	checked := newVerifier(object, blob)
-	buf := make([]byte, 128<<10)
-	for {
-		stalled.Reset(stallTimeout)
-		n, err := checked.Read(buf)
-		stalled.Stop() // a slow w is not a stalled download
-		if _, err := w.Write(buf[:n]); err != nil {
-			return fmt.Errorf("fetch %s: %w", blob.Digest, err)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fetchError(blob.Digest, err)
-		}
-	}
 }
 
 // Has reports whether the store has the content.

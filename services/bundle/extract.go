@@ -163,3 +163,8 @@ func ReadFile(ctx context.Context, r io.Reader, name string, maxBytes int64) ([]
 		return raw, nil
 	}
 }
+
+// ExtractReadOnly is Extract into files that nobody shall change: 0444, or 0555 when executable.
+func ExtractReadOnly(ctx context.Context, r io.Reader, root *os.Root) error {
+	return ExtractWith(ctx, r, root, Limits{}, Options{ReadOnly: true})
+}

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/cli/config"
+	"github.com/hermes-serverless/hermes/cli/natsctx"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// completeTimeout is how long a press of the tab key may ask the server.
+const completeTimeout = time.Second
+
+const noFiles = cobra.ShellCompDirectiveNoFileComp
+
+type completer = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
+
+func contextNames() []string {
+	dir, err := config.Dir()
+	if err != nil {
+		return nil
+	}
+	return natsctx.Names(dir)
+}
+
+// completeFunctions offers the caller's functions: with versions, or each name once.
+func (a *app) completeFunctions(versions bool) completer {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, noFiles
+		}
+		list, err := completeCall[api.Functions](a, cmd.Context(), api.OpFunctionList, api.FunctionList{})
+		if err != nil {
+			return nil, noFiles
+		}
+		var names []string
+		for i, f := range list.Functions {
+			if i == 0 || list.Functions[i-1].FunctionName != f.FunctionName {
+				names = append(names, f.FunctionName)
+			}
+			if versions {
+				names = append(names, f.FunctionName+":"+f.FunctionVersion)
+			}
+		}
+		return names, noFiles
+	}
+}
+
+// completeRuns offers the numbers of the caller's latest executions.
+func (a *app) completeRuns(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, noFiles
+	}
+	page, err := completeCall[api.Executions](a, cmd.Context(), api.OpExecutionList, api.ExecutionList{})
+	if err != nil {
+		return nil, noFiles
+	}
+	var numbers []string
+	for _, e := range page.Executions {
+		numbers = append(numbers, fmt.Sprintf("%s\t%s, %s", strconv.FormatInt(e.Number, 10), functionOf(e), e.Status))
+	}
+	return numbers, noFiles | cobra.ShellCompDirectiveKeepOrder
+}
+
+func completeCall[Reply any](a *app, ctx context.Context, op string, request any) (Reply, error) {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
+	defer cancel()
+	client, done, err := a.connect()
+	if err != nil {
+		var none Reply
+		return none, err
+	}
+	defer done()
+	return api.Call[Reply](ctx, client, op, request)
+}

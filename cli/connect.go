@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hermes-serverless/hermes/cli/config"
+	"github.com/hermes-serverless/hermes/cli/natsctx"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const (
+	// connectTimeout is for a server that is there; one that is not is known sooner.
+	connectTimeout = 2 * time.Second
+	// reconnectWait is short: a restarted server is there again within a second.
+	reconnectWait = 100 * time.Millisecond
+)
+
+// defaultContext is the context that an instance on this machine writes for its local user.
+const defaultContext = "hermes"
+
+// connect opens a connection as the user of the context in use. The returned function closes it.
+func (a *app) connect() (*api.Client, func(), error) {
+	c, user, err := a.natsContext()
+	if err != nil {
+		return nil, nil, err
+	}
+	options, err := c.Options()
+	if err != nil {
+		return nil, nil, api.Errorf(api.Unauthorized, authFailed, "%v", err)
+	}
+	nc, err := nats.Connect(c.URL, append(options,
+		nats.Name("hermes "+version()),
+		nats.CustomInboxPrefix(api.InboxPrefix(user)),
+		nats.Timeout(connectTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		// What goes wrong on the way comes back as the error of a request; the default prints it.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	)...)
+	if err != nil {
+		return nil, nil, connectError(c, err)
+	}
+	return api.NewClient(nc, user), nc.Close, nil
+}
+
+// connectError says in the user's words why there is no connection.
+func connectError(c natsctx.Context, err error) error {
+	switch {
+	case errors.Is(err, nats.ErrAuthExpired):
+		return api.Errorf(api.Unauthorized, authFailed, "Your token expired").
+			WithHint("`hermes remote login` gets a new one")
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
+		return api.Errorf(api.Unauthorized, authFailed, "the server does not accept the credentials of the context %s", c.Name).
+			WithHint("the file is %s; the operator can enrol you again", c.Path)
+	}
+	return api.Errorf(api.Unavailable, api.ServerUnavailable, "cannot reach the server at %s", redacted(c.URL)).
+		WithDetail(err.Error()).
+		WithHint("is hermesd running there? On its machine, `hermesd doctor` tells what is wrong")
+}
+
+// redacted leaves out what stands before an @: it may be a password.
+func redacted(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, part := range parts {
+		scheme, rest, found := strings.Cut(part, "://")
+		if !found {
+			scheme, rest = "", part
+		}
+		if at := strings.LastIndex(rest, "@"); at >= 0 {
+			rest = rest[at+1:]
+		}
+		if parts[i] = rest; found {
+			parts[i] = scheme + "://" + rest
+		}
+	}
+	return strings.Join(parts, ",")
+}
+
+// natsContext finds the context in use and whose it is: the flag, HERMES_CONTEXT, the
+// configuration, then whatever is there.
+func (a *app) natsContext() (natsctx.Context, string, error) {
+	dir, err := config.Dir()
+	if err != nil {
+		return natsctx.Context{}, "", err
+	}
+	name := a.contextName
+	if name == "" {
+		name = os.Getenv("HERMES_CONTEXT")
+	}
+	if name == "" {
+		settings, err := config.Load()
+		if err != nil {
+			return natsctx.Context{}, "", err
+		}
+		name = settings[config.KeyContext]
+	}
+	if name == "" {
+		return findContext(dir)
+	}
+	c, err := loadContext(dir, name)
+	if err != nil {
+		return c, "", err
+	}
+	user, err := api.UserOfInbox(c.InboxPrefix)
+	if err != nil {
+		return c, "", api.Errorf(api.Invalid, api.InvalidArguments, "the NATS context %s is not a Hermes user's", name).
+			WithDetail(err.Error()).WithHint("its file is %s", c.Path)
+	}
+	return c, user, nil
+}
+
+func loadContext(dir, name string) (natsctx.Context, error) {
+	c, err := natsctx.Load(dir, name)
+	if errors.Is(err, natsctx.ErrNoContext) {
+		e := api.Errorf(api.NotFound, noSuchContext, "there is no NATS context %q", name)
+		if names := natsctx.Names(dir); len(names) > 0 {
+			return c, e.WithHint("there are: %s", strings.Join(names, ", "))
+		}
+		return c, e.WithHint("start `hermesd up` on this machine, or ask the operator of a server for an account")
+	}
+	if err != nil {
+		return c, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+	}
+	return c, nil
+}
+
+// findContext takes the first that is a Hermes user's: the one that the nats tool has selected,
+// the default one, the only one.
+func findContext(dir string) (natsctx.Context, string, error) {
+	for _, name := range []string{natsctx.Selected(dir), defaultContext} {
+		if c, user, ok := usable(dir, name); ok {
+			return c, user, nil
+		}
+	}
+	var found []string
+	for _, name := range natsctx.Names(dir) {
+		if _, _, ok := usable(dir, name); ok {
+			found = append(found, name)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return natsctx.Context{}, "", api.Errorf(api.Unauthorized, notLoggedIn, "You are not logged in!").
+			WithHint("start `hermesd up` on this machine, or ask the operator of a server for an account")
+	case 1:
+		c, user, _ := usable(dir, found[0])
+		return c, user, nil
+	}
+	return natsctx.Context{}, "", usage("several NATS contexts are Hermes users', and none is chosen").
+		WithDetail(strings.Join(found, "\n")).WithHint("`hermes config context NAME` chooses one")
+}
+
+func usable(dir, name string) (natsctx.Context, string, bool) {
+	c, err := natsctx.Load(dir, name)
+	if err != nil {
+		return c, "", false
+	}
+	user, err := api.UserOfInbox(c.InboxPrefix)
+	return c, user, err == nil
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// Names of errors that only the CLI finds.
+const (
+	notLoggedIn    = "NotLoggedIn"
+	noSuchContext  = "NoSuchContext"
+	noSuchFile     = "NoSuchFile"
+	notAFile       = "NotAFile"
+	inputTooLarge  = "InputTooLarge"
+	unknownCommand = "UnknownCommand"
+	unknownSetting = "UnknownSetting"
+	noMakefile     = "NoMakefile"
+	folderExists   = "FolderExists"
+	buildFailed    = "BuildFailed"
+	authFailed     = "AuthenticationError"
+)
+
+// usage is an error of the command line itself.
+func usage(format string, args ...any) *api.Error {
+	return api.Errorf(api.Invalid, api.InvalidArguments, format, args...)
+}
+
+// usageOf adds where the command's usage is told.
+func usageOf(cmd *cobra.Command, err error) error {
+	var e *api.Error
+	if !errors.As(err, &e) {
+		e = usage("%s", err)
+	}
+	if e.Hint == "" {
+		e = e.WithHint("`%s --help` shows how it is used", cmd.CommandPath())
+	}
+	return e
+}
+
+// argsOf makes cobra's check of arguments speak the CLI's language of errors.
+func argsOf(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageOf(cmd, err)
+		}
+		return nil
+	}
+}
+
+// report prints an error once, as text or, where JSON was asked for, as an object.
+func (a *app) report(err error, args []string) {
+	var exit *exitError
+	if err == nil || errors.As(err, &exit) && exit.err == nil {
+		return
+	}
+	e := describe(err)
+	if a.format != formatTable || wantsJSON(args) {
+		a.reportJSON(e)
+		return
+	}
+	fmt.Fprintf(a.streams.Err, "hermes: %s\n", e.Message)
+	for line := range strings.Lines(e.Detail) {
+		fmt.Fprintf(a.streams.Err, "  %s\n", strings.TrimRight(line, "\n"))
+	}
+	if e.Hint != "" {
+		fmt.Fprintf(a.streams.Err, "→ %s\n", e.Hint)
+	}
+}
+
+func (a *app) reportJSON(e *api.Error) {
+	encoder := json.NewEncoder(a.streams.Err)
+	encoder.SetEscapeHTML(false)
+	if a.format != formatJSONLines {
+		encoder.SetIndent("", "  ")
+	}
+	_ = encoder.Encode(e)
+}
+
+// describe gives every error the form that users know.
+func describe(err error) *api.Error {
+	if e, ok := api.AsError(err); ok {
+		return e
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "%s", err)
+	}
+	return api.Errorf(api.Internal, api.InternalError, "%s", err)
+}
+
+// wantsJSON looks for the wish in arguments that may not have been understood.
+func wantsJSON(args []string) bool {
+	if end := slices.Index(args, "--"); end >= 0 {
+		args = args[:end]
+	}
+	for i, arg := range args {
+		switch {
+		case arg == "-j", arg == "--json", arg == "--output=json", arg == "-ojson":
+			return true
+		case (arg == "-o" || arg == "--output") && i+1 < len(args):
+			return args[i+1] == string(formatJSON) || args[i+1] == string(formatJSONLines)
+		}
+	}
+	return false
+}

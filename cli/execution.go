@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+func newExecutionCmd(a *app) *cobra.Command {
+	cmd := asGroup(&cobra.Command{
+		Use:     "execution",
+		Short:   "See and end what runs and what has run",
+		Example: "  hermes execution list\n  hermes execution inspect 15\n  hermes execution logs 15 -f",
+	})
+	cmd.AddCommand(newExecutionListCmd(a, nil), newExecutionInspectCmd(a, nil), newExecutionLogsCmd(a, nil), newExecutionCancelCmd(a, nil))
+	return cmd
+}
+
+// parseExecution reads a number or an id.
+func parseExecution(text string) (api.ExecutionRef, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > 0 {
+		return api.ExecutionRef{Number: n}, nil
+	}
+	id := strings.ToUpper(text)
+	if events.CheckExecutionID(id) == nil {
+		return api.ExecutionRef{ID: id}, nil
+	}
+	return api.ExecutionRef{}, usage("%q names no execution: it must be a number from 1, or an id of 26 characters", text).
+		WithHint("`hermes execution list` shows the numbers")
+}
+
+// executionJSON is an execution with the first Hermes' keys where it had them.
+type executionJSON struct {
+	RunID       int64     `json:"runID"`
+	ID          string    `json:"id"`
+	Kind        string    `json:"kind"`
+	Status      string    `json:"status"`
+	Function    string    `json:"function"`
+	RequestedAt time.Time `json:"requestedAt"`
+	StartTime   time.Time `json:"startTime,omitzero"`
+	EndTime     time.Time `json:"endTime,omitzero"`
+	// RunningTime is HH:MM:SS.mmm, RunningMillis the same as a number.
+	RunningTime   string `json:"runningTime,omitempty"`
+	RunningMillis int64  `json:"runningMillis,omitempty"`
+	Position      int    `json:"position,omitempty"`
+	ExitCode      int    `json:"exitCode"`
+	Signal        string `json:"signal,omitempty"`
+	Reason        string `json:"reason,omitempty"`
+	Error         string `json:"error,omitempty"`
+
+	Attempt int           `json:"attempt,omitempty"`
+	Watcher string        `json:"watcher,omitempty"`
+	Sandbox string        `json:"sandbox,omitempty"`
+	Output  events.Output `json:"output,omitzero"`
+	Usage   events.Usage  `json:"usage,omitzero"`
+}
+
+func (a *app) executionJSON(e api.Execution) executionJSON {
+	j := executionJSON{
+		RunID: e.Number, ID: e.ID, Kind: string(e.Request.Kind), Status: string(e.Status),
+		Function: e.Request.Function.String(), RequestedAt: e.RequestedAt, StartTime: e.StartedAt, EndTime: e.EndedAt,
+		Position: e.Position, ExitCode: e.ExitCode, Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
+		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
+	}
+	if !e.StartedAt.IsZero() {
+		d := a.runningTime(e)
+		j.RunningTime, j.RunningMillis = elapsed(d), d.Milliseconds()
+	}
+	return j
+}
+
+// runningTime is from the start of the last attempt to its end, or to now.
+func (a *app) runningTime(e api.Execution) time.Duration {
+	if e.StartedAt.IsZero() {
+		return 0
+	}
+	if e.EndedAt.IsZero() {
+		return a.now().Sub(e.StartedAt)
+	}
+	return e.EndedAt.Sub(e.StartedAt)
+}
+
+// executionError says in one sentence why an execution did not succeed; empty if it did.
+func executionError(e api.Execution) string {
+	if e.Message != "" {
+		return e.Message
+	}
+	switch e.Status {
+	case executions.Error:
+		return fmt.Sprintf("exit code %d", e.ExitCode)
+	case executions.Timeout:
+		return "it ran longer than its timeout of " + millis(e.Request.Limits.TimeoutMillis)
+	case executions.Cancelled:
+		return "cancelled by " + e.CancelRequestedBy
+	case executions.Lost:
+		return "the machine that ran it was lost"
+	}
+	return ""
+}
+
+// functionOf is what an execution runs, as the column Function shows it.
+func functionOf(e api.Execution) string {
+	if e.Request.Kind == events.KindBuild {
+		return "build " + e.Request.Function.String()
+	}
+	return e.Request.Function.String()
+}
+
+func (a *app) executionStatus(status executions.Status) string {
+	switch status {
+	case executions.Success:
+		return a.streams.Green(string(status))
+	case executions.Queued, executions.Running:
+		return a.streams.Yellow(string(status))
+	}
+	return a.streams.Red(string(status))
+}
+
+// name is how an execution is called in messages: by its number, if that is known.
+func name(e api.Execution, id string) string {
+	if e.Number > 0 {
+		return strconv.FormatInt(e.Number, 10)
+	}
+	return id
+}

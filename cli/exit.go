@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// The exit codes of every command but a synchronous `function run`.
+const (
+	exitOK           = 0
+	exitFailed       = 1
+	exitUsage        = 2
+	exitNotFound     = 3
+	exitConflict     = 4
+	exitUnauthorized = 5
+	exitLimit        = 6
+	exitUnavailable  = 7
+)
+
+// The exit codes of `function run`, besides the function's own.
+const (
+	exitTimeout   = 124
+	exitHermes    = 125
+	exitCancelled = 130
+)
+
+// exitError is an error with an exit code of its own. A nil err is an end of which everything has
+// been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return "" // nothing more to say
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// exitCode is the one place where an error becomes an exit code.
+func exitCode(err error) int {
+	var exit *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, context.Canceled):
+		return exitCancelled
+	}
+	e, ok := api.AsError(err)
+	if !ok {
+		return exitFailed
+	}
+	switch e.Kind {
+	case api.Invalid:
+		return exitUsage
+	case api.NotFound:
+		return exitNotFound
+	case api.Exists, api.State:
+		return exitConflict
+	case api.Unauthorized:
+		return exitUnauthorized
+	case api.LimitReached:
+		return exitLimit
+	case api.Unavailable:
+		return exitUnavailable
+	}
+	return exitFailed
+}
+
+// executionExit is the exit code that stands for how a function ended.
+func executionExit(e api.Execution) int {
+	switch e.Status {
+	case executions.Success:
+		return exitOK
+	case executions.Timeout:
+		return exitTimeout
+	case executions.Cancelled:
+		return exitCancelled
+	case executions.Error:
+		if e.ExitCode != 0 && ownEnd(e.Reason) {
+			return e.ExitCode
+		}
+	}
+	return exitHermes
+}
+
+// ownEnd says whether a failure is the function's: its exit code then means something.
+func ownEnd(reason string) bool {
+	switch reason {
+	case events.ReasonExit, events.ReasonSignal, events.ReasonOOM, events.ReasonPIDs,
+		events.ReasonOutputLimit, events.ReasonHandler:
+		return true
+	}
+	return false
+}

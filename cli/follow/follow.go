@@ -1,0 +1,233 @@
+// Package follow shows an execution's output while it is printed: in order, whole and byte for
+// byte, from live messages where they arrive and from the server's store where they do not, and
+// checks it against what the execution's end says was printed.
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// Names of the errors that only a reader of output can find.
+const (
+	OutputCorrupt    = "OutputCorrupt"
+	OutputIncomplete = "OutputIncomplete"
+)
+
+// ErrNotYet is a Source's word for an execution that was promised and is not there yet.
+var ErrNotYet = errors.New("the execution is not there yet")
+
+// Source is what the server knows of one execution. Its errors are ErrNotYet, *api.Error or the
+// context's; ErrNotYet and those of kind Unavailable are waited out.
+type Source interface {
+	// Wait returns when the execution has ended, or after about d with a live one.
+	Wait(ctx context.Context, d time.Duration) (api.Execution, error)
+	Inspect(ctx context.Context) (api.Execution, error)
+	// Output returns stored output from an offset; see api.OutputPage.
+	Output(ctx context.Context, from int64) (api.OutputPage, []api.Chunk, error)
+}
+
+// Message is a live message and the watcher in whose name it came.
+type Message struct {
+	Watcher string
+	Chunk   api.Chunk
+}
+
+// Options say what to follow and where it goes.
+type Options struct {
+	Source Source
+	// Live are the messages of the output subject. It may lose, repeat and reorder; nil is none.
+	Live <-chan Message
+	// Reconnected hears that messages may have been lost.
+	Reconnected <-chan struct{}
+	// FromStart fetches what was printed before Live began.
+	FromStart      bool
+	Stdout, Stderr io.Writer
+	// Note tells a person what is going on; never nil.
+	Note func(format string, args ...any)
+}
+
+// Follow writes the output until the execution has ended and returns the ended execution. When ctx
+// ends first, its error comes with the last state that is known.
+func Follow(ctx context.Context, o Options) (api.Execution, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	f := &follower{Options: o, retry: time.NewTimer(time.Hour)}
+	f.retry.Stop()
+	f.assembly = newAssembly(f.writeTo)
+	w := newWaiter(o.Source, o.Note)
+	done := make(chan struct{})
+	go func() { defer close(done); w.run(ctx) }()
+	defer func() { cancel(); f.retry.Stop(); <-done }()
+	if o.FromStart {
+		if err := f.fill(ctx); err != nil {
+			return f.exec, err
+		}
+	}
+	return f.loop(ctx, w)
+}
+
+type follower struct {
+	Options
+	assembly *assembly
+	// exec is the last known state.
+	exec api.Execution
+	// retry fires when a gap is to be filled again, wait is how long it takes.
+	retry *time.Timer
+	wait  time.Duration
+	// stuckSince is when, after the end, the store first had nothing more to give.
+	stuckSince time.Time
+	// nothingMore: the store has given all it has of an attempt that is over.
+	nothingMore bool
+}
+
+func (f *follower) loop(ctx context.Context, w *waiter) (api.Execution, error) {
+	for {
+		if f.exec.Status.Final() {
+			if over, err := f.over(); over {
+				return f.exec, err
+			}
+		}
+		var err error
+		select {
+		case m := <-f.Live:
+			err = f.message(ctx, m)
+		case e := <-w.states:
+			f.state(e)
+		case err = <-w.failed:
+		case <-f.Reconnected:
+			err = f.fill(ctx)
+		case <-f.retry.C:
+			err = f.fill(ctx)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			return f.exec, err
+		}
+	}
+}
+
+func (f *follower) writeTo(stream string, data []byte) error {
+	w := f.Stdout
+	if stream == api.Stderr {
+		w = f.Stderr
+	}
+	if _, err := w.Write(data); err != nil {
+		return fmt.Errorf("write the output: %w", err)
+	}
+	return nil
+}
+
+// message takes a live chunk if it comes from the watcher that holds the attempt: a watcher can
+// publish on its own subjects what it likes, also about executions of others.
+func (f *follower) message(ctx context.Context, m Message) error {
+	if m.Chunk.Attempt < f.assembly.attempt {
+		return nil
+	}
+	if !f.trusts(m) && !f.exec.Status.Final() {
+		if err := f.learn(ctx); err != nil {
+			return err
+		}
+	}
+	if !f.trusts(m) {
+		// Either forged, or the server's view does not show the start yet: then the store has it.
+		if m.Chunk.Attempt > f.exec.Attempt {
+			f.again(firstRetry)
+		}
+		return nil
+	}
+	if m.Chunk.Attempt > f.assembly.attempt {
+		f.restart(m.Chunk.Attempt)
+	}
+	if err := f.assembly.take(m.Chunk); err != nil {
+		return err
+	}
+	if f.assembly.gap() {
+		return f.fill(ctx)
+	}
+	return nil
+}
+
+func (f *follower) trusts(m Message) bool {
+	return m.Chunk.Attempt == f.exec.Attempt && m.Watcher == f.exec.Watcher
+}
+
+// learn asks who runs the attempt.
+func (f *follower) learn(ctx context.Context) error {
+	e, err := f.Source.Inspect(ctx)
+	if err != nil {
+		return f.patient(err)
+	}
+	f.know(e)
+	return nil
+}
+
+// know keeps the newest state: answers may overtake each other.
+func (f *follower) know(e api.Execution) {
+	if e.Sequence >= f.exec.Sequence {
+		f.exec = e
+	}
+}
+
+// state learns how the execution is. What an ended one still lacks is most likely on its way, so
+// that the store is asked a moment later.
+func (f *follower) state(e api.Execution) {
+	f.know(e)
+	if f.exec.Status.Final() && !f.complete() {
+		f.again(firstRetry)
+	}
+}
+
+func (f *follower) restart(attempt int) {
+	if f.assembly.attempt > 0 {
+		f.Note("attempt %d was lost; attempt %d prints from the beginning", f.assembly.attempt, attempt)
+	}
+	f.assembly.restart(attempt)
+	f.nothingMore, f.stuckSince = false, time.Time{}
+}
+
+// complete says whether everything that will ever be there has been written.
+func (f *follower) complete() bool {
+	if f.exec.Attempt == 0 {
+		return true
+	}
+	if f.exec.Status == executions.Lost {
+		return f.nothingMore
+	}
+	return f.assembly.holds(f.exec.Attempt, f.exec.Output)
+}
+
+// over says, of an execution that has ended, whether there is nothing left to do, and how it went.
+func (f *follower) over() (bool, error) {
+	switch {
+	case f.exec.Attempt == 0:
+		return true, nil
+	case f.exec.Status == executions.Lost:
+		return f.nothingMore || f.stuck(), nil
+	case f.complete():
+		if f.exec.Output.Cut != "" {
+			f.Note("the output was cut: %s", f.exec.Output.Cut)
+		}
+		return true, f.assembly.verify(f.exec.Output)
+	case f.stuck():
+		return true, f.incomplete()
+	}
+	return false, nil
+}
+
+// stuck says that the store had the time to have everything and has not.
+func (f *follower) stuck() bool {
+	return !f.stuckSince.IsZero() && time.Since(f.stuckSince) > patience
+}
+
+func (f *follower) incomplete() error {
+	total := f.exec.Output.StdoutBytes + f.exec.Output.StderrBytes
+	return api.Errorf(api.NotFound, OutputIncomplete, "%d of %d bytes of the output are not stored any more",
+		total-f.assembly.next, total).WithHint("the operator decides how long output is kept")
+}

@@ -1,0 +1,122 @@
+package follow
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const (
+	// shortWait is how often a queued execution's position is told, longWait how long one
+	// request waits for the end of a running one.
+	shortWait = time.Second
+	longWait  = 20 * time.Second
+	// awayNote is how long the server may be silent before a person hears of it.
+	awayNote = time.Second
+	// betweenTries is the pause between requests to a server that does not answer.
+	betweenTries = 250 * time.Millisecond
+	// notYetPause is the pause until an execution that was promised is asked for again.
+	notYetPause = 20 * time.Millisecond
+)
+
+// waiter waits for the end of the execution, through whatever happens to the server.
+type waiter struct {
+	source Source
+	note   func(format string, args ...any)
+	states chan api.Execution
+	failed chan error
+
+	position  int
+	awaySince time.Time
+	toldAway  bool
+}
+
+func newWaiter(source Source, note func(string, ...any)) *waiter {
+	return &waiter{source: source, note: note, states: make(chan api.Execution), failed: make(chan error)}
+}
+
+// run returns when the end or an error has been handed over, or ctx has ended.
+func (w *waiter) run(ctx context.Context) {
+	d := shortWait
+	for {
+		e, err := w.source.Wait(ctx, d)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrNotYet):
+			if !pause(ctx, notYetPause) {
+				return
+			}
+			continue
+		case api.IsKind(err, api.Unavailable):
+			w.away()
+			if !pause(ctx, betweenTries) {
+				return
+			}
+			continue
+		case err != nil:
+			hand(ctx, w.failed, err)
+			return
+		}
+		w.back()
+		if !hand(ctx, w.states, e) || e.Status.Final() {
+			return
+		}
+		d = longWait
+		if e.Status == executions.Queued {
+			d = shortWait
+			w.queued(e.Position)
+		}
+	}
+}
+
+func (w *waiter) queued(position int) {
+	switch {
+	case position > 0 && position != w.position:
+		w.note("queued, position %d", position)
+	case position == 0 && w.position == 0:
+		w.note("queued")
+		position = -1 // said once
+	}
+	w.position = position
+}
+
+func (w *waiter) away() {
+	if w.awaySince.IsZero() {
+		w.awaySince = time.Now()
+	}
+	if !w.toldAway && time.Since(w.awaySince) >= awayNote {
+		w.toldAway = true
+		w.note("the server does not answer; the execution goes on there, waiting to see it again")
+	}
+}
+
+func (w *waiter) back() {
+	if w.toldAway {
+		w.note("the server is back")
+	}
+	w.toldAway, w.awaySince = false, time.Time{}
+}
+
+func hand[T any](ctx context.Context, to chan<- T, value T) bool {
+	select {
+	case to <- value:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+type functionRunOptions struct {
+	app     *app
+	ctx     context.Context
+	ref     events.FunctionRef
+	async   bool
+	sync    bool
+	file    string
+	timeout time.Duration
+}
+
+func newFunctionRunCmd(a *app, run func(*functionRunOptions) error) *cobra.Command {
+	if run == nil {
+		run = runFunctionRun
+	}
+	o := &functionRunOptions{app: a}
+	cmd := &cobra.Command{
+		Use:   "run ID",
+		Short: "Run a function and see its output as it is printed",
+		Long: `Runs a function. Its input is the file of -f, else what is piped in; a terminal is asked for a line.
+Its stdout comes out of stdout, its stderr out of stderr, and its exit code is this command's (see
+"hermes help exit-codes"). With --json the result is printed at the end, as one object.
+
+The connection may break: the output goes on where it was when the server is there again. Ctrl-C
+asks whether to cancel the execution or to leave it alone.`,
+		Example: `  echo 1000000 | hermes function run pi
+  hermes function run ana/pi:1.0.0 -f points.txt > result.txt
+  hermes function run pi -a -f points.txt --json`,
+		Args:              func(cmd *cobra.Command, args []string) error { return o.failed(argsOf(cobra.ExactArgs(1))(cmd, args)) },
+		ValidArgsFunction: a.completeFunctions(true),
+		PersistentPreRunE: func(*cobra.Command, []string) error { return o.failed(a.chooseFormat()) },
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			o.ctx = cmd.Context()
+			if o.ref, err = parseRef(args[0]); err != nil {
+				return o.failed(err)
+			}
+			if err := o.check(cmd); err != nil {
+				return o.failed(err)
+			}
+			return o.failed(run(o))
+		},
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return o.failed(usageOf(cmd, err)) })
+	cmd.Flags().BoolVarP(&o.async, "async", "a", false, "return as soon as the execution is accepted")
+	cmd.Flags().BoolVar(&o.sync, "sync", false, "stay until it has ended (the default)")
+	cmd.Flags().StringVarP(&o.file, "file", "f", "", "read the input from this `file`; - is stdin")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end it after this `time`, if that is shorter than the function's own: 90s, 5m")
+	return cmd
+}
+
+func (o *functionRunOptions) check(cmd *cobra.Command) error {
+	if o.async && o.sync {
+		return usageOf(cmd, usage("--async and --sync exclude each other"))
+	}
+	if cmd.Flags().Changed("timeout") && o.timeout < time.Millisecond {
+		return usageOf(cmd, usage("--timeout %s: must be at least 1ms", o.timeout))
+	}
+	return nil
+}
+
+// failed marks what is not the function's own failure, so that scripts can tell them apart.
+func (o *functionRunOptions) failed(err error) error {
+	var exit *exitError
+	if err == nil || o.async || errors.As(err, &exit) {
+		return err
+	}
+	return &exitError{code: exitHermes, err: err}
+}
+
+func runFunctionRun(o *functionRunOptions) error {
+	from, err := openInput(o.file, o.app.streams)
+	if err != nil {
+		return err
+	}
+	client, done, err := o.app.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	in, err := o.input(client, from)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	ask := api.Run{ID: api.NewID(), Function: o.ref, Input: in.Input, TimeoutMillis: o.timeout.Milliseconds()}
+	if o.async {
+		return o.start(client, ask)
+	}
+	return o.watch(client, ask)
+}
+
+// input reads the input, and sends it ahead where it is large.
+func (o *functionRunOptions) input(client *api.Client, from io.Reader) (*input, error) {
+	if from == nil {
+		var err error
+		if from, err = promptInput(o.app.streams); err != nil {
+			return nil, err
+		}
+	}
+	in, err := readInput(from, maxInput(o.ctx, client))
+	if err != nil || in.Blob == nil {
+		return in, err
+	}
+	if err := o.app.upload(o.ctx, client, *in.Blob, in.content, "input"); err != nil {
+		in.close()
+		return nil, err
+	}
+	return in, nil
+}
+
+// start is the asynchronous run.
+func (o *functionRunOptions) start(client *api.Client, ask api.Run) error {
+	accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
+	if err != nil {
+		return err
+	}
+	e, err := api.Call[api.Execution](o.ctx, client, api.OpExecutionInspect, api.ExecutionRef{
+		ID: accepted.ID, MinSequence: accepted.Sequence,
+	})
+	if err != nil {
+		return fmt.Errorf("the execution %s was accepted, but its number is not known: %w", accepted.ID, err)
+	}
+	if !o.app.human() {
+		return o.app.printJSON(struct {
+			StartTime time.Time `json:"startTime"`
+			RunID     int64     `json:"runID"`
+			ID        string    `json:"id"`
+		}{accepted.RequestedAt, e.Number, accepted.ID})
+	}
+	_, err = fmt.Fprintf(o.app.streams.Out, "{ startTime: %s, runID: %d }\n", clockTime(accepted.RequestedAt), e.Number)
+	return err
+}
+
+// watch is the synchronous run.
+func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
+	v := o.app.newViewer(client, ask.ID)
+	if err := v.subscribe(); err != nil {
+		return err
+	}
+	defer v.close()
+	var out, errOut bytes.Buffer
+	if !o.app.human() {
+		v.stdout, v.stderr = &out, &errOut
+	}
+	accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
+	if err != nil {
+		return err
+	}
+	v.ref.MinSequence = accepted.Sequence
+	e, err := v.watch(o.ctx, true)
+	if err != nil {
+		return err
+	}
+	if !o.app.human() {
+		err = o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()))
+	} else {
+		o.tell(e)
+	}
+	if code := executionExit(e); err == nil && code != exitOK {
+		return &exitError{code: code}
+	}
+	return err
+}
+
+// tell explains an end that the function's own output does not explain.
+func (o *functionRunOptions) tell(e api.Execution) {
+	if e.Status == executions.Success || e.Reason == events.ReasonExit {
+		return
+	}
+	word := string(e.Status)
+	if e.Reason != "" {
+		word += " (" + e.Reason + ")"
+	}
+	o.app.note("execution %s ended with %s: %s", name(e, e.ID), word, executionError(e))
+}

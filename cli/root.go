@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+func newRootCmd(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "hermes",
+		Short: "Serverless for GPUs: a folder with a Makefile becomes a function",
+		Long: `Hermes makes a function of a folder with a Makefile and runs it on a server's CPUs and GPUs.
+
+Every command can also be spelt with a colon: hermes function:run.`,
+		Example: `  hermes function init --name pi --language cpp --template pi-montecarlo
+  cd pi && hermes function deploy
+  echo 1000000 | hermes function run pi
+  hermes execution list`,
+		Version:       version(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return a.chooseFormat()
+		},
+	}
+	asGroup(root)
+	root.SetVersionTemplate("hermes {{.Version}}\n")
+	root.SetFlagErrorFunc(usageOf)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.contextName, "context", "", "NATS `context` to use: which server, and as whom (also HERMES_CONTEXT)")
+	flags.StringVarP(&a.outputFlag, "output", "o", "", "`format` of results: table, json or jsonl")
+	flags.BoolVarP(&a.jsonFlag, "json", "j", false, "the same as --output json")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return contextNames(), cobra.ShellCompDirectiveNoFileComp
+	})
+	root.AddCommand(newFunctionCmd(a), newExecutionCmd(a), newRemoteCmd(a), newConfigCmd(a, nil), newVersionCmd(a, nil), newExitCodesTopic())
+	return root
+}
+
+// asGroup makes a command that only holds others: alone it shows its help, and a word that is
+// none of them is an error that names the near ones. (cobra would show help and exit with 0.)
+func asGroup(cmd *cobra.Command) *cobra.Command {
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return unknown(cmd, args[0])
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+func unknown(cmd *cobra.Command, word string) error {
+	e := api.Errorf(api.Invalid, unknownCommand, "%s has no command %q", cmd.CommandPath(), word)
+	near := cmd.SuggestionsFor(word)
+	if len(near) == 0 {
+		return e.WithHint("`%s --help` lists its commands", cmd.CommandPath())
+	}
+	for i, name := range near {
+		near[i] = cmd.CommandPath() + " " + name
+	}
+	return e.WithHint("did you mean `%s`?", strings.Join(near, "` or `"))
+}
+
+func newExitCodesTopic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long: `Exit codes of hermes:
+
+    0  done
+    1  failed or refused: a build failed, the server had an error, a setting is unknown
+    2  wrong usage or invalid input
+    3  what was named does not exist
+    4  it exists already, or is in a state in which this cannot be done
+    5  not logged in, or not allowed
+    6  a limit or quota is reached
+    7  the server cannot be reached or does not answer
+
+"hermes function run" without --async exits with the function's own exit code, and with:
+
+  124  the function ran longer than its timeout
+  125  Hermes failed, not the function: the request was refused, the server was not reached,
+       the machine that ran it was lost, the output that arrived is not what was printed
+  126  the handler cannot be executed
+  127  the handler is missing
+  128+n  signal n ended the function: 137 is SIGKILL, 139 is SIGSEGV
+  130  the execution was cancelled, or you detached from it`,
+	}
+}

@@ -1,0 +1,31 @@
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const (
+	// sendTime is how long a request that has an id is repeated: a server that restarts is back
+	// sooner, and the id makes a repetition harmless.
+	sendTime = 5 * time.Second
+	// sendPause is the time between two tries.
+	sendPause = 200 * time.Millisecond
+)
+
+// send makes a request that may be repeated, again and again while nobody answers.
+func send[Reply any](ctx context.Context, c *api.Client, op string, request any) (Reply, error) {
+	for start := time.Now(); ; {
+		reply, err := api.Call[Reply](ctx, c, op, request)
+		if !api.IsKind(err, api.Unavailable) || time.Since(start) > sendTime {
+			return reply, err
+		}
+		select {
+		case <-ctx.Done():
+			return reply, ctx.Err()
+		case <-time.After(sendPause):
+		}
+	}
+}

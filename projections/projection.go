@@ -27,6 +27,9 @@ type Projection struct {
 	// Apply applies one record. An *events.ImpossibleError means that it cannot follow what came
 	// before, and that nothing was written; another error comes from the Tx.
 	Apply func(tx Tx, r events.Record) error
+	// Reads returns keys that Apply will get for a record, as far as the record alone tells: they
+	// are fetched together for many records. It may be nil.
+	Reads func(r events.Record) []string
 	// Decode is the inverse of Encode for one key.
 	Decode func(key string, raw []byte) (any, error)
 }

@@ -14,7 +14,7 @@ import (
 //	id.<owner>.<id>        the number, in decimal
 //	user.<owner>           User
 //	active.<id>            <owner>.<number>, only while it is not final
-var Projection = projections.Projection{Name: "hermes_executions", Apply: apply, Decode: decode}
+var Projection = projections.Projection{Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode}
 
 // User is what an owner's executions have in common.
 type User struct {
@@ -78,6 +78,14 @@ func apply(tx projections.Tx, r events.Record) error {
 		tx.Delete(ActiveKey(id))
 	}
 	return nil
+}
+
+func reads(r events.Record) []string {
+	owner, id, err := parse(r)
+	if err != nil {
+		return nil
+	}
+	return []string{IDKey(owner, id), UserKey(owner)}
 }
 
 // parse refuses names that no service would have let in: they may not be legal in a key.

@@ -25,7 +25,7 @@ func (w Watcher) apply(r events.Record) (Watcher, error) {
 		// From any state: a watcher that crashed starts again without having left.
 		return Watcher{State: Joined, Machine: joined.Machine, Since: r.Time, JoinedAt: r.Time}, nil
 	}
-	if !w.Live() {
+	if !w.Present() {
 		return w, projections.Impossible(r, "the watcher is not there (state %q)", string(w.State))
 	}
 	switch d := r.Data.(type) {

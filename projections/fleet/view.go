@@ -3,6 +3,8 @@
 package fleet
 
 import (
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -34,5 +36,14 @@ type Watcher struct {
 	Sequence uint64 `json:"sequence"`
 }
 
-// Live reports whether it may hold attempts.
-func (w Watcher) Live() bool { return w.State == Joined || w.State == Draining }
+// Present reports whether it may hold attempts.
+func (w Watcher) Present() bool { return w.State == Joined || w.State == Draining }
+
+// SameMachine reports whether the watcher offers exactly this machine.
+func (w Watcher) SameMachine(m events.Machine) bool {
+	a, b := w.Machine, m
+	same := slices.Equal(a.Bases, b.Bases) && slices.Equal(a.Languages, b.Languages) && slices.Equal(a.GPUs, b.GPUs)
+	a.Bases, a.Languages, a.GPUs = nil, nil, nil
+	b.Bases, b.Languages, b.GPUs = nil, nil, nil
+	return same && reflect.DeepEqual(a, b)
+}

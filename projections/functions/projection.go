@@ -8,7 +8,7 @@ import (
 // Projection keeps view.<owner>.<name> = Function in the bucket of functions, while anything is
 // left of the function.
 var Projection = projections.Projection{
-	Name: "hermes_functions", Apply: apply, Decode: projections.DecodeJSON[Function],
+	Name: "hermes_functions", Apply: apply, Reads: reads, Decode: projections.DecodeJSON[Function],
 }
 
 // ViewKey is the key of a function's view. "*" stands for all names.
@@ -36,6 +36,14 @@ func apply(tx projections.Tx, r events.Record) error {
 	}
 	tx.Put(key, f)
 	return nil
+}
+
+func reads(r events.Record) []string {
+	owner, name, err := parse(r)
+	if err != nil {
+		return nil
+	}
+	return []string{ViewKey(owner, name)}
 }
 
 // parse refuses names that no service would have let in: they may not be legal in a key.

@@ -115,9 +115,20 @@ func Next(ctx context.Context, js jetstream.JetStream, stream, filter string, se
 	return messages, err
 }
 
+// Snapshot returns the last message of every subject that matches one of the filters, in order of
+// sequence, as they stood together at one moment: no atomic batch is seen in part. More than one
+// answer holds (MaxSubjects, 8 MiB) are ErrTooMany.
+func Snapshot(ctx context.Context, js jetstream.JetStream, stream string, filters []string) ([]*jetstream.RawStreamMsg, error) {
+	messages, end, err := batch(ctx, js, stream, map[string]any{"multi_last": filters, "max_bytes": maxBytes})
+	if err == nil && end.pending > 0 {
+		err = ErrTooMany
+	}
+	return messages, err
+}
+
 // Last returns the last message of every subject that matches one of the filters, in order of
-// sequence. What fits into one answer (8 MiB) is a snapshot: no atomic batch is seen in part.
-// More than MaxSubjects matches are ErrTooMany.
+// sequence. It takes as many answers as it needs, and is a snapshot only if that is one. More than
+// MaxSubjects matches are ErrTooMany.
 func Last(ctx context.Context, js jetstream.JetStream, stream string, filters []string) ([]*jetstream.RawStreamMsg, error) {
 	query := map[string]any{"multi_last": filters, "max_bytes": maxBytes}
 	var all []*jetstream.RawStreamMsg

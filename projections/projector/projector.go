@@ -1,0 +1,238 @@
+// Package projector keeps views in key-value buckets equal to the fold of their streams. It is
+// the only writer of views.
+//
+// Views and the checkpoint up to which they are true change in one atomic batch that expects the
+// checkpoint where it was left. So each event is applied exactly once, whenever the projector is
+// stopped, and two projectors on one bucket do no harm: one of them loses and reads again.
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections"
+)
+
+// Options are what a projector is made of.
+type Options struct {
+	JS jetstream.JetStream
+	// Log is the stream to fold. All of it belongs to the projection.
+	Log log.Log
+	// Whole reads the stream from its beginning when the Log has let go of it; nil: the Log has it
+	// all. Only Verify and Rebuild need it.
+	Whole func(ctx context.Context, from uint64) iter.Seq2[events.Record, error]
+	// Projection names the bucket.
+	Projection projections.Projection
+	// Logger gets what went wrong and was overcome; nil: nobody does.
+	Logger *slog.Logger
+	// Standby is how long to leave the bucket to another projector that was first. Default 250 ms.
+	Standby time.Duration
+}
+
+// ErrAhead: the checkpoint is past the end of the log, or no number at all: the log was restored
+// from an older copy, or the bucket was tampered with. Rebuild restores the bucket.
+var ErrAhead = errors.New("the checkpoint is past the end of the log")
+
+const (
+	allSubjects = ">"
+	// maxKeys bounds one commit; the server takes 1000 messages.
+	maxKeys = 900
+	// chunk is how many records are applied between two looks at how full the commit is: none
+	// writes more than maxKeysARecord.
+	chunk          = 100
+	maxKeysARecord = 5
+	maxRetryWait   = 5 * time.Second
+)
+
+// Projector folds one stream into one bucket.
+type Projector struct {
+	o        Options
+	store    store
+	progress *progress
+	// gate is held while a commit is made, so that Rebuild in the same process gets its turn.
+	gate sync.Mutex
+}
+
+// New returns a projector; Run starts it. It does no I/O.
+func New(o Options) *Projector {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Standby == 0 {
+		o.Standby = 250 * time.Millisecond
+	}
+	return &Projector{o: o, store: bucketStore{js: o.JS, bucket: o.Projection.Name}, progress: newProgress()}
+}
+
+// Bucket is the name of the bucket that it writes.
+func (p *Projector) Bucket() string { return p.o.Projection.Name }
+
+// Progress returns the last sequence that this projector knows to be applied, and a channel that
+// is closed when it knows of a later one.
+func (p *Projector) Progress() (uint64, <-chan struct{}) { return p.progress.now() }
+
+// Run projects until the context ends (nil), the log is closed (log.ErrClosed) or ErrAhead.
+// Everything else it retries.
+func (p *Projector) Run(ctx context.Context) error {
+	for wait := 10 * time.Millisecond; ; {
+		before, _ := p.progress.now()
+		err := p.session(ctx)
+		after, _ := p.progress.now()
+		if after > before {
+			wait = 10 * time.Millisecond
+		}
+		pause := wait
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, log.ErrClosed) || errors.Is(err, ErrAhead):
+			return fmt.Errorf("project %s: %w", p.Bucket(), err)
+		case errors.Is(err, errConflict):
+			pause = p.o.Standby
+		default:
+			p.o.Logger.Warn("projection starts again", "bucket", p.Bucket(), "err", err)
+			wait = min(2*wait, maxRetryWait)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// item is what a Follow yields.
+type item struct {
+	record events.Record
+	err    error
+}
+
+// session projects from the bucket's checkpoint on. It ends with the first error.
+func (p *Projector) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t, err := p.open(ctx)
+	if err != nil {
+		return err
+	}
+	p.progress.advance(t.checkpoint)
+	items := make(chan item, 4*chunk)
+	go func() {
+		defer close(items)
+		for record, err := range p.o.Log.Follow(ctx, allSubjects, t.checkpoint+1) {
+			select {
+			case items <- item{record, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	defer func() {
+		cancel()
+		for range items { // until the follower is gone
+		}
+	}()
+	for first := range items {
+		if err := p.commitFrom(t, first, items); err != nil {
+			return err
+		}
+		p.progress.advance(t.checkpoint)
+	}
+	return ctx.Err()
+}
+
+// open reads where the bucket stands.
+func (p *Projector) open(ctx context.Context) (*tx, error) {
+	snap, err := p.store.snapshot(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	head, err := p.o.Log.Head(ctx, allSubjects)
+	if err != nil {
+		return nil, err
+	}
+	// A log that has let go of everything it had says 0.
+	if snap.bad != "" || head != 0 && snap.checkpoint > head {
+		return nil, fmt.Errorf("%w: checkpoint %d %s, log %d", ErrAhead, snap.checkpoint, snap.bad, head)
+	}
+	return &tx{
+		ctx: ctx, store: p.store, projection: p.o.Projection, cache: newCache(), writes: map[string]any{},
+		checkpoint: snap.checkpoint, revision: snap.revision,
+	}, nil
+}
+
+// commitFrom applies the first item and those that are there already, as many as one commit
+// holds, and commits. When nothing else waits, an event is in its view at once.
+func (p *Projector) commitFrom(t *tx, first item, items <-chan item) error {
+	p.gate.Lock()
+	defer p.gate.Unlock()
+	checkpoint := t.checkpoint
+	for next := []item{first}; len(next) > 0; {
+		next = gather(next, items)
+		if err := p.apply(t, next, &checkpoint); err != nil {
+			return err
+		}
+		next = next[:0]
+		if len(t.writes)+chunk*maxKeysARecord > maxKeys {
+			break
+		}
+		select {
+		case another, ok := <-items:
+			if ok {
+				next = append(next, another)
+			}
+		default:
+		}
+	}
+	return t.commit(checkpoint)
+}
+
+// gather adds what waits already, up to a chunk.
+func gather(into []item, items <-chan item) []item {
+	for len(into) < chunk {
+		select {
+		case i, ok := <-items:
+			if !ok {
+				return into
+			}
+			into = append(into, i)
+		default:
+			return into
+		}
+	}
+	return into
+}
+
+func (p *Projector) apply(t *tx, items []item, checkpoint *uint64) error {
+	if p.o.Projection.Reads != nil {
+		var keys []string
+		for _, i := range items {
+			if i.err == nil {
+				keys = append(keys, p.o.Projection.Reads(i.record)...)
+			}
+		}
+		if err := t.prefetch(keys); err != nil {
+			return err
+		}
+	}
+	for _, i := range items {
+		var undecodable *log.UndecodableError
+		if i.err != nil && !errors.As(i.err, &undecodable) {
+			return i.err
+		}
+		if err := p.o.Projection.Step(t, i.record, i.err); err != nil {
+			return err
+		}
+		*checkpoint = i.record.Sequence
+	}
+	return nil
+}

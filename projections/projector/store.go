@@ -1,0 +1,161 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/events/streams/get"
+	"github.com/hermes-serverless/hermes/projections"
+)
+
+// errConflict: the checkpoint is not where this projector left it. Another one is at work.
+var errConflict = errors.New("the checkpoint was moved by somebody else")
+
+// store is a bucket, as a projector uses it. A test puts a failing one in its place.
+type store interface {
+	// snapshot returns the values of the keys and the checkpoint as they stood together. A key
+	// that has no value is left out. A replica may answer that is behind: the revision shows it.
+	snapshot(ctx context.Context, keys []string) (snapshot, error)
+	// commit writes the keys (nil deletes) and the checkpoint, all or nothing, if the checkpoint's
+	// revision still is the given one, and returns its new revision. Else it is errConflict.
+	commit(ctx context.Context, writes map[string][]byte, checkpoint, revision uint64) (uint64, error)
+	// keys returns every key that has a value, the checkpoint left out, in no order.
+	keys(ctx context.Context) ([]string, error)
+}
+
+type snapshot struct {
+	values map[string][]byte
+	// checkpoint is the last applied sequence, 0 before the first.
+	checkpoint uint64
+	// revision is what a commit must expect, 0 before the first.
+	revision uint64
+	// bad is what the checkpoint holds if that is no number.
+	bad string
+}
+
+// bucketStore keeps the keys in a NATS KV bucket.
+type bucketStore struct {
+	js     jetstream.JetStream
+	bucket string
+}
+
+// markerTTL is how long the marker of a deleted key stays, for those who watch the bucket.
+const markerTTL = time.Minute
+
+func (s bucketStore) subject(key string) string { return streams.BucketSubject(s.bucket, key) }
+
+func (s bucketStore) stream() string { return streams.BucketStream(s.bucket) }
+
+func (s bucketStore) snapshot(ctx context.Context, keys []string) (snapshot, error) {
+	filters := make([]string, 0, len(keys)+1)
+	for _, key := range append(keys[:len(keys):len(keys)], projections.KeyCheckpoint) {
+		filters = append(filters, s.subject(key))
+	}
+	messages, err := get.Snapshot(ctx, s.js, s.stream(), filters)
+	if err != nil {
+		return snapshot{}, err
+	}
+	snap := snapshot{values: make(map[string][]byte, len(messages))}
+	prefix := s.subject("")
+	for _, m := range messages {
+		if IsMarker(m.Header) {
+			continue
+		}
+		key := strings.TrimPrefix(m.Subject, prefix)
+		if key != projections.KeyCheckpoint {
+			snap.values[key] = m.Data
+			continue
+		}
+		snap.revision = m.Sequence
+		if snap.checkpoint, err = strconv.ParseUint(string(m.Data), 10, 64); err != nil {
+			snap.bad = string(m.Data)
+		}
+	}
+	return snap, nil
+}
+
+func (s bucketStore) commit(ctx context.Context, writes map[string][]byte, checkpoint, revision uint64) (uint64, error) {
+	messages := make([]*nats.Msg, 0, len(writes)+1)
+	for key, value := range writes {
+		m := &nats.Msg{Subject: s.subject(key), Header: nats.Header{}, Data: value}
+		if value == nil {
+			m.Header.Set(kvOperation, "DEL")
+			m.Header.Set(jetstream.MsgTTLHeader, markerTTL.String())
+		}
+		messages = append(messages, m)
+	}
+	last := &nats.Msg{
+		Subject: s.subject(projections.KeyCheckpoint), Header: nats.Header{},
+		Data: strconv.AppendUint(nil, checkpoint, 10),
+	}
+	last.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
+	sequence, err := s.publish(ctx, append(messages, last))
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.ErrorCode == 10071 || api.ErrorCode == 10164) {
+		return 0, errConflict
+	}
+	if err != nil {
+		return 0, fmt.Errorf("write %d keys of %s at checkpoint %d: %w", len(writes), s.bucket, checkpoint, err)
+	}
+	return sequence, nil
+}
+
+// publish stores all messages or none, and returns the last one's sequence.
+func (s bucketStore) publish(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+	if len(messages) == 1 {
+		ack, err := s.js.PublishMsg(ctx, messages[0])
+		if err != nil {
+			return 0, err
+		}
+		return ack.Sequence, nil
+	}
+	ack, err := jetstreamext.PublishMsgBatch(ctx, s.js, messages)
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+func (s bucketStore) keys(ctx context.Context) ([]string, error) {
+	const page = 1000
+	seen := map[string]bool{}
+	prefix := s.subject("")
+	for next := uint64(1); ; {
+		messages, err := get.Next(ctx, s.js, s.stream(), s.subject(">"), next, page)
+		if err != nil {
+			return nil, err
+		}
+		if len(messages) == 0 {
+			break
+		}
+		for _, m := range messages {
+			if key := strings.TrimPrefix(m.Subject, prefix); key != projections.KeyCheckpoint {
+				seen[key] = !IsMarker(m.Header)
+			}
+			next = m.Sequence + 1
+		}
+	}
+	keys := make([]string, 0, len(seen))
+	for key, present := range seen {
+		if present {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+const kvOperation = "KV-Operation"
+
+// IsMarker reports whether a stored message says that its key has no value any more.
+func IsMarker(h nats.Header) bool {
+	return h.Get(kvOperation) != "" || h.Get("Nats-Marker-Reason") != ""
+}

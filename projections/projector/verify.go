@@ -1,0 +1,179 @@
+package projector
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events/streams/get"
+)
+
+// Difference is a key whose value is not what the log says.
+type Difference struct {
+	Key string `json:"key"`
+	// Have is what the bucket holds, Want what it should; nil is nothing.
+	Have []byte `json:"have,omitempty"`
+	Want []byte `json:"want,omitempty"`
+}
+
+// Verify compares the bucket with a fresh fold of the whole log and returns the differences. It
+// may run while a projector works: each key is compared at the checkpoint that it was read with.
+// ErrAhead says that the checkpoint itself is wrong.
+func (p *Projector) Verify(ctx context.Context) ([]Difference, error) {
+	snap, err := p.store.snapshot(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("verify %s: %w", p.Bucket(), err)
+	}
+	if snap.bad != "" {
+		return nil, fmt.Errorf("verify %s: %w: checkpoint %q", p.Bucket(), ErrAhead, snap.bad)
+	}
+	all, err := p.reconcile(ctx, snap.checkpoint, false)
+	if err != nil {
+		return nil, fmt.Errorf("verify %s: %w", p.Bucket(), err)
+	}
+	return all, nil
+}
+
+// Rebuild makes the bucket what the log says, and returns what it corrected. Readers and
+// projectors may go on: a key is never missing in between, and every correction moves the
+// checkpoint's revision, so that a projector that was on its way reads again.
+func (p *Projector) Rebuild(ctx context.Context) ([]Difference, error) {
+	checkpoint, err := p.repairCheckpoint(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("rebuild %s: %w", p.Bucket(), err)
+	}
+	all, err := p.reconcile(ctx, checkpoint, true)
+	if err != nil {
+		return all, fmt.Errorf("rebuild %s: %w", p.Bucket(), err)
+	}
+	return all, nil
+}
+
+// repairCheckpoint sets a checkpoint that cannot be true to the end of the log. The views are
+// corrected right after, so until then nothing is lost that was not lost before.
+func (p *Projector) repairCheckpoint(ctx context.Context) (uint64, error) {
+	p.gate.Lock()
+	defer p.gate.Unlock()
+	for {
+		snap, err := p.store.snapshot(ctx, nil)
+		if err != nil {
+			return 0, err
+		}
+		head, err := p.o.Log.Head(ctx, allSubjects)
+		if err != nil {
+			return 0, err
+		}
+		if snap.bad == "" && snap.checkpoint <= head {
+			return snap.checkpoint, nil
+		}
+		if snap.bad == "" && head == 0 && p.o.Whole != nil {
+			return snap.checkpoint, nil // the log has let go of everything; the whole one knows
+		}
+		if _, err := p.store.commit(ctx, nil, head, snap.revision); !errors.Is(err, errConflict) {
+			return head, err
+		}
+	}
+}
+
+// reconcileKeys is how many keys are looked at together.
+const reconcileKeys = 400
+
+func (p *Projector) reconcile(ctx context.Context, checkpoint uint64, repair bool) ([]Difference, error) {
+	f := newFold(p.o)
+	if err := f.advance(ctx, checkpoint); err != nil {
+		return nil, err
+	}
+	keys, err := p.store.keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for key := range f.values {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	var all []Difference
+	for some := range slices.Chunk(keys, reconcileKeys) {
+		found, err := p.reconcileSome(ctx, f, some, repair)
+		all = append(all, found...)
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// reconcileSome looks at keys that may not fit into one snapshot.
+func (p *Projector) reconcileSome(ctx context.Context, f *fold, keys []string, repair bool) ([]Difference, error) {
+	found, err := p.reconcileTogether(ctx, f, keys, repair)
+	if !errors.Is(err, get.ErrTooMany) || len(keys) == 1 {
+		return found, err
+	}
+	half := len(keys) / 2
+	found, err = p.reconcileSome(ctx, f, keys[:half], repair)
+	if err != nil {
+		return found, err
+	}
+	more, err := p.reconcileSome(ctx, f, keys[half:], repair)
+	return append(found, more...), err
+}
+
+// reconcileTogether compares keys that were read with one checkpoint, and corrects them if that
+// checkpoint still stands.
+func (p *Projector) reconcileTogether(ctx context.Context, f *fold, keys []string, repair bool) ([]Difference, error) {
+	if repair {
+		p.gate.Lock()
+		defer p.gate.Unlock()
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		snap, err := p.store.snapshot(ctx, keys)
+		if err != nil {
+			return nil, err
+		}
+		if snap.checkpoint >= f.at && snap.bad == "" {
+			if err := f.advance(ctx, snap.checkpoint); err != nil {
+				return nil, err
+			}
+			found, err := differences(f, keys, snap.values)
+			if err != nil || len(found) == 0 || !repair {
+				return found, err
+			}
+			if _, err = p.store.commit(ctx, corrections(found), snap.checkpoint, snap.revision); !errors.Is(err, errConflict) {
+				return found, err
+			}
+		}
+		// A replica was behind, or a projector was first.
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func differences(f *fold, keys []string, values map[string][]byte) ([]Difference, error) {
+	var found []Difference
+	for _, key := range keys {
+		want, err := f.raw(key)
+		if err != nil {
+			return nil, err
+		}
+		have, ok := values[key]
+		if ok == (want != nil) && bytes.Equal(have, want) {
+			continue
+		}
+		found = append(found, Difference{Key: key, Have: have, Want: want})
+	}
+	return found, nil
+}
+
+func corrections(found []Difference) map[string][]byte {
+	writes := make(map[string][]byte, len(found))
+	for _, d := range found {
+		writes[d.Key] = d.Want
+	}
+	return writes
+}

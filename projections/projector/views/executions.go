@@ -1,0 +1,137 @@
+package views
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/events/streams/get"
+	"github.com/hermes-serverless/hermes/projections"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/projector"
+)
+
+// Execution finds one of the owner's executions by its number.
+func (v *Views) Execution(ctx context.Context, owner string, number int64) (executions.Execution, error) {
+	return one[executions.Execution](ctx, v, executions.Projection, executions.ViewKey(owner, number))
+}
+
+// ExecutionByID finds one of the owner's executions by its id.
+func (v *Views) ExecutionByID(ctx context.Context, owner, id string) (executions.Execution, error) {
+	raw, err := fetch(ctx, v.js, streams.BucketExecutions, executions.IDKey(owner, id))
+	if err != nil || raw == nil {
+		return executions.Execution{}, err
+	}
+	number, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return executions.Execution{}, err
+	}
+	return v.Execution(ctx, owner, number)
+}
+
+// ListExecutions returns at most limit of the owner's executions with numbers below before (0:
+// all), newest first, and whether there are more.
+//
+// Views are let go oldest first: where a whole page of numbers has none, the list ends.
+func (v *Views) ListExecutions(ctx context.Context, owner string, before int64, limit int) ([]executions.Execution, bool, error) {
+	user, err := one[executions.User](ctx, v, executions.Projection, executions.UserKey(owner))
+	if err != nil {
+		return nil, false, err
+	}
+	next := user.Last
+	if before > 0 {
+		next = min(next, before-1)
+	}
+	var found []executions.Execution
+	for next > 0 && len(found) <= limit {
+		// One more than asked for tells whether there are more.
+		n := min(int64(limit+1-len(found)), next, page)
+		some, err := v.numbered(ctx, owner, next-n+1, next)
+		if err != nil {
+			return nil, false, err
+		}
+		if len(some) == 0 {
+			break
+		}
+		found = append(found, some...)
+		next -= n
+	}
+	if len(found) > limit {
+		return found[:limit], true, nil
+	}
+	return found, false, nil
+}
+
+// numbered returns the owner's executions from one number to another, newest first.
+func (v *Views) numbered(ctx context.Context, owner string, from, to int64) ([]executions.Execution, error) {
+	keys := make([]string, 0, to-from+1)
+	for n := from; n <= to; n++ {
+		keys = append(keys, executions.ViewKey(owner, n))
+	}
+	found, _, err := v.fetchExecutions(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, func(a, b executions.Execution) int { return int(b.Number - a.Number) })
+	return found, nil
+}
+
+// fetchExecutions returns those of the views that exist, in no order, and a checkpoint that none
+// of them is older than.
+func (v *Views) fetchExecutions(ctx context.Context, keys []string) ([]executions.Execution, uint64, error) {
+	values, at, err := together(ctx, v.js, keys)
+	if errors.Is(err, get.ErrTooMany) && len(keys) > 1 {
+		half := len(keys) / 2
+		found, at, err := v.fetchExecutions(ctx, keys[:half])
+		if err != nil {
+			return nil, 0, err
+		}
+		more, later, err := v.fetchExecutions(ctx, keys[half:])
+		return append(found, more...), min(at, later), err
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	found := make([]executions.Execution, 0, len(values))
+	for key, raw := range values {
+		e, err := decode[executions.Execution](executions.Projection, key, raw)
+		if err != nil {
+			return nil, 0, err
+		}
+		found = append(found, e)
+	}
+	return found, at, nil
+}
+
+// together returns the values of the keys (or wildcards) of the executions' bucket and its
+// checkpoint, as they stood at one moment; get.ErrTooMany if they do not fit into one answer.
+func together(ctx context.Context, js jetstream.JetStream, keys []string) (map[string][]byte, uint64, error) {
+	prefix := streams.BucketSubject(streams.BucketExecutions, "")
+	subjects := []string{prefix + projections.KeyCheckpoint}
+	for _, key := range keys {
+		subjects = append(subjects, prefix+key)
+	}
+	messages, err := get.Snapshot(ctx, js, streams.BucketStream(streams.BucketExecutions), subjects)
+	if err != nil {
+		return nil, 0, err
+	}
+	values, at := make(map[string][]byte, len(messages)), uint64(0)
+	for _, m := range messages {
+		key := strings.TrimPrefix(m.Subject, prefix)
+		switch {
+		case projector.IsMarker(m.Header):
+		case key != projections.KeyCheckpoint:
+			values[key] = m.Data
+		default:
+			if at, err = strconv.ParseUint(string(m.Data), 10, 64); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+	return values, at, nil
+}

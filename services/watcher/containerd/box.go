@@ -18,6 +18,7 @@ type box struct {
 	spec      sandbox.Spec
 	container container
 	link      *link
+	user      uint32 // everything inside runs as this user and group of the host
 	work      *os.Root
 
 	removing sync.Mutex
@@ -40,10 +41,40 @@ func (b *box) Start(ctx context.Context, cmd sandbox.Command) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("start in sandbox %s: %w", b.spec.ID, err)
 	}
+	if err := b.prepare(cmd); err != nil {
+		return fmt.Errorf("start %q in sandbox %s: %w", cmd.Args[0], b.spec.ID, err)
+	}
 	if err := b.link.start(ctx, cmd); err != nil {
 		return fmt.Errorf("start %q in sandbox %s: %w", cmd.Args[0], b.spec.ID, err)
 	}
 	return nil
+}
+
+// prepare gives the sandbox's user what the host made for the command: files in the work folder, and
+// pipes, which it could not open by name (/dev/stderr) otherwise.
+func (b *box) prepare(cmd sandbox.Command) error {
+	if b.link.running() != nil {
+		return sandbox.ErrBusy
+	}
+	if b.link.isGone() {
+		return sandbox.ErrGone
+	}
+	for _, f := range []*os.File{cmd.Stdin, cmd.Stdout, cmd.Stderr} {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
+			continue // a file or device of the host stays the host's
+		}
+		if err := f.Chown(int(b.user), int(b.user)); err != nil {
+			return fmt.Errorf("hand over %s: %w", f.Name(), err)
+		}
+	}
+	if b.work == nil {
+		return nil
+	}
+	return giveTo(b.work, b.user)
 }
 
 // Wait implements sandbox.Sandbox.

@@ -127,7 +127,7 @@ func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*b
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	b := &box{runtime: r, spec: spec, link: l}
+	b := &box{runtime: r, spec: spec, link: l, user: c.firstID + nobody}
 	if err := b.open(c); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
@@ -145,7 +145,7 @@ func (b *box) open(c *container) (err error) {
 	b.link.before = c.counters.read()
 	if b.spec.Kind == sandbox.Build {
 		// The init is connected, so its number is still its own.
-		b.work, err = os.OpenRoot(fmt.Sprintf("/proc/%d/root%s", b.link.pid, sandbox.FunctionDir))
+		b.work, err = attachWork(b.link.pid, b.spec.WorkBytes, b.user)
 	}
 	return err
 }

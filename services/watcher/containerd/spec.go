@@ -108,7 +108,11 @@ func mounts(p plan) []specs.Mount {
 	for _, path := range p.base {
 		list = append(list, readOnly(path, path))
 	}
-	return append(list, readOnly(p.initBinary, initPath), readOnly(p.socket, socketPath), functionMount(p))
+	list = append(list, readOnly(p.initBinary, initPath), readOnly(p.socket, socketPath))
+	if p.spec.Kind == sandbox.Run {
+		list = append(list, readOnly(p.spec.Dir, sandbox.FunctionDir))
+	}
+	return list // the folder of a build is mounted when its container is up: work.go
 }
 
 func tmpfs(bytes int64, inodes int, mode string, more ...string) []string {
@@ -122,19 +126,6 @@ func readOnly(source, destination string) specs.Mount {
 	return specs.Mount{
 		Destination: destination, Type: "bind", Source: source,
 		Options: []string{"rbind", "rprivate", "ro", "nosuid", "nodev", "rro", "rnosuid", "rnodev"},
-	}
-}
-
-// functionMount is the function's folder. A build's is a tmpfs: its size and number of inodes are
-// limited by the kernel, and it is gone with the container however that ends.
-func functionMount(p plan) specs.Mount {
-	if p.spec.Kind == sandbox.Run {
-		return readOnly(p.spec.Dir, sandbox.FunctionDir)
-	}
-	owner := fmt.Sprintf("uid=%d,gid=%d", nobody, nobody)
-	return specs.Mount{
-		Destination: sandbox.FunctionDir, Type: "tmpfs", Source: "work",
-		Options: tmpfs(p.spec.WorkBytes, workInodes, "0755", "nodev", owner),
 	}
 }
 

@@ -60,11 +60,13 @@ type Sandbox interface {
 	// ID is the spec's ID.
 	ID() string
 	// Work is the function's folder as the host sees it, opened so that no path leaves it. It is
-	// nil for Kind Run. It stays open until Remove.
+	// nil for Kind Run. It stays open until Remove. What the host puts there belongs to the
+	// sandbox's user from the next Start on; what commands put there is theirs: trust none of it.
 	Work() *os.Root
 	// Start forks the command inside the sandbox and returns when it executes. The three files are
-	// duplicated into the sandbox: the caller closes its own copies when it likes.
-	// Errors: ErrNotFound, ErrNotExecutable (nothing has run, the sandbox can be used again),
+	// duplicated into the sandbox: the caller closes its own copies when it likes. Pipes are handed
+	// over to the sandbox's user, so that /dev/stdout and its like can be opened.
+	// Errors: ErrBusy (the last command has not ended), ErrNotFound, ErrNotExecutable (nothing has run, the sandbox can be used again),
 	// ErrGone, ErrUnavailable.
 	Start(ctx context.Context, cmd Command) error
 	// Wait returns how the last started command ended. The context's end ends the waiting, not the
@@ -90,7 +92,9 @@ type Spec struct {
 	Kind Kind
 	// Base names the root filesystem; "host" is the machine's own /usr, read-only.
 	Base string
-	// Dir is the host folder that holds the built function (Kind Run), mounted read-only at FunctionDir.
+	// Dir is the host folder that holds the built function (Kind Run), mounted read-only at
+	// FunctionDir. Its files must be readable (and executable) by others: the sandbox's user is
+	// nobody's equal on the host.
 	Dir string
 	// WorkBytes limits the writable folder of Kind Build.
 	WorkBytes int64

@@ -1,0 +1,109 @@
+package containerd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// The writable folder of a build is a tmpfs that is mounted nowhere on the host: it is made detached,
+// opened through its descriptor, and moved into the container's own mount namespace. So its size is
+// limited by the kernel, no path of the host leads into it, and it is gone with its last user
+// however that ends. It belongs to the host's user namespace, as the host could not create files in
+// one that belongs to the container's.
+
+// attachWork mounts a work folder at FunctionDir in the mount namespace of the process pid, and
+// returns the host's way into it. Kernels have all it takes since 5.2.
+func attachWork(pid int, bytes int64, owner uint32) (*os.Root, error) {
+	tree, err := detachedTmpfs(bytes, owner)
+	if err != nil {
+		return nil, fmt.Errorf("make the work folder: %w", err)
+	}
+	defer tree.Close()
+	if err := inMountsOf(pid, func() error {
+		return unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, sandbox.FunctionDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}); err != nil {
+		return nil, fmt.Errorf("mount the work folder: %w", err)
+	}
+	work, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", tree.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("open the work folder: %w", err)
+	}
+	return work, nil
+}
+
+func detachedTmpfs(bytes int64, owner uint32) (*os.File, error) {
+	fd, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("fsopen: %w", err)
+	}
+	defer unix.Close(fd)
+	for _, option := range [][2]string{
+		{"source", "work"}, {"mode", "0755"}, {"size", fmt.Sprint(bytes)}, {"nr_inodes", fmt.Sprint(workInodes)},
+		{"uid", fmt.Sprint(owner)}, {"gid", fmt.Sprint(owner)},
+	} {
+		if err := unix.FsconfigSetString(fd, option[0], option[1]); err != nil {
+			return nil, fmt.Errorf("set %s to %s: %w", option[0], option[1], err)
+		}
+	}
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return nil, fmt.Errorf("fsconfig: %w", err)
+	}
+	tree, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	if err != nil {
+		return nil, fmt.Errorf("fsmount: %w", err)
+	}
+	return os.NewFile(uintptr(tree), "work"), nil
+}
+
+// inMountsOf runs f in another process's mount namespace, on a thread of its own that ends with it.
+func inMountsOf(pid int, f func() error) error {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread is of no other use afterwards
+		done <- func() error {
+			// A thread that shares its root and working directory may not change namespaces.
+			if err := unix.Unshare(unix.CLONE_FS); err != nil {
+				return fmt.Errorf("unshare: %w", err)
+			}
+			if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
+				return fmt.Errorf("setns: %w", err)
+			}
+			return f()
+		}()
+	}()
+	return <-done
+}
+
+// giveTo makes everything that the host put into a work folder the sandbox's own. Nothing may run in
+// the sandbox meanwhile; what disappears anyway is not an error.
+func giveTo(work *os.Root, owner uint32) error {
+	return fs.WalkDir(work.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok && (stat.Uid != owner || stat.Gid != owner) {
+			return work.Lchown(path, int(owner), int(owner))
+		}
+		return nil
+	})
+}

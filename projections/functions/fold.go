@@ -64,6 +64,7 @@ func (f Function) registered(r events.Record, d events.FunctionRegistered) (Func
 	}
 	f.Pending = with(f.Pending, d.Version, Pending{
 		Config: d.Config, Base: d.Base, Bundle: d.Bundle, Build: d.Build, RegisteredAt: r.Time,
+		Reuses: d.Reuses,
 	})
 	return f, nil
 }

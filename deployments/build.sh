@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs what is missing and builds hermes and hermesd into bin/. Needs Go, git and root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+deployments/setup.sh
+mkdir -p bin
+echo "building bin/hermes and bin/hermesd (the first time takes a minute or two)" >&2
+CGO_ENABLED=0 go build -trimpath -o bin/ ./cli/hermes
+go build -trimpath -o bin/ ./services/hermesd

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Passes every test: the fast ones, and those on real containers. Installs what they need.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+deployments/build.sh
+export HERMES_LIBEXEC=$PWD/bin/libexec HERMES_REQUIRE_CONTAINERD=1
+go vet ./...
+exec go test -timeout 30m ./... "$@"

@@ -1,0 +1,248 @@
+// Package instance puts a Hermes instance together: the embedded NATS server, the services and a
+// watcher in one process (Start), or the services alone against a NATS server that is there
+// already (Serve). Both wire the same code.
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	natsconf "github.com/hermes-serverless/hermes/deployments/nats"
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// Options of an instance on one machine.
+type Options struct {
+	// Data is the instance's folder, opened. Start takes it over and closes it.
+	Data *DataDir
+	// Listen is host:port; port 0 picks a free one.
+	Listen string
+	// Sync is "always", or how long acknowledged data may stay off the disk, such as "100ms".
+	Sync string
+	// Slots is how many executions may run at once; 0 is twice the number of cores.
+	Slots int
+	// Grace is how long running executions may go on when the instance is stopped.
+	Grace time.Duration
+	// StopGrace lies between SIGTERM and SIGKILL.
+	StopGrace time.Duration
+	// Runtime isolates the executions. Start takes it over and closes it.
+	Runtime sandbox.Runtime
+	// User is the local user's name; empty picks the login name.
+	User string
+	// Version is this program's, in semver.
+	Version string
+	Log     *slog.Logger
+}
+
+// Instance is a running one.
+type Instance struct {
+	data    *DataDir
+	runtime sandbox.Runtime
+	server  *server.Server
+	conns   []*nats.Conn
+	url     string
+	user    string
+
+	// stopWatcher drains the watcher; watched is its end. The services stop after it, so that what
+	// it reports at last is taken.
+	stopWatcher, stopServices context.CancelFunc
+	watched, served           chan error
+}
+
+// watcherName is the name of the one watcher of an instance on one machine.
+const watcherName = "local"
+
+// Start returns a ready instance. On an error nothing of it is left running.
+func Start(ctx context.Context, o Options) (_ *Instance, err error) {
+	in := &Instance{data: o.Data, runtime: o.Runtime, user: o.User}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, in.Stop())
+		}
+	}()
+	if in.user == "" {
+		in.user = localUser()
+	}
+	if err := events.CheckUserName(in.user); err != nil {
+		return nil, err
+	}
+	keys, err := loadKeys(o.Data)
+	if err != nil {
+		return nil, err
+	}
+	if in.server, err = startServer(o.Data, in.serverConfig(o, keys), o.Log); err != nil {
+		return nil, err
+	}
+	in.url = in.server.ClientURL()
+	if err := in.startServices(ctx, o, keys); err != nil {
+		return nil, err
+	}
+	if err := in.startWatcher(ctx, o, keys); err != nil {
+		return nil, err
+	}
+	if err := writeContexts(in.url, in.user, keys.user, keys.operator); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// URL is where clients connect.
+func (in *Instance) URL() string { return in.url }
+
+// User is the local user's name.
+func (in *Instance) User() string { return in.user }
+
+type keyring struct{ services, operator, watcher, user key }
+
+func loadKeys(data *DataDir) (keyring, error) {
+	var k keyring
+	var err error
+	for name, to := range map[string]*key{"services": &k.services, "operator": &k.operator, "watcher": &k.watcher, "user": &k.user} {
+		if *to, err = loadKey(data.Path("keys", name+".nk")); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+func (in *Instance) serverConfig(o Options, k keyring) natsconf.Config {
+	return natsconf.Config{
+		ServerName: "hermes", Listen: o.Listen, StoreDir: o.Data.Path("jetstream"), Sync: o.Sync,
+		ServicesKey: k.services.public, OperatorKey: k.operator.public,
+		Watchers: []natsconf.Identity{{Name: watcherName, Key: k.watcher.public}},
+		Users:    []natsconf.Identity{{Name: in.user, Key: k.user.public}},
+	}
+}
+
+// connect connects within the process, as the given key.
+func (in *Instance) connect(name, inbox string, k key, log *slog.Logger) (*nats.Conn, error) {
+	sign, err := k.option()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := Connect(in.url, name, inbox, log, sign, nats.InProcessServer(in.server))
+	if err != nil {
+		return nil, err
+	}
+	in.conns = append(in.conns, nc)
+	return nc, nil
+}
+
+func (in *Instance) startServices(ctx context.Context, o Options, k keyring) error {
+	nc, err := in.connect("hermesd services", "", k.services, o.Log)
+	if err != nil {
+		return err
+	}
+	services, err := newServices(ctx, serviceOptions{
+		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: DefaultPolicy(),
+		version: o.Version, log: o.Log,
+	})
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	in.stopServices, in.served = cancel, make(chan error, 1)
+	go func() { in.served <- services.run(run) }()
+	return nil
+}
+
+func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) error {
+	nc, err := in.connect("hermesd watcher", "_INBOX_watcher_"+watcherName, k.watcher, o.Log)
+	if err != nil {
+		return err
+	}
+	w, err := newWatcher(ctx, WatcherOptions{
+		Name: watcherName, Conn: nc, Runtime: o.Runtime, Dir: o.Data.Path("watcher"),
+		Slots: o.Slots, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Log: o.Log,
+	})
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	in.stopWatcher, in.watched = cancel, make(chan error, 1)
+	go func() { in.watched <- w.Run(run) }()
+	return nil
+}
+
+// Failed yields the error that ended a part of the instance before it was stopped.
+func (in *Instance) Failed() <-chan error {
+	failed := make(chan error, 1)
+	go func() {
+		select {
+		case err := <-in.watched:
+			in.watched <- err
+			failed <- fmt.Errorf("the watcher ended: %w", err)
+		case err := <-in.served:
+			in.served <- err
+			failed <- fmt.Errorf("the services ended: %w", err)
+		}
+	}()
+	return failed
+}
+
+// Stop drains: running executions get their grace, what is queued stays queued. Then everything
+// ends, in the reverse order of the start.
+func (in *Instance) Stop() error {
+	var errs []error
+	if in.stopWatcher != nil {
+		in.stopWatcher()
+		errs = append(errs, ignoreCanceled(<-in.watched))
+	}
+	if in.stopServices != nil {
+		in.stopServices()
+		errs = append(errs, ignoreCanceled(<-in.served))
+	}
+	for _, nc := range in.conns {
+		nc.Close()
+	}
+	if in.runtime != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		errs = append(errs, in.runtime.Close(ctx))
+	}
+	if in.server != nil {
+		in.server.Shutdown()
+		in.server.WaitForShutdown()
+	}
+	return errors.Join(append(errs, in.data.Close())...)
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Connect connects to NATS for ever: it reconnects until it is closed.
+func Connect(url, name, inbox string, log *slog.Logger, options ...nats.Option) (*nats.Conn, error) {
+	if inbox != "" {
+		options = append(options, nats.CustomInboxPrefix(inbox))
+	}
+	nc, err := nats.Connect(url, append(options,
+		nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("disconnected from NATS", "connection", name, "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again", "connection", name) }),
+		nats.ErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+			subject := ""
+			if s != nil {
+				subject = s.Subject
+			}
+			log.Error("NATS connection", "connection", name, "subject", subject, "err", err)
+		}))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)
+	}
+	return nc, nil
+}

@@ -1,0 +1,48 @@
+package instance
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// describeMachine says what this machine offers.
+func describeMachine(slots int, version string, info sandbox.Info) (events.Machine, error) {
+	var memory unix.Sysinfo_t
+	if err := unix.Sysinfo(&memory); err != nil {
+		return events.Machine{}, fmt.Errorf("ask for the machine's memory: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return events.Machine{}, fmt.Errorf("ask for the host's name: %w", err)
+	}
+	if slots == 0 {
+		slots = 2 * runtime.NumCPU()
+	}
+	return events.Machine{
+		Host: host, Version: version, Runtime: strings.TrimSpace(info.Name + " " + info.Version), Slots: slots,
+		// A tenth is for the machine itself.
+		MemoryBytes: int64(memory.Totalram) * int64(memory.Unit) / 10 * 9,
+		CPUMillis:   int64(runtime.NumCPU()) * 1000,
+		Bases:       info.Bases, Languages: languages(),
+	}, nil
+}
+
+// languages that this machine can build on its own /usr, which base host is.
+func languages() []string {
+	has := func(program string) bool { _, err := exec.LookPath(program); return err == nil }
+	if !has("make") || !has("g++") {
+		return nil
+	}
+	if has("nvcc") || has("/usr/local/cuda/bin/nvcc") {
+		return []string{"cpp", "cuda"}
+	}
+	return []string{"cpp"}
+}

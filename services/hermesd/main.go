@@ -1,0 +1,51 @@
+// Command hermesd is the server of Hermes: everything on one machine (up), or the parts of it
+// that run apart (serve, watcher). It is the only place that wires the parts together.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := newRootCommand().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "hermesd: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "hermesd",
+		Short: "The server of Hermes, serverless for GPUs",
+		Long: `hermesd turns this machine into a Hermes instance: it builds the folders that users deploy and
+runs them in containers, and everything that happens is an event on JetStream.`,
+		Example:       "  hermesd up                       # everything on this machine\n  hermesd doctor                   # what is missing here, and the command that mends it",
+		Version:       api.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(newUpCommand(), newServeCommand(), newWatcherCommand(), newDoctorCommand(),
+		newProjectionCommand(), newContainerdCommand())
+	return root
+}
+
+// newLogger writes structured logs to stderr; stdout is for what was asked for.
+func newLogger(verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}

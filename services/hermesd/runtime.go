@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/watcher/containerd"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// systemContainerd is where a containerd of the machine's own listens.
+const systemContainerd = "/run/containerd/containerd.sock"
+
+// boxes is the runtime, and the containerd below it when it is our own.
+type boxes struct {
+	runtime    sandbox.Runtime
+	supervised *containerd.Supervised
+}
+
+// openRuntime connects to the containerd that was named, or to the machine's own, or starts one.
+func openRuntime(ctx context.Context, dataDir, address string, log *slog.Logger) (*boxes, error) {
+	libexec, err := containerd.FindLibexec()
+	if err != nil {
+		return nil, fmt.Errorf("%w: run deployments/setup.sh, or `hermesd doctor` for details", err)
+	}
+	if libexec.Warning != "" {
+		log.Warn(libexec.Warning)
+	}
+	b := &boxes{}
+	if address, err = b.address(ctx, dataDir, address, log); err != nil {
+		return nil, err
+	}
+	b.runtime, err = containerd.New(ctx, containerd.Options{
+		Address: address, StateDir: filepath.Join(dataDir, "sandboxes"), Libexec: libexec, Logger: log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, b.stop())
+	}
+	return b, nil
+}
+
+func (b *boxes) address(ctx context.Context, dataDir, address string, log *slog.Logger) (string, error) {
+	try, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if address != "" {
+		if err := containerd.Answers(try, address); err != nil {
+			return "", fmt.Errorf("no containerd answers at %s: %w: start it, or leave --containerd out to have one of hermesd's own", address, err)
+		}
+		return address, nil
+	}
+	if containerd.Answers(try, systemContainerd) == nil {
+		log.Info("using the machine's containerd", "address", systemContainerd)
+		return systemContainerd, nil
+	}
+	dir := containerdDir(dataDir)
+	supervised, err := containerd.Supervise(context.WithoutCancel(ctx), containerd.SuperviseOptions{
+		Dir: dir, Args: []string{"containerd", "--dir", dir}, Logger: log,
+	})
+	if err != nil {
+		return "", fmt.Errorf("start containerd: %w: `hermesd doctor` tells what is missing", err)
+	}
+	b.supervised = supervised
+	return supervised.Address(), nil
+}
+
+// stop ends our own containerd, if there is one. The runtime has been closed by its user.
+func (b *boxes) stop() error {
+	if b.supervised == nil {
+		return nil
+	}
+	return b.supervised.Stop()
+}
+
+func newContainerdCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:    "containerd",
+		Short:  "Be the containerd below hermesd (hermesd starts this itself)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return containerd.Serve(cmd.Context(), dir) },
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "its `directory`")
+	_ = cmd.MarkFlagRequired("dir")
+	return cmd
+}
+
+// checkListen refuses an address off loopback: without TLS everything on the wire can be read.
+func checkListen(listen string) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("--listen %q: must be host:port, such as %s", listen, defaultListen)
+	}
+	if ip := net.ParseIP(host); strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--listen %s: only loopback addresses are served, because the traffic is not encrypted: use an SSH tunnel, or run `hermesd serve` against a NATS server with TLS", listen)
+}

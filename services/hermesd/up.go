@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+)
+
+const (
+	defaultDataDir = "/var/lib/hermes"
+	defaultListen  = "127.0.0.1:4222"
+	defaultGrace   = 30 * time.Second
+)
+
+type upOptions struct {
+	dataDir, listen, containerd, sync, user string
+	slots                                   int
+	grace                                   time.Duration
+	verbose                                 bool
+}
+
+func newUpCommand() *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a whole instance on this machine",
+		Long: `Runs everything on this machine: an embedded NATS server with JetStream, the services and a
+watcher with its own containerd. It prints one line when it is ready and writes two NATS contexts:
+hermes-local for you as a user, hermes-operator for you as the operator.
+
+SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queued stays queued.`,
+		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), cmd, o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "everything the instance keeps is in this `directory`")
+	f.StringVar(&o.listen, "listen", defaultListen, "`host:port` for clients; loopback only, unless you know what you do")
+	f.StringVar(&o.containerd, "containerd", "", "`address` of a containerd to use (default: the system's if it answers, else one of our own)")
+	f.StringVar(&o.sync, "sync", "always", "`always`: acknowledged means on disk. A duration such as 100ms is faster; a power cut may then take what was acknowledged within it")
+	f.IntVar(&o.slots, "slots", 0, "executions at once (default: twice the cores)")
+	f.StringVar(&o.user, "user", "", "`name` of the local user (default: your login name)")
+	f.DurationVar(&o.grace, "grace", defaultGrace, "how long running executions may go on when the instance is stopped")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
+	return cmd
+}
+
+func (o upOptions) check() error {
+	if o.slots < 0 {
+		return fmt.Errorf("--slots %d: must be 1 or more, or left out", o.slots)
+	}
+	if o.sync != "always" {
+		if d, err := time.ParseDuration(o.sync); err != nil || d <= 0 {
+			return fmt.Errorf("--sync %q: must be always, or a duration such as 100ms", o.sync)
+		}
+	}
+	return checkListen(o.listen)
+}
+
+func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
+	if err := o.check(); err != nil {
+		return err
+	}
+	log := newLogger(o.verbose)
+	if o.sync != "always" {
+		log.Warn("what was acknowledged may be lost in a power cut", "within", o.sync)
+	}
+	if err := requirements(ctx, o.dataDir); err != nil {
+		return err
+	}
+	data, err := instance.OpenDataDir(o.dataDir)
+	if err != nil {
+		return err
+	}
+	boxes, err := openRuntime(ctx, data.Path(), o.containerd, log)
+	if err != nil {
+		return errors.Join(err, data.Close())
+	}
+	// The runtime ends with the instance, containerd after it.
+	defer func() { err = errors.Join(err, boxes.stop()) }()
+	in, err := instance.Start(ctx, instance.Options{
+		Data: data, Listen: o.listen, Sync: o.sync, Slots: o.slots, Grace: o.grace, Runtime: boxes.runtime,
+		User: o.user, Version: api.Version, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "hermesd is ready: %s, context %s (user %s)\n", in.URL(), instance.UserContext, in.User())
+	return serveUntil(ctx, in, log)
+}
+
+// serveUntil stops the instance when the context ends, or when a part of it fails.
+func serveUntil(ctx context.Context, in *instance.Instance, log *slog.Logger) error {
+	var failed error
+	select {
+	case <-ctx.Done():
+		log.Info("stopping: running executions may end")
+	case failed = <-in.Failed():
+		log.Error("a part of the instance failed, stopping", "err", failed)
+	}
+	return errors.Join(failed, in.Stop())
+}
+
+// containerdDir is where a containerd of our own keeps its things.
+func containerdDir(dataDir string) string { return filepath.Join(dataDir, "containerd") }

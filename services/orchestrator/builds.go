@@ -1,0 +1,99 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/functions"
+)
+
+const functionsFilter = "hermes.function.>"
+
+// followFunctions asks for the build of every version that was registered. What was registered
+// while nobody led is found by folding the log once; there are far fewer functions than executions.
+func (l *leader) followFunctions(ctx context.Context) error {
+	known := map[string]functions.Function{}
+	last := uint64(0)
+	for record, err := range l.Functions.Read(ctx, functionsFilter, 0) {
+		if err := l.skipUndecodable(err); err != nil {
+			return fmt.Errorf("read the functions' log: %w", err)
+		}
+		last = record.Sequence
+		l.foldFunction(known, record)
+	}
+	for _, f := range known {
+		for version, pending := range f.Pending {
+			l.requestBuild(ctx, f.Owner, f.Name, version, pending)
+		}
+	}
+	clear(known)
+	for record, err := range l.Functions.Follow(ctx, functionsFilter, last+1) {
+		if err := l.skipUndecodable(err); err != nil {
+			return fmt.Errorf("follow the functions' log: %w", err)
+		}
+		registered, ok := record.Data.(events.FunctionRegistered)
+		if !ok {
+			continue
+		}
+		owner, name, err := events.ParseFunctionSubject(record.Subject)
+		if err != nil {
+			l.log.Error("event on a subject that is not a function's", "subject", record.Subject)
+			continue
+		}
+		l.requestBuild(ctx, owner, name, registered.Version, functions.Pending{
+			Config: registered.Config, Base: registered.Base, Bundle: registered.Bundle, Build: registered.Build,
+			Reuses: registered.Reuses,
+		})
+	}
+	return ctx.Err()
+}
+
+func (l *leader) foldFunction(known map[string]functions.Function, record events.Record) {
+	if record.Data == nil {
+		return
+	}
+	next, err := functions.Fold(known[record.Subject], record)
+	if err != nil {
+		l.log.Error("event does not fit its function", "subject", record.Subject, "sequence", record.Sequence, "err", err)
+		return
+	}
+	known[record.Subject] = next
+}
+
+// requestBuild appends the request for a build, once: the registration names the execution's id.
+// One that takes an earlier build's artifact asks for nothing.
+func (l *leader) requestBuild(ctx context.Context, owner, name, version string, p functions.Pending) {
+	if p.Reuses != "" {
+		return
+	}
+	ref := events.FunctionRef{Owner: owner, Name: name, Version: version}
+	event, err := decideBuild(l.Policy, executions.Execution{}, buildRequest(ref, p))
+	if err != nil {
+		l.log.Error("cannot build a registered function", "function", ref, "err", err)
+		return
+	}
+	record, err := l.append(ctx, owner, p.Build, 0, requestEventID(p.Build), event)
+	switch {
+	case errors.Is(err, log.ErrConflict):
+		return
+	case err != nil:
+		l.log.Error("cannot ask for a build; the next leader will", "function", ref, "build", p.Build, "err", err)
+		return
+	}
+	l.observe(ctx, record, false)
+}
+
+func buildRequest(ref events.FunctionRef, p functions.Pending) events.ExecutionRequested {
+	return events.ExecutionRequested{
+		Kind: events.KindBuild, Function: ref, Source: p.Bundle, Base: p.Base,
+		Handler: p.Config.Handler, Language: p.Config.Language,
+	}
+}
+
+// requestEventID is the id of an execution's first event. It follows from the execution's own id,
+// so that a repeated request is seen as the same append.
+func requestEventID(execution string) string { return execution + ".requested" }

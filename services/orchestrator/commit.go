@@ -1,0 +1,116 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const (
+	source           = "orchestrator"
+	executionsFilter = "hermes.execution.>"
+)
+
+// subjectState is what a decision about one execution sees.
+type subjectState struct {
+	exec     executions.Execution
+	placedOn string
+}
+
+// fold reads one execution from the log.
+func (p *parts) fold(ctx context.Context, owner, id string) (executions.Execution, error) {
+	var state executions.Execution
+	for record, err := range p.Executions.Read(ctx, events.ExecutionSubject(owner, id), 0) {
+		if err != nil {
+			return state, fmt.Errorf("read execution %s: %w", id, err)
+		}
+		next, err := executions.Fold(state, record)
+		if err != nil {
+			return state, fmt.Errorf("fold execution %s at sequence %d: %w", id, record.Sequence, err)
+		}
+		state = next
+	}
+	return state, nil
+}
+
+// append stores one event of an execution and returns it as a record.
+func (p *parts) append(ctx context.Context, owner, id string, expected uint64, eventID string, data events.Data) (events.Record, error) {
+	r := events.Record{
+		Event:   events.Event{ID: eventID, Source: source, Time: time.Now().UTC(), Data: data},
+		Subject: events.ExecutionSubject(owner, id),
+	}
+	var err error
+	r.Sequence, err = p.Executions.Append(ctx, r.Subject, expected, r.Event)
+	return r, err
+}
+
+// current is the state to decide on: what the leader holds, or else the log's.
+func (l *leader) current(ctx context.Context, owner, id string) (subjectState, error) {
+	l.mu.Lock()
+	if e := l.state.execs[id]; e != nil && e.exec.Owner == owner {
+		defer l.mu.Unlock()
+		return subjectState{exec: e.exec, placedOn: e.placed}, nil
+	}
+	l.mu.Unlock()
+	return l.refresh(ctx, owner, id)
+}
+
+// refresh takes the state from the log.
+func (l *leader) refresh(ctx context.Context, owner, id string) (subjectState, error) {
+	exec, err := l.fold(ctx, owner, id)
+	if err != nil {
+		return subjectState{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.load(exec)
+	return subjectState{exec: exec, placedOn: l.state.placedOn(id)}, nil
+}
+
+// commit decides and appends; a lost race means that it reads again and decides again. A nil event
+// with the decision's words means that there is nothing to append.
+func (l *leader) commit(ctx context.Context, owner, id string, decide func(subjectState) (events.Data, string)) (string, error) {
+	state, err := l.current(ctx, owner, id)
+	for {
+		if err != nil {
+			return "", err
+		}
+		data, words := decide(state)
+		if data == nil {
+			return words, nil
+		}
+		record, err2 := l.append(ctx, owner, id, state.exec.Sequence, api.NewID(), data)
+		switch {
+		case err2 == nil:
+			l.observe(ctx, record, false)
+			return words, nil
+		case !errors.Is(err2, log.ErrConflict):
+			return "", fmt.Errorf("append %s of execution %s: %w", data.Type(), id, err2)
+		}
+		state, err = l.refresh(ctx, owner, id)
+	}
+}
+
+// endQueued appends the end of an execution that never got to run, and takes its run request away.
+func (l *leader) endQueued(ctx context.Context, owner, id string, decide func(subjectState) events.Data) {
+	watcher := ""
+	_, err := l.commit(ctx, owner, id, func(s subjectState) (events.Data, string) {
+		watcher = s.placedOn
+		return decide(s), ""
+	})
+	if err != nil {
+		if ctx.Err() == nil {
+			l.log.Warn("cannot end a queued execution yet", "execution", id, "err", err)
+		}
+		return
+	}
+	if watcher != "" {
+		l.withdraw(ctx, watcher, id)
+	}
+}

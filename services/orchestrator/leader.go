@@ -1,0 +1,222 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// tickEvery is how often the leader looks for what no event announces: leases that ran out, cancels
+// that were not heard, placements that nobody claims.
+const tickEvery = time.Second
+
+// claimWithin is how long a placed run request may stay unclaimed before it is placed anew. It is
+// far longer than preparing a sandbox takes; the claim that comes later is refused.
+const claimWithin = 5 * time.Minute
+
+// leader places executions and grants attempts while it holds the leadership.
+type leader struct {
+	*parts
+	log *slog.Logger
+
+	mu    sync.Mutex
+	state *state
+	// early holds placements found in the runs stream whose executions have not been followed yet.
+	early map[string]string
+
+	// kick asks for a new plan; one waiting kick is enough.
+	kick chan struct{}
+	// work counts what was started and not awaited; it ends with the leader's context.
+	work sync.WaitGroup
+}
+
+func newLeader(p *parts) *leader {
+	return &leader{
+		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[string]string{}, kick: make(chan struct{}, 1),
+	}
+}
+
+// run leads until the context ends or something fails that a new start may mend.
+func (l *leader) run(ctx context.Context) error {
+	if err := l.recover(ctx); err != nil {
+		return fmt.Errorf("recover the leader's state: %w", err)
+	}
+	server, err := l.serve()
+	if err != nil {
+		return err
+	}
+	defer l.work.Wait()
+	defer func() { _ = server.Stop() }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.followExecutions(ctx) })
+	g.Go(func() error { return l.followFunctions(ctx) })
+	g.Go(func() error { return l.watchLeases(ctx) })
+	g.Go(func() error { return l.plan(ctx) })
+	return g.Wait()
+}
+
+// recover brings back what the leader before knew: live executions from the view, later events
+// from the log, placements from the runs stream, watchers from the fleet's view and the leases.
+func (l *leader) recover(ctx context.Context) error {
+	live, checkpoint, err := l.Views.Active(ctx)
+	if err != nil {
+		return fmt.Errorf("read the live executions: %w", err)
+	}
+	l.state.followed = checkpoint
+	for _, exec := range live {
+		l.state.load(exec)
+	}
+	for record, err := range l.Executions.Read(ctx, executionsFilter, checkpoint+1) {
+		if err := l.skipUndecodable(err); err != nil {
+			return fmt.Errorf("read the executions' log: %w", err)
+		}
+		if _, err := l.state.follow(record); err != nil {
+			l.log.Error("event does not fit its execution", "subject", record.Subject, "sequence", record.Sequence, "err", err)
+		}
+	}
+	if err := l.recoverPlacements(ctx); err != nil {
+		return err
+	}
+	return l.recoverFleet(ctx)
+}
+
+// skipUndecodable lets reading go on behind an event that this build does not know: the projection
+// quarantines it and shows it to the operator.
+func (l *leader) skipUndecodable(err error) error {
+	var undecodable *log.UndecodableError
+	if errors.As(err, &undecodable) {
+		l.log.Error("event cannot be read", "subject", undecodable.Subject, "sequence", undecodable.Sequence, "err", err)
+		return nil
+	}
+	return err
+}
+
+func (l *leader) followExecutions(ctx context.Context) error {
+	l.mu.Lock()
+	from := l.state.followed + 1
+	l.mu.Unlock()
+	for record, err := range l.Executions.Follow(ctx, executionsFilter, from) {
+		if err := l.skipUndecodable(err); err != nil {
+			return fmt.Errorf("follow the executions' log: %w", err)
+		}
+		if record.Data == nil {
+			continue
+		}
+		l.observe(ctx, record, true)
+	}
+	return ctx.Err()
+}
+
+// observe folds a record that was appended by this instance or followed, and does what it calls for.
+func (l *leader) observe(ctx context.Context, record events.Record, followed bool) {
+	l.mu.Lock()
+	var e *entry
+	var err error
+	if followed {
+		e, err = l.state.follow(record)
+	} else {
+		e, err = l.state.apply(record)
+	}
+	if err == nil && e != nil {
+		if watcher, ok := l.early[e.exec.ID]; ok {
+			delete(l.early, e.exec.ID)
+			l.state.place(e.exec.ID, watcher, time.Now())
+		}
+	}
+	l.mu.Unlock()
+	if err != nil {
+		l.log.Error("event does not fit its execution", "subject", record.Subject, "sequence", record.Sequence, "err", err)
+		return
+	}
+	if _, ok := record.Data.(events.ExecutionCancelRequested); ok && e != nil {
+		l.background(func() { l.pursueCancel(ctx, e.exec.Owner, e.exec.ID) })
+	}
+	l.again()
+}
+
+// again asks for a new plan.
+func (l *leader) again() {
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
+}
+
+// background runs f; the leader waits for it before it ends.
+func (l *leader) background(f func()) { l.work.Go(f) }
+
+// plan places what waits, whenever something changed, and looks after what no event announces.
+func (l *leader) plan(ctx context.Context) error {
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		l.placeWaiting(ctx)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.kick:
+		case <-tick.C:
+			l.checkLeases(ctx)
+			l.pursueCancels(ctx)
+			l.takeBackUnclaimed(ctx)
+		}
+	}
+}
+
+func (l *leader) placeWaiting(ctx context.Context) {
+	now := time.Now()
+	l.mu.Lock()
+	queues, nodes := l.state.planInput(func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL })
+	plan := Place(queues, nodes)
+	requests := make([]api.RunRequest, 0, len(plan))
+	for _, p := range plan {
+		e := l.state.execs[p.ID]
+		l.state.place(p.ID, p.Watcher, now)
+		requests = append(requests, api.RunRequest{
+			AttemptRef: api.AttemptRef{Owner: e.exec.Owner, ID: p.ID, Attempt: e.exec.Attempt + 1},
+			Request:    e.exec.Request,
+		})
+	}
+	hopeless := l.hopeless(queues, nodes)
+	l.mu.Unlock()
+	for i, p := range plan {
+		l.background(func() { l.sendRun(ctx, p.Watcher, requests[i]) })
+	}
+	for owner, ids := range hopeless {
+		for id, why := range ids {
+			l.background(func() { l.endUnplaceable(ctx, owner, id, why) })
+		}
+	}
+}
+
+// hopeless finds the waiting executions that no machine of the fleet can ever run: why, by owner and id.
+func (l *leader) hopeless(queues []Queue, nodes []Node) map[string]map[string]string {
+	found := map[string]map[string]string{}
+	for _, q := range queues {
+		for _, need := range q.Waiting {
+			if e := l.state.execs[need.ID]; e == nil || !e.waiting() {
+				continue
+			}
+			if why := Unplaceable(nodes, need); why != "" {
+				if found[q.User] == nil {
+					found[q.User] = map[string]string{}
+				}
+				found[q.User][need.ID] = why
+			}
+		}
+	}
+	return found
+}
+
+func (l *leader) endUnplaceable(ctx context.Context, owner, id, why string) {
+	l.endQueued(ctx, owner, id, func(s subjectState) events.Data { return decideUnplaceable(s.exec, why) })
+}

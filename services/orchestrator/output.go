@@ -1,0 +1,171 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const (
+	// pageBytes bounds the output in one answer; with the headers it stays below the 1 MiB that a
+	// NATS message may have. A chunk is at most 256 KiB.
+	pageBytes = 640 << 10
+	// pagePieces bounds the pieces, and so the header that lists them.
+	pagePieces = 1000
+	batchSize  = 256
+)
+
+// output answers OpExecutionOutput: a page of stored output from an offset.
+func (s *Service) output(ctx context.Context, user string, raw []byte) (nats.Header, []byte, error) {
+	var ask api.ExecutionOutput
+	if err := json.Unmarshal(raw, &ask); err != nil {
+		return nil, nil, api.Errorf(api.Invalid, api.InvalidArguments, "the request cannot be read: %v", err)
+	}
+	if ask.From < 0 {
+		return nil, nil, api.Errorf(api.Invalid, api.InvalidArguments, "offset %d: must not be negative", ask.From)
+	}
+	e, err := s.find(ctx, user, ask.ExecutionRef)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !e.Status.Final() {
+		// The view may be a moment behind; which watcher to trust must be certain.
+		if e, err = s.fold(ctx, user, e.ID); err != nil {
+			return nil, nil, err
+		}
+	}
+	page, body, err := s.readPage(ctx, e, ask)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the output of execution %s: %w", e.ID, err)
+	}
+	header, err := json.Marshal(page)
+	if err != nil {
+		return nil, nil, err
+	}
+	return nats.Header{api.HeaderPage: {string(header)}}, body, nil
+}
+
+// readPage reads from the subject of the watcher that the log names, and no other's.
+func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.ExecutionOutput) (api.OutputPage, []byte, error) {
+	p := pager{page: api.OutputPage{Attempt: e.Attempt, Next: ask.From, Cursor: ask.Cursor, Live: !e.Status.Final()}}
+	if e.Attempt == 0 {
+		p.page.End = endOf(e, 0)
+		return p.page, nil, nil
+	}
+	subject := events.OutputSubject(e.Watcher, e.Owner, e.ID)
+	for !p.full {
+		n, err := s.readBatch(ctx, subject, &p)
+		if err != nil {
+			return p.page, nil, err
+		}
+		if n == 0 {
+			break
+		}
+	}
+	if p.page.End == nil && !p.full {
+		p.page.End = endOf(e, p.page.Next)
+	}
+	return p.page, p.body, nil
+}
+
+func (s *Service) readBatch(ctx context.Context, subject string, p *pager) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	batch, err := jetstreamext.GetBatch(ctx, s.JS, s.Output.CachedInfo().Config.Name, batchSize,
+		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(p.page.Cursor+1), jetstreamext.GetBatchMaxBytes(2*pageBytes))
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for m, err := range batch {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+		if p.full {
+			continue
+		}
+		if err := p.add(m); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// endOf says where the output of an ended execution ends when the stream has no end message: the
+// attempt never printed, was lost, or its output has been let go.
+func endOf(e executions.Execution, next int64) *api.OutputEnd {
+	if !e.Status.Final() {
+		return nil
+	}
+	end := api.OutputEnd{
+		Attempt: e.Attempt, StdoutBytes: e.Output.StdoutBytes, StderrBytes: e.Output.StderrBytes,
+		Chunks: e.Output.Chunks, SHA256: e.Output.SHA256, Cut: e.Output.Cut,
+	}
+	switch total := end.StdoutBytes + end.StderrBytes; {
+	case e.Status == executions.Lost:
+		end.Cut = "the watcher was lost while it ran"
+	case next < total:
+		end.Cut = fmt.Sprintf("%d bytes are no longer kept", total-next)
+	}
+	return &end
+}
+
+// pager gathers stored chunks into a page. Chunks that were stored twice are taken once.
+type pager struct {
+	page api.OutputPage
+	body []byte
+	full bool
+}
+
+func (p *pager) add(m *jetstream.RawStreamMsg) error {
+	c, err := api.ParseChunk(&nats.Msg{Header: m.Header, Data: m.Data})
+	if err != nil {
+		return err
+	}
+	if c.Attempt != p.page.Attempt {
+		p.page.Cursor = m.Sequence
+		return nil
+	}
+	if c.Stream == api.End {
+		if c.Offset > p.page.Next {
+			return nil
+		}
+		end, err := c.End()
+		if err != nil {
+			return err
+		}
+		p.page.End, p.page.Cursor, p.full = &end, m.Sequence, true
+		return nil
+	}
+	if len(p.body)+len(c.Data) > pageBytes && len(p.body) > 0 || len(p.page.Pieces) == pagePieces {
+		p.full = true
+		return nil
+	}
+	p.page.Cursor = m.Sequence
+	skip := p.page.Next - c.Offset
+	switch {
+	case skip < 0:
+		return api.Errorf(api.NotFound, api.OutputGone, "bytes %d to %d of the output are no longer kept", p.page.Next, c.Offset)
+	case skip >= int64(len(c.Data)):
+		return nil
+	}
+	data := c.Data[skip:]
+	p.body = append(p.body, data...)
+	p.page.Pieces = append(p.page.Pieces, api.OutputPiece{Stream: c.Stream, Offset: p.page.Next, Bytes: len(data), Time: c.Time})
+	p.page.Next += int64(len(data))
+	return nil
+}

@@ -1,0 +1,141 @@
+package orchestrator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+func drawFleet(t *rapid.T) []Node {
+	var nodes []Node
+	for i := range rapid.IntRange(0, 6).Draw(t, "watchers") {
+		m := events.Machine{
+			Slots:       rapid.IntRange(1, 4).Draw(t, "slots"),
+			MemoryBytes: rapid.Int64Range(1, 10).Draw(t, "memory"),
+			Bases:       []string{"host"}, Languages: []string{"cpp"},
+			GPUs: make([]events.GPU, rapid.IntRange(0, 2).Draw(t, "gpus")),
+		}
+		nodes = append(nodes, Node{
+			Name: fmt.Sprintf("w%d", i), Machine: m, Accepting: rapid.Bool().Draw(t, "accepting"),
+			UsedSlots: rapid.IntRange(0, m.Slots).Draw(t, "used"),
+		})
+	}
+	return nodes
+}
+
+func drawQueues(t *rapid.T) []Queue {
+	var queues []Queue
+	id := 0
+	for u := range rapid.IntRange(0, 4).Draw(t, "users") {
+		q := Queue{User: fmt.Sprintf("u%d", u), Running: rapid.IntRange(0, 3).Draw(t, "running")}
+		for range rapid.IntRange(0, 6).Draw(t, "waiting") {
+			id++
+			q.Waiting = append(q.Waiting, Need{
+				ID: fmt.Sprintf("%04d", id), User: q.User, Kind: events.KindRun, Base: "host", Language: "cpp",
+				MemoryBytes: rapid.Int64Range(0, 6).Draw(t, "need"), GPUs: rapid.IntRange(0, 1).Draw(t, "need gpus"),
+			})
+		}
+		queues = append(queues, q)
+	}
+	return queues
+}
+
+func TestPlaceProperties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		queues, nodes := drawQueues(t), drawFleet(t)
+		plan := Place(queues, nodes)
+		if again := Place(queues, nodes); !slices.Equal(plan, again) {
+			t.Fatalf("equal inputs, other plan: %s", cmp.Diff(plan, again))
+		}
+		placed := map[string]string{}
+		for _, p := range plan {
+			if placed[p.ID] != "" {
+				t.Fatalf("%s is placed twice", p.ID)
+			}
+			placed[p.ID] = p.Watcher
+		}
+		checkRoom(t, queues, nodes, placed)
+		for _, q := range queues {
+			checkOrder(t, q, placed)
+		}
+	})
+}
+
+// checkRoom: nothing on a watcher that takes nothing, and no watcher over its capacity.
+func checkRoom(t *rapid.T, queues []Queue, nodes []Node, placed map[string]string) {
+	for _, n := range nodes {
+		slots, memory, gpus := n.UsedSlots, n.UsedMemoryBytes, n.UsedGPUs
+		for _, q := range queues {
+			for _, need := range q.Waiting {
+				if placed[need.ID] == n.Name {
+					slots, memory, gpus = slots+1, memory+need.MemoryBytes, gpus+need.GPUs
+				}
+			}
+		}
+		if !n.Accepting && slots > n.UsedSlots {
+			t.Fatalf("%s accepts nothing but got something", n.Name)
+		}
+		if slots > n.Machine.Slots || memory > n.Machine.MemoryBytes || gpus > len(n.Machine.GPUs) {
+			t.Fatalf("%s is over its capacity: %d slots, %d bytes, %d GPUs", n.Name, slots, memory, gpus)
+		}
+	}
+}
+
+// checkOrder: a user's executions are placed first come first.
+func checkOrder(t *rapid.T, q Queue, placed map[string]string) {
+	waits := false
+	for _, need := range q.Waiting {
+		if placed[need.ID] == "" {
+			waits = true
+		} else if waits {
+			t.Fatalf("%s overtook an earlier execution of %s", need.ID, q.User)
+		}
+	}
+}
+
+func TestPlaceSharesFairly(t *testing.T) {
+	need := func(id string) Need { return Need{ID: id, Base: "host", Language: "cpp"} }
+	node := Node{Name: "w", Accepting: true, Machine: events.Machine{Slots: 4, Bases: []string{"host"}}}
+	queues := []Queue{
+		{User: "flood", Running: 1, Waiting: []Need{need("01"), need("02"), need("03"), need("04")}},
+		{User: "other", Waiting: []Need{need("05"), need("06")}},
+	}
+	var order []string
+	for _, p := range Place(queues, []Node{node}) {
+		order = append(order, p.ID)
+	}
+	if want := []string{"05", "01", "06", "02"}; !slices.Equal(order, want) {
+		t.Errorf("placed %v, want %v", order, want)
+	}
+}
+
+func TestUnplaceable(t *testing.T) {
+	cpu := Node{Name: "w", Machine: events.Machine{Slots: 1, MemoryBytes: 1 << 30, Bases: []string{"host"}, Languages: []string{"cpp"}}}
+	tests := []struct {
+		name  string
+		nodes []Node
+		need  Need
+		want  string // a part of the words; "" when it can be placed, or may be later
+	}{
+		{"fits", []Node{cpu}, Need{Base: "host", Language: "cpp", Kind: events.KindBuild}, ""},
+		{"no fleet yet", nil, Need{Base: "host", GPUs: 1}, ""},
+		{"no GPU", []Node{cpu}, Need{Base: "host", GPUs: 1}, "gpuCapable"},
+		{"no toolkit", []Node{cpu}, Need{Base: "host", Language: "cuda", Kind: events.KindBuild}, "CUDA toolkit"},
+		{"a built CUDA function runs without a toolkit", []Node{cpu}, Need{Base: "host", Language: "cuda", Kind: events.KindRun}, ""},
+		{"too much memory", []Node{cpu}, Need{Base: "host", MemoryBytes: 2 << 30}, "2048 MiB"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got := Unplaceable(test.nodes, test.need)
+			if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+				t.Errorf("got %q, want something with %q", got, test.want)
+			}
+		})
+	}
+}

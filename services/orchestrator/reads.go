@@ -1,0 +1,161 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 500
+	// maxWait bounds one wait; the client asks again.
+	maxWait = 30 * time.Second
+	// viewWithin bounds how long a read waits for its view to catch up.
+	viewWithin = 5 * time.Second
+)
+
+func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) (api.Executions, error) {
+	switch {
+	case ask.Limit == 0:
+		ask.Limit = defaultPage
+	case ask.Limit < 0 || ask.Limit > maxPage || ask.Before < 0:
+		return api.Executions{}, api.Errorf(api.Invalid, api.InvalidArguments, "limit %d: must be from 1 to %d", ask.Limit, maxPage)
+	}
+	if err := s.caughtUp(ctx, ask.MinSequence); err != nil {
+		return api.Executions{}, err
+	}
+	found, more, err := s.Views.ListExecutions(ctx, user, ask.Before, ask.Limit)
+	if err != nil {
+		return api.Executions{}, fmt.Errorf("list the executions of %s: %w", user, err)
+	}
+	page := api.Executions{Executions: make([]api.Execution, 0, len(found)), More: more}
+	for _, e := range found {
+		page.Executions = append(page.Executions, api.Execution{Execution: e})
+	}
+	return page, nil
+}
+
+func (s *Service) inspect(ctx context.Context, user string, ref api.ExecutionRef) (api.Execution, error) {
+	found, err := s.find(ctx, user, ref)
+	if err != nil {
+		return api.Execution{}, err
+	}
+	return api.Execution{Execution: found, Position: s.position(ctx, found)}, nil
+}
+
+// find returns one of the user's executions, from the view, or from the log when the view has not
+// seen it yet. Somebody else's execution does not exist.
+func (s *Service) find(ctx context.Context, user string, ref api.ExecutionRef) (executions.Execution, error) {
+	var found executions.Execution
+	if err := s.caughtUp(ctx, ref.MinSequence); err != nil {
+		return found, err
+	}
+	var err error
+	switch {
+	case ref.Number > 0:
+		found, err = s.Views.Execution(ctx, user, ref.Number)
+	case ref.ID == "":
+		return found, api.Errorf(api.Invalid, api.InvalidArguments, "an execution is named by its number or its id")
+	default:
+		if err := checkIDs(ref.ID); err != nil {
+			return found, err
+		}
+		if found, err = s.Views.ExecutionByID(ctx, user, ref.ID); err == nil && found.Status == "" {
+			found, err = s.fold(ctx, user, ref.ID)
+		}
+	}
+	if err != nil {
+		return found, fmt.Errorf("find an execution of %s: %w", user, err)
+	}
+	if found.Status == "" {
+		name := ref.ID
+		if ref.Number > 0 {
+			name = fmt.Sprint(ref.Number)
+		}
+		return found, api.Errorf(api.NotFound, api.NoSuchRun, "you have no execution %s", name).
+			WithHint("`hermes execution list` shows yours")
+	}
+	return found, nil
+}
+
+// caughtUp waits until the executions' view has seen a sequence.
+func (s *Service) caughtUp(ctx context.Context, sequence uint64) error {
+	if sequence == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, viewWithin)
+	defer cancel()
+	if err := s.Views.WaitForExecutions(ctx, sequence); err != nil {
+		return api.Errorf(api.Unavailable, api.ServerUnavailable, "the list of executions is behind by more than %s", viewWithin).
+			WithHint("try again; the operator sees the reason in hermesd's log")
+	}
+	return nil
+}
+
+// position asks the leader where a queued execution stands; 0 if nobody knows.
+func (s *Service) position(ctx context.Context, e executions.Execution) int {
+	if e.Status != executions.Queued {
+		return 0
+	}
+	raw, err := json.Marshal(api.QueuePosition{ID: e.ID})
+	if err != nil {
+		return 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	m, err := api.Request(ctx, s.Conn, api.QueuePositionSubject, raw)
+	if err != nil {
+		return 0
+	}
+	var reply api.QueuePositionReply
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		return 0
+	}
+	return reply.Position
+}
+
+// wait answers when the execution has ended, or when the time is over.
+func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) (api.Execution, error) {
+	found, err := s.find(ctx, user, ask.ExecutionRef)
+	if err != nil || found.Status.Final() {
+		return api.Execution{Execution: found}, err
+	}
+	within, cancel := context.WithTimeout(ctx, min(time.Duration(ask.WaitMillis)*time.Millisecond, maxWait))
+	defer cancel()
+	var state executions.Execution
+	for record, err := range s.Executions.Follow(within, events.ExecutionSubject(user, found.ID), 0) {
+		if err != nil {
+			if within.Err() != nil {
+				break
+			}
+			return api.Execution{}, fmt.Errorf("wait for execution %s: %w", found.ID, err)
+		}
+		if state, err = executions.Fold(state, record); err != nil {
+			return api.Execution{}, fmt.Errorf("fold execution %s at sequence %d: %w", found.ID, record.Sequence, err)
+		}
+		if state.Status.Final() {
+			break
+		}
+	}
+	if state.Status == "" {
+		state = found
+	}
+	state.Number = found.Number
+	return s.numbered(ctx, user, state), nil
+}
+
+// numbered fills in the number that the view has given the execution.
+func (s *Service) numbered(ctx context.Context, user string, e executions.Execution) api.Execution {
+	if e.Number == 0 && s.caughtUp(ctx, e.Sequence) == nil {
+		if seen, err := s.Views.ExecutionByID(ctx, user, e.ID); err == nil {
+			e.Number = seen.Number
+		}
+	}
+	return api.Execution{Execution: e}
+}

@@ -1,0 +1,150 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+func (s *Service) info(_ context.Context, user string, _ api.InfoRequest) (api.Info, error) {
+	return api.Info{
+		User: user, Version: s.Version, Defaults: s.Policy.Defaults, Maxima: s.Policy.Maxima,
+		MaxInputBytes: s.Policy.MaxInputBytes, MaxBundleBytes: s.Policy.MaxBundleBytes,
+	}, nil
+}
+
+func (s *Service) run(ctx context.Context, user string, ask api.Run) (api.Accepted, error) {
+	if err := checkIDs(ask.ID); err != nil {
+		return api.Accepted{}, err
+	}
+	if ask.Function.Owner == "" || ask.Function.Owner == "me" {
+		ask.Function.Owner = user
+	}
+	if err := checkRef(ask.Function); err != nil {
+		return api.Accepted{}, err
+	}
+	f, err := s.functions.get(ctx, ask.Function.Owner, ask.Function.Name)
+	if err != nil {
+		return api.Accepted{}, err
+	}
+	if f.Owner == "" {
+		f.Owner, f.Name = ask.Function.Owner, ask.Function.Name
+	}
+	if err := s.checkInputBlob(ctx, ask.Input); err != nil {
+		return api.Accepted{}, err
+	}
+	return s.accept(ctx, user, ask.ID, func(state executions.Execution) (events.Data, error) {
+		return decideRun(s.Policy, state, f, user, ask)
+	})
+}
+
+func (s *Service) build(ctx context.Context, user string, ask api.FunctionBuild) (api.Accepted, error) {
+	if err := checkIDs(ask.Build); err != nil {
+		return api.Accepted{}, err
+	}
+	ref, config, err := s.Bundles.Manifest(ctx, ask.Bundle)
+	if err != nil {
+		return api.Accepted{}, err
+	}
+	ref.Owner = user
+	return s.accept(ctx, user, ask.Build, func(state executions.Execution) (events.Data, error) {
+		return decideBuild(s.Policy, state, events.ExecutionRequested{
+			Function: ref, Source: ask.Bundle, Base: "host", Handler: config.Handler, Language: config.Language,
+		})
+	})
+}
+
+// accept appends the request of a new execution, or finds that it was accepted before.
+func (s *Service) accept(ctx context.Context, user, id string, decide func(executions.Execution) (events.Data, error)) (api.Accepted, error) {
+	var state executions.Execution
+	for {
+		data, err := decide(state)
+		if err != nil {
+			return api.Accepted{}, err
+		}
+		if data == nil {
+			return api.Accepted{ID: id, Function: state.Request.Function, RequestedAt: state.RequestedAt, Sequence: state.Sequence}, nil
+		}
+		record, err := s.append(ctx, user, id, 0, requestEventID(id), data)
+		if err == nil {
+			s.appended(ctx, record)
+			requested, _ := data.(events.ExecutionRequested)
+			return api.Accepted{ID: id, Function: requested.Function, RequestedAt: record.Time, Sequence: record.Sequence}, nil
+		}
+		if !errors.Is(err, log.ErrConflict) {
+			return api.Accepted{}, fmt.Errorf("append the request of execution %s: %w", id, err)
+		}
+		if state, err = s.fold(ctx, user, id); err != nil {
+			return api.Accepted{}, err
+		}
+	}
+}
+
+func (s *Service) checkInputBlob(ctx context.Context, in events.Input) error {
+	if in.Blob == nil {
+		return nil
+	}
+	if err := checkInput(s.Policy, in); err != nil {
+		return err
+	}
+	has, err := s.Blobs.Has(ctx, in.Blob.Digest)
+	if err != nil {
+		return fmt.Errorf("look for the input %s: %w", in.Blob.Digest, err)
+	}
+	if !has {
+		return api.Errorf(api.NotFound, api.NoSuchBlob, "the input %s was not uploaded", in.Blob.Digest).
+			WithHint("upload it first, then ask again")
+	}
+	return nil
+}
+
+// cancel asks for the end of an execution. What is queued ends at once, what runs is told to end.
+func (s *Service) cancel(ctx context.Context, user string, ref api.ExecutionRef) (api.Execution, error) {
+	found, err := s.find(ctx, user, ref)
+	if err != nil {
+		return api.Execution{}, err
+	}
+	for {
+		state, err := s.fold(ctx, user, found.ID)
+		if err != nil {
+			return api.Execution{}, err
+		}
+		state.Number = found.Number
+		data, err := decideCancel(state, user)
+		if err != nil || data == nil {
+			return api.Execution{Execution: state}, err
+		}
+		record, err := s.append(ctx, user, found.ID, state.Sequence, api.NewID(), data)
+		if err == nil {
+			s.appended(ctx, record)
+			state.CancelRequestedBy, state.Sequence = user, record.Sequence
+			return api.Execution{Execution: state}, nil
+		}
+		if !errors.Is(err, log.ErrConflict) {
+			return api.Execution{}, fmt.Errorf("append the cancel of execution %s: %w", found.ID, err)
+		}
+	}
+}
+
+func checkIDs(id string) error {
+	if err := events.CheckExecutionID(id); err != nil {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+	}
+	return nil
+}
+
+func checkRef(ref events.FunctionRef) error {
+	err := errors.Join(events.CheckUserName(ref.Owner), events.CheckFunctionName(ref.Name))
+	if ref.Version != "" {
+		err = errors.Join(err, events.CheckVersion(ref.Version))
+	}
+	if err != nil {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "function id: %v", err).WithHint("it looks like owner/name:1.0.0")
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/fleet"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// Views are the projections that the orchestrator reads. What is not there is the zero value and
+// no error.
+type Views interface {
+	// Execution finds one of the owner's executions by its number.
+	Execution(ctx context.Context, owner string, number int64) (executions.Execution, error)
+	// ExecutionByID finds one of the owner's executions by its id.
+	ExecutionByID(ctx context.Context, owner, id string) (executions.Execution, error)
+	// ListExecutions returns at most limit of the owner's executions with numbers below before (0:
+	// all), newest first, and whether there are more.
+	ListExecutions(ctx context.Context, owner string, before int64, limit int) ([]executions.Execution, bool, error)
+	// Active returns every execution that has not ended, as of the returned sequence.
+	Active(ctx context.Context) ([]executions.Execution, uint64, error)
+	// WaitForExecutions returns when the executions' view has seen the sequence.
+	WaitForExecutions(ctx context.Context, sequence uint64) error
+	// Watchers returns the fleet.
+	Watchers(ctx context.Context) ([]fleet.Watcher, error)
+}
+
+// Blobs is what the orchestrator asks of the blob store.
+type Blobs interface {
+	Has(ctx context.Context, digest string) (bool, error)
+}
+
+// Bundles reads a function's config out of a stored bundle.
+type Bundles interface {
+	// Manifest returns what the bundle's hermes.config.json says, or an *api.Error.
+	Manifest(ctx context.Context, bundle events.Blob) (events.FunctionRef, events.FunctionConfig, error)
+}
+
+// Options are what the orchestrator is made of. All fields are required.
+type Options struct {
+	Conn *nats.Conn
+	JS   jetstream.JetStream
+	// The logs.
+	Executions, Functions, Fleet log.Log
+	// Runs and Output are the streams of run requests and of output.
+	Runs, Output jetstream.Stream
+	// Leases is the bucket of the leases.
+	Leases  jetstream.KeyValue
+	Views   Views
+	Blobs   Blobs
+	Bundles Bundles
+	Policy  Policy
+	// Version is this program's, in semver.
+	Version string
+	Log     *slog.Logger
+}
+
+// parts is what the API side and the leader share.
+type parts struct {
+	Options
+}
+
+// Service answers users and, while it holds the leadership, leads.
+type Service struct {
+	*parts
+	functions *functionCache
+	leader    atomic.Pointer[leader]
+}
+
+// New returns a service that does nothing before Run.
+func New(o Options) *Service {
+	p := &parts{Options: o}
+	return &Service{parts: p, functions: newFunctionCache(o.Functions)}
+}
+
+// Run answers and leads until the context ends; it returns nil then.
+func (s *Service) Run(ctx context.Context) error {
+	server, err := s.serve()
+	if err != nil {
+		return err
+	}
+	s.lead(ctx)
+	return server.Stop()
+}
+
+// lead tries to become the leader, leads, and tries again, until the context ends.
+func (s *Service) lead(ctx context.Context) {
+	for ctx.Err() == nil {
+		held, err := acquire(ctx, s.JS, s.Leases)
+		if err == nil && held != nil {
+			s.leadWhile(ctx, held)
+		} else if err != nil && ctx.Err() == nil {
+			s.Log.Warn("cannot become the leader yet", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (s *Service) leadWhile(ctx context.Context, held *leadership) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kept := make(chan error, 1)
+	go func() {
+		err := held.keep(ctx)
+		cancel()
+		kept <- err
+	}()
+	l := newLeader(s.parts)
+	s.leader.Store(l)
+	s.Log.Info("leading")
+	err := l.run(ctx)
+	s.leader.CompareAndSwap(l, nil)
+	cancel()
+	lost := <-kept
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.Log.Error("the leader failed and starts again", "err", err)
+	} else if lost != nil && !errors.Is(lost, context.Canceled) {
+		s.Log.Error("the leadership was lost", "err", lost)
+	}
+}
+
+// appended tells a leader in this process what was appended, ahead of the log.
+func (s *Service) appended(ctx context.Context, record events.Record) {
+	if l := s.leader.Load(); l != nil {
+		l.observe(context.WithoutCancel(ctx), record, false)
+	}
+}
+
+func (s *Service) serve() (*api.Server, error) {
+	server, err := api.NewServer(s.Conn, "hermes-orchestrator", s.Version, "accepts, shows and cancels executions", s.Log)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		api.HandleUser(server, api.OpInfo, s.info),
+		api.HandleUser(server, api.OpRun, s.run),
+		api.HandleUser(server, api.OpFunctionBuild, s.build),
+		api.HandleUser(server, api.OpExecutionList, s.list),
+		api.HandleUser(server, api.OpExecutionInspect, s.inspect),
+		api.HandleUser(server, api.OpExecutionWait, s.wait),
+		api.HandleUser(server, api.OpExecutionCancel, s.cancel),
+		server.Handle(api.OpExecutionOutput, "hermes.api.*."+api.OpExecutionOutput, s.output),
+	)
+	if err != nil {
+		return nil, errors.Join(err, server.Stop())
+	}
+	return server, nil
+}

@@ -1,0 +1,256 @@
+package orchestrator
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+)
+
+// windowPerUser bounds how many of a user's waiting executions one plan looks at.
+const windowPerUser = 64
+
+// entry is a live execution and where it was put.
+type entry struct {
+	exec executions.Execution
+	// placed is the watcher whose run request is out, until it claims or loses it.
+	placed   string
+	placedAt time.Time
+}
+
+func (e *entry) waiting() bool {
+	return e.exec.Status == executions.Queued && e.placed == "" && e.exec.CancelRequestedBy == ""
+}
+
+// holder is the watcher whose slot it takes, "" while it waits.
+func (e *entry) holder() string {
+	switch {
+	case e.exec.Status == executions.Running:
+		return e.exec.Watcher
+	case e.exec.Status == executions.Queued:
+		return e.placed
+	}
+	return ""
+}
+
+func (e *entry) need() Need {
+	r := e.exec.Request
+	return Need{
+		ID: e.exec.ID, User: e.exec.Owner, Kind: r.Kind, Base: r.Base, Language: r.Language,
+		MemoryBytes: r.Limits.MemoryBytes, GPUs: r.GPUs,
+	}
+}
+
+// node is a watcher as the leader knows it.
+type node struct {
+	machine events.Machine
+	session string
+	// seen is when it last renewed its lease; zero when it is not heard of.
+	seen     time.Time
+	draining bool
+}
+
+// state is what the leader knows: the fold of the live part of the log, and the placements. It has
+// no lock, no clock and no I/O of its own.
+type state struct {
+	execs map[string]*entry
+	// queues hold the waiting executions of each user, first come first. Ids that no longer wait
+	// are dropped when they are met.
+	queues map[string][]string
+	held   map[string]*entry
+	nodes  map[string]*node
+	// followed is the last sequence of the log that has been followed; later ones may have been
+	// applied too, by those who appended them.
+	followed uint64
+}
+
+func newState() *state {
+	return &state{
+		execs: map[string]*entry{}, queues: map[string][]string{}, held: map[string]*entry{}, nodes: map[string]*node{},
+	}
+}
+
+// load puts in an execution as a view or a fold had it, unless what is known is newer.
+func (s *state) load(exec executions.Execution) *entry {
+	e := s.execs[exec.ID]
+	if e == nil {
+		if exec.Status == "" || exec.Status.Final() && exec.Sequence <= s.followed {
+			return &entry{exec: exec}
+		}
+		e = &entry{}
+		s.execs[exec.ID] = e
+	} else if e.exec.Sequence >= exec.Sequence {
+		return e
+	}
+	e.exec = exec
+	s.index(e)
+	return e
+}
+
+// apply folds a record that follows what is known; older ones change nothing.
+func (s *state) apply(r events.Record) (*entry, error) {
+	_, id, err := events.ParseExecutionSubject(r.Subject)
+	if err != nil {
+		return nil, err
+	}
+	known := executions.Execution{}
+	if e := s.execs[id]; e != nil {
+		if e.exec.Sequence >= r.Sequence {
+			return e, nil
+		}
+		known = e.exec
+	} else if r.Sequence <= s.followed {
+		return nil, nil
+	}
+	next, err := executions.Fold(known, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.load(next), nil
+}
+
+// follow is apply for the records of the log in their order; what has ended is forgotten when
+// the log has been followed up to its end.
+func (s *state) follow(r events.Record) (*entry, error) {
+	e, err := s.apply(r)
+	s.followed = max(s.followed, r.Sequence)
+	if e != nil && e.exec.Status.Final() && e.exec.Sequence <= s.followed {
+		delete(s.execs, e.exec.ID)
+	}
+	return e, err
+}
+
+// index keeps queues and held true after an entry changed.
+func (s *state) index(e *entry) {
+	id := e.exec.ID
+	if e.exec.Status != executions.Queued {
+		e.placed = ""
+	}
+	if e.holder() != "" {
+		s.held[id] = e
+		return
+	}
+	delete(s.held, id)
+	if e.waiting() {
+		s.enqueue(e)
+	}
+}
+
+// enqueue keeps a user's queue in the order of ids, which is the order of time: an execution that
+// lost its place goes back to where it was.
+func (s *state) enqueue(e *entry) {
+	q := s.queues[e.exec.Owner]
+	if at, there := slices.BinarySearch(q, e.exec.ID); !there {
+		s.queues[e.exec.Owner] = slices.Insert(q, at, e.exec.ID)
+	}
+}
+
+// place notes that a run request goes to a watcher.
+func (s *state) place(id, watcher string, now time.Time) {
+	if e := s.execs[id]; e != nil && e.waiting() {
+		e.placed, e.placedAt = watcher, now
+		s.index(e)
+	}
+}
+
+// unplace takes a placement back; the execution waits again.
+func (s *state) unplace(id, watcher string) {
+	if e := s.execs[id]; e != nil && e.placed == watcher {
+		e.placed = ""
+		s.index(e)
+	}
+}
+
+// placedOn is the watcher that holds the run request of an execution.
+func (s *state) placedOn(id string) string {
+	if e := s.execs[id]; e != nil {
+		return e.placed
+	}
+	return ""
+}
+
+// heldBy lists what takes a slot of the watcher.
+func (s *state) heldBy(watcher string) []*entry {
+	var all []*entry
+	for _, id := range slices.Sorted(maps.Keys(s.held)) {
+		if e := s.held[id]; e.holder() == watcher {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// planInput is the state as Place and Unplaceable take it.
+func (s *state) planInput(alive func(*node) bool) ([]Queue, []Node) {
+	nodes := map[string]*Node{}
+	for name, n := range s.nodes {
+		if n.seen.IsZero() {
+			continue
+		}
+		nodes[name] = &Node{Name: name, Machine: n.machine, Accepting: !n.draining && alive(n)}
+	}
+	running := map[string]int{}
+	for _, e := range s.held {
+		running[e.exec.Owner]++
+		if n := nodes[e.holder()]; n != nil {
+			n.UsedSlots++
+			n.UsedMemoryBytes += e.exec.Request.Limits.MemoryBytes
+			n.UsedGPUs += e.exec.Request.GPUs
+		}
+	}
+	var queues []Queue
+	for user := range s.queues {
+		if waiting := s.waitingOf(user, windowPerUser); len(waiting) > 0 {
+			queues = append(queues, Queue{User: user, Running: running[user], Waiting: waiting})
+		}
+	}
+	slices.SortFunc(queues, func(a, b Queue) int {
+		if a.User < b.User {
+			return -1
+		}
+		return 1
+	})
+	list := make([]Node, 0, len(nodes))
+	for _, n := range nodes {
+		list = append(list, *n)
+	}
+	return queues, list
+}
+
+// waitingOf is the head of a user's queue. It drops what no longer waits.
+func (s *state) waitingOf(user string, most int) []Need {
+	q := slices.DeleteFunc(s.queues[user], func(id string) bool {
+		e := s.execs[id]
+		return e == nil || !e.waiting()
+	})
+	if len(q) == 0 {
+		delete(s.queues, user)
+		return nil
+	}
+	s.queues[user] = q
+	needs := make([]Need, 0, min(most, len(q)))
+	for _, id := range q[:min(most, len(q))] {
+		needs = append(needs, s.execs[id].need())
+	}
+	return needs
+}
+
+// position is how many waiting executions were asked for before this one, and it: from 1; 0 if
+// it does not wait. It is a hint: users share fairly, so a place may come sooner or later.
+func (s *state) position(id string) int {
+	e := s.execs[id]
+	if e == nil || !e.waiting() {
+		return 0
+	}
+	n := 1
+	for _, q := range s.queues {
+		for _, other := range q {
+			if o := s.execs[other]; other < id && o != nil && o.waiting() {
+				n++
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,298 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/fleet"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// serve answers the watchers; only the leader does.
+func (l *leader) serve() (*api.Server, error) {
+	s, err := api.NewServer(l.Conn, "hermes-leader", l.Version, "places executions and grants attempts", l.log)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		api.HandleWatcher(s, api.OpHello, l.hello),
+		api.HandleWatcher(s, api.OpClaim, l.claim),
+		api.HandleWatcher(s, api.OpReport, l.report),
+		api.HandleWatcher(s, api.OpLeave, l.leave),
+		s.Handle("queue-position", api.QueuePositionSubject, api.JSON(l.queuePosition)),
+	)
+	if err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+func (l *leader) queuePosition(_ context.Context, _ string, ask api.QueuePosition) (api.QueuePositionReply, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return api.QueuePositionReply{Position: l.state.position(ask.ID)}, nil
+}
+
+func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (api.ClaimReply, error) {
+	if !l.isSession(watcher, claim.Session) {
+		return api.ClaimReply{Why: "the watcher has not said hello in this session"}, nil
+	}
+	refusal, err := l.commit(ctx, claim.Owner, claim.ID, func(s subjectState) (events.Data, string) {
+		return decideClaim(s.exec, s.placedOn, watcher, claim)
+	})
+	if err != nil {
+		return api.ClaimReply{}, err
+	}
+	return api.ClaimReply{Granted: refusal == "", Why: refusal}, nil
+}
+
+func (l *leader) report(ctx context.Context, watcher string, report api.Report) (api.ReportReply, error) {
+	why, err := l.commit(ctx, report.Owner, report.ID, func(s subjectState) (events.Data, string) {
+		return decideReport(s.exec, s.placedOn, watcher, report)
+	})
+	return api.ReportReply{Why: why}, err
+}
+
+// hello takes a watcher into the fleet. What the log says runs there and the watcher does not
+// hold is lost.
+func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (api.HelloReply, error) {
+	if err := events.CheckWatcherName(watcher); err != nil {
+		return api.HelloReply{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+	}
+	isNew := !l.isSession(watcher, hello.Session)
+	err := l.commitWatcher(ctx, watcher, func(known fleet.Watcher) events.Data {
+		if isNew || !known.Present() {
+			return events.WatcherJoined{Machine: hello.Machine}
+		}
+		if known.SameMachine(hello.Machine) {
+			return nil
+		}
+		return events.WatcherChanged{Machine: hello.Machine}
+	})
+	if err != nil {
+		return api.HelloReply{}, err
+	}
+	l.mu.Lock()
+	l.state.nodes[watcher] = &node{machine: hello.Machine, session: hello.Session, seen: time.Now()}
+	l.mu.Unlock()
+	holds := map[api.AttemptRef]bool{}
+	for _, h := range hello.Holds {
+		holds[h] = true
+	}
+	l.loseAttempts(ctx, watcher, "the watcher was restarted while it ran", holds)
+	l.log.Info("watcher says hello", "watcher", watcher, "new", isNew, "slots", hello.Machine.Slots, "holds", len(hello.Holds))
+	l.again()
+	return api.HelloReply{}, nil
+}
+
+func (l *leader) leave(ctx context.Context, watcher string, leave api.Leave) (api.LeaveReply, error) {
+	if !l.isSession(watcher, leave.Session) {
+		return api.LeaveReply{}, nil
+	}
+	err := l.commitWatcher(ctx, watcher, func(known fleet.Watcher) events.Data {
+		if !known.Present() {
+			return nil
+		}
+		return events.WatcherLeft{}
+	})
+	if err != nil {
+		return api.LeaveReply{}, err
+	}
+	l.mu.Lock()
+	delete(l.state.nodes, watcher)
+	l.mu.Unlock()
+	l.requeue(ctx, watcher)
+	l.log.Info("watcher left", "watcher", watcher)
+	return api.LeaveReply{}, nil
+}
+
+func (l *leader) isSession(watcher, session string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.state.nodes[watcher]
+	return n != nil && n.session == session
+}
+
+// loseAttempts ends, or queues again, what runs on a watcher and is not in holds.
+func (l *leader) loseAttempts(ctx context.Context, watcher, message string, holds map[api.AttemptRef]bool) {
+	l.mu.Lock()
+	held := l.state.heldBy(watcher)
+	refs := make([]api.AttemptRef, 0, len(held))
+	for _, e := range held {
+		if e.exec.Watcher == watcher && e.placed == "" {
+			refs = append(refs, api.AttemptRef{Owner: e.exec.Owner, ID: e.exec.ID, Attempt: e.exec.Attempt})
+		}
+	}
+	l.mu.Unlock()
+	for _, ref := range refs {
+		if holds[ref] {
+			continue
+		}
+		_, err := l.commit(ctx, ref.Owner, ref.ID, func(s subjectState) (events.Data, string) {
+			if s.exec.Attempt != ref.Attempt {
+				return nil, ""
+			}
+			return decideLost(s.exec, watcher, message), ""
+		})
+		if err != nil {
+			l.log.Warn("cannot note a lost attempt yet", "execution", ref.ID, "watcher", watcher, "err", err)
+		}
+	}
+}
+
+// requeue takes back what was placed on a watcher and not claimed.
+func (l *leader) requeue(ctx context.Context, watcher string) {
+	if err := l.Runs.Purge(ctx, jetstream.WithPurgeSubject(events.RunSubject(watcher, ">"))); err != nil {
+		l.log.Warn("cannot take the run requests of a watcher back; their claims will be refused", "watcher", watcher, "err", err)
+	}
+	l.mu.Lock()
+	for _, e := range l.state.heldBy(watcher) {
+		l.state.unplace(e.exec.ID, watcher)
+	}
+	l.mu.Unlock()
+	l.again()
+}
+
+// recoverFleet knows every watcher that had joined, as heard of just now: those that live renew
+// their leases, and the others are lost one lease later.
+func (l *leader) recoverFleet(ctx context.Context) error {
+	watchers, err := l.Views.Watchers(ctx)
+	if err != nil {
+		return fmt.Errorf("read the fleet: %w", err)
+	}
+	for _, w := range watchers {
+		if w.Present() {
+			l.state.nodes[w.Name] = &node{machine: w.Machine, seen: time.Now()}
+		}
+	}
+	return nil
+}
+
+// watchLeases keeps track of who lives.
+func (l *leader) watchLeases(ctx context.Context) error {
+	w, err := l.Leases.Watch(ctx, api.LeaseKey("*"))
+	if err != nil {
+		return fmt.Errorf("watch the watchers' leases: %w", err)
+	}
+	defer func() { _ = w.Stop() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case update, ok := <-w.Updates():
+			if !ok {
+				return errors.New("the watch of the watchers' leases ended")
+			}
+			if update != nil {
+				l.leaseChanged(update)
+			}
+		}
+	}
+}
+
+func (l *leader) leaseChanged(update jetstream.KeyValueEntry) {
+	watcher := strings.TrimPrefix(update.Key(), api.LeaseKey(""))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.state.nodes[watcher]
+	if n == nil || update.Operation() != jetstream.KeyValuePut {
+		return
+	}
+	var lease api.Lease
+	if err := json.Unmarshal(update.Value(), &lease); err != nil {
+		l.log.Error("a watcher's lease cannot be read", "watcher", watcher, "err", err)
+		return
+	}
+	if n.session == "" {
+		n.session = lease.Session
+	}
+	if n.session == lease.Session {
+		n.seen, n.draining = time.Now(), lease.Draining
+		l.again()
+	}
+}
+
+// checkLeases finds the watchers that have been silent for longer than their lease, as this
+// machine's clock sees it. It counts from the last renewal that was heard.
+func (l *leader) checkLeases(ctx context.Context) {
+	now := time.Now()
+	l.mu.Lock()
+	silent := map[string]time.Duration{}
+	for name, n := range l.state.nodes {
+		if quiet := now.Sub(n.seen); quiet > api.WatcherLeaseTTL+2*time.Second {
+			silent[name] = quiet
+		}
+	}
+	l.mu.Unlock()
+	for name, quiet := range silent {
+		if l.leaseHolds(ctx, name) {
+			continue
+		}
+		l.loseWatcher(ctx, name, quiet)
+	}
+}
+
+// leaseHolds asks the bucket itself, which lets go of a lease by the server's clock: it may be this
+// leader that was cut off, and not the watcher. No answer counts as yes.
+func (l *leader) leaseHolds(ctx context.Context, watcher string) bool {
+	held, err := l.Leases.Get(ctx, api.LeaseKey(watcher))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return false
+	}
+	if err == nil {
+		l.leaseChanged(held)
+	}
+	return true
+}
+
+func (l *leader) loseWatcher(ctx context.Context, watcher string, quiet time.Duration) {
+	l.log.Warn("watcher is lost", "watcher", watcher, "silent", quiet.Round(time.Millisecond))
+	err := l.commitWatcher(ctx, watcher, func(known fleet.Watcher) events.Data {
+		if !known.Present() {
+			return nil
+		}
+		return events.WatcherLost{SilentMillis: quiet.Milliseconds()}
+	})
+	if err != nil {
+		l.log.Warn("cannot note a lost watcher yet", "watcher", watcher, "err", err)
+		return
+	}
+	l.mu.Lock()
+	delete(l.state.nodes, watcher)
+	l.mu.Unlock()
+	l.requeue(ctx, watcher)
+	l.loseAttempts(ctx, watcher, fmt.Sprintf("the watcher %s was silent for %s", watcher, quiet.Round(time.Second)), nil)
+}
+
+// commitWatcher appends an event about a watcher, deciding again when somebody else was first.
+func (l *leader) commitWatcher(ctx context.Context, watcher string, decide func(fleet.Watcher) events.Data) error {
+	subject := events.WatcherSubject(watcher)
+	for {
+		var known fleet.Watcher
+		for record, err := range l.Fleet.Read(ctx, subject, 0) {
+			if err != nil {
+				return fmt.Errorf("read watcher %s: %w", watcher, err)
+			}
+			if known, err = fleet.Fold(known, record); err != nil {
+				return fmt.Errorf("fold watcher %s: %w", watcher, err)
+			}
+		}
+		data := decide(known)
+		if data == nil {
+			return nil
+		}
+		event := events.Event{ID: api.NewID(), Source: source, Time: time.Now().UTC(), Data: data}
+		_, err := l.Fleet.Append(ctx, subject, known.Sequence, event)
+		if !errors.Is(err, log.ErrConflict) {
+			return err
+		}
+	}
+}

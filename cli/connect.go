@@ -21,7 +21,7 @@ const (
 )
 
 // defaultContext is the context that an instance on this machine writes for its local user.
-const defaultContext = "hermes"
+const defaultContext = "hermes-local"
 
 // connect opens a connection as the user of the context in use. The returned function closes it.
 func (a *app) connect() (*api.Client, func(), error) {

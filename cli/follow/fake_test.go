@@ -1,0 +1,191 @@
+package follow
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// fakeServer is a Source with one execution that the test moves on by hand.
+type fakeServer struct {
+	mu      sync.Mutex
+	changed chan struct{}
+	exec    api.Execution
+	chunks  []api.Chunk // of the current attempt, in order
+	end     *api.OutputEnd
+	away    bool
+	notYet  bool
+	// pageBytes is about how much a page holds.
+	pageBytes int
+	inspects  int
+	outputs   int
+}
+
+func newFakeServer() *fakeServer {
+	s := &fakeServer{changed: make(chan struct{}), pageBytes: 1 << 20}
+	s.exec.ID, s.exec.Status = "01", executions.Queued
+	s.exec.Sequence = 1
+	return s
+}
+
+// change lets the test alter the state, and wakes who waits.
+func (s *fakeServer) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	s.exec.Sequence++
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *fakeServer) start(attempt int, watcher string) {
+	s.change(func() {
+		s.exec.Status, s.exec.Attempt, s.exec.Watcher = executions.Running, attempt, watcher
+		s.chunks, s.end = nil, nil
+	})
+}
+
+// print stores a chunk and returns it as it would be sent.
+func (s *fakeServer) print(stream, text string) Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	offset := int64(0)
+	if n := len(s.chunks); n > 0 {
+		offset = s.chunks[n-1].Offset + int64(len(s.chunks[n-1].Data))
+	}
+	c := api.Chunk{Attempt: s.exec.Attempt, Stream: stream, Offset: offset, Data: []byte(text)}
+	s.chunks = append(s.chunks, c)
+	return Message{Watcher: s.exec.Watcher, Chunk: c}
+}
+
+// finish ends the execution and returns the end message.
+func (s *fakeServer) finish(status executions.Status) Message {
+	var end api.OutputEnd
+	s.change(func() {
+		out, errOut, sum := s.sum()
+		end = api.OutputEnd{Attempt: s.exec.Attempt, StdoutBytes: out, StderrBytes: errOut, Chunks: int64(len(s.chunks)), SHA256: sum}
+		s.exec.Status, s.end = status, &end
+		s.exec.Output = events.Output{StdoutBytes: out, StderrBytes: errOut, Chunks: end.Chunks, SHA256: sum}
+	})
+	raw, _ := json.Marshal(end)
+	return Message{Watcher: s.exec.Watcher, Chunk: api.Chunk{
+		Attempt: end.Attempt, Stream: api.End, Offset: end.StdoutBytes + end.StderrBytes, Data: raw,
+	}}
+}
+
+func (s *fakeServer) sum() (out, errOut int64, sum string) {
+	h := sha256.New()
+	for _, c := range s.chunks {
+		h.Write(c.Data)
+		if c.Stream == api.Stdout {
+			out += int64(len(c.Data))
+		} else {
+			errOut += int64(len(c.Data))
+		}
+	}
+	return out, errOut, hex.EncodeToString(h.Sum(nil))
+}
+
+func (s *fakeServer) unavailable() error {
+	switch {
+	case s.notYet:
+		return ErrNotYet
+	case s.away:
+		return api.Errorf(api.Unavailable, api.ServerUnavailable, "away")
+	}
+	return nil
+}
+
+func (s *fakeServer) Wait(ctx context.Context, d time.Duration) (api.Execution, error) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		e, err, changed := s.exec, s.unavailable(), s.changed
+		s.mu.Unlock()
+		if err != nil || e.Status.Final() {
+			return e, err
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return e, nil
+		case <-ctx.Done():
+			return e, ctx.Err()
+		}
+	}
+}
+
+func (s *fakeServer) Inspect(context.Context) (api.Execution, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inspects++
+	return s.exec, s.unavailable()
+}
+
+func (s *fakeServer) Output(_ context.Context, from int64) (api.OutputPage, []api.Chunk, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outputs++
+	page := api.OutputPage{Attempt: s.exec.Attempt, Next: from, Live: !s.exec.Status.Final()}
+	var chunks []api.Chunk
+	size := 0
+	for _, c := range s.chunks {
+		stop := c.Offset + int64(len(c.Data))
+		if stop <= from {
+			continue
+		}
+		if size > 0 && size+len(c.Data) > s.pageBytes {
+			return page, chunks, s.unavailable()
+		}
+		size += len(c.Data)
+		chunks = append(chunks, c)
+		page.Next = stop
+	}
+	page.End = s.end
+	return page, chunks, s.unavailable()
+}
+
+// screen collects what a person sees.
+type screen struct {
+	mu       sync.Mutex
+	out, err bytes.Buffer
+	notes    []string
+}
+
+func (s *screen) options(source Source, live <-chan Message) Options {
+	return Options{
+		Source: source, Live: live, Stdout: locked{s, &s.out}, Stderr: locked{s, &s.err},
+		Note: func(format string, args ...any) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.notes = append(s.notes, fmt.Sprintf(format, args...))
+		},
+	}
+}
+
+type locked struct {
+	s *screen
+	b *bytes.Buffer
+}
+
+func (l locked) Write(p []byte) (int, error) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (s *screen) text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.String() + "|" + s.err.String()
+}

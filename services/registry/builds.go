@@ -1,0 +1,199 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/functions"
+)
+
+const (
+	functionsFilter  = "hermes.function.>"
+	executionsFilter = "hermes.execution.>"
+	// retryAfter lies between two tries at a log that does not answer.
+	retryAfter = time.Second
+)
+
+// followBuilds appends to functions how their builds ended, until the context ends; it returns nil
+// then, and log.ErrClosed when nothing can be read any more.
+func (s *Service) followBuilds(ctx context.Context) error {
+	for {
+		err := s.follow(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, log.ErrClosed):
+			return err
+		}
+		s.Log.Warn("following the builds failed and starts again", "err", err)
+		if !pause(ctx) {
+			return nil
+		}
+	}
+}
+
+// follow finds what ended while nobody followed, then follows from where the log stood before it
+// looked: a build that ends in between is seen twice, which is harmless.
+func (s *Service) follow(ctx context.Context) error {
+	head, err := s.Executions.Head(ctx, executionsFilter)
+	if err != nil {
+		return fmt.Errorf("find the end of the executions' log: %w", err)
+	}
+	builds, err := s.pendingBuilds(ctx)
+	if err != nil {
+		return err
+	}
+	for record, err := range s.Executions.Follow(ctx, executionsFilter, head+1) {
+		var unknown *log.UndecodableError
+		if errors.As(err, &unknown) {
+			continue // the projector puts it into quarantine
+		}
+		if err != nil {
+			return fmt.Errorf("follow the executions' log: %w", err)
+		}
+		_, id, err := events.ParseExecutionSubject(record.Subject)
+		if err != nil {
+			continue
+		}
+		if requested, ok := record.Data.(events.ExecutionRequested); ok && requested.Kind == events.KindBuild {
+			builds[id] = true
+		}
+		// Most executions are runs: they are not looked at again.
+		if builds[id] && ends(record.Data) {
+			s.insist(ctx, record.Subject)
+			delete(builds, id)
+		}
+	}
+	return ctx.Err()
+}
+
+func ends(data events.Data) bool {
+	switch data.(type) {
+	case events.ExecutionSucceeded, events.ExecutionFailed, events.ExecutionCancelled, events.ExecutionTimedOut, events.ExecutionLost:
+		return true
+	}
+	return false
+}
+
+// pendingBuilds finishes what was left unfinished and returns the ids of the builds that go on.
+func (s *Service) pendingBuilds(ctx context.Context) (map[string]bool, error) {
+	all, err := s.foldAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	builds := map[string]bool{}
+	for _, f := range all {
+		for version, p := range f.Pending {
+			if p.Reuses != "" {
+				if err := s.finishReuse(ctx, f.Owner, f.Name, version); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			builds[p.Build] = true
+			if err := s.settle(ctx, events.ExecutionSubject(f.Owner, p.Build)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return builds, nil
+}
+
+// foldAll reads every function. One whose events do not make sense is left out: nothing can be
+// appended to it.
+func (s *Service) foldAll(ctx context.Context) (map[string]functions.Function, error) {
+	all, bad := map[string]functions.Function{}, map[string]bool{}
+	for record, err := range s.Functions.Read(ctx, functionsFilter, 0) {
+		var unknown *log.UndecodableError
+		if err != nil && !errors.As(err, &unknown) {
+			return nil, fmt.Errorf("read the functions' log: %w", err)
+		}
+		if bad[record.Subject] {
+			continue
+		}
+		f := all[record.Subject]
+		if err == nil {
+			f, err = functions.Fold(f, record)
+		}
+		if err != nil {
+			s.Log.Error("a function is left alone: its log makes no sense", "subject", record.Subject, "sequence", record.Sequence, "err", err)
+			bad[record.Subject] = true
+			delete(all, record.Subject)
+			continue
+		}
+		if !f.Exists() {
+			delete(all, record.Subject)
+			continue
+		}
+		all[record.Subject] = f
+	}
+	return all, nil
+}
+
+// settle appends the end of a build to its function, if it has ended and the function waits for it.
+func (s *Service) settle(ctx context.Context, subject string) error {
+	var e executions.Execution
+	for record, err := range s.Executions.Read(ctx, subject, 0) {
+		if err != nil {
+			return fmt.Errorf("read the build %s: %w", subject, err)
+		}
+		if e, err = executions.Fold(e, record); err != nil {
+			return fmt.Errorf("fold the build %s: %w", subject, err)
+		}
+	}
+	if !e.Status.Final() {
+		return nil
+	}
+	_, err := s.commit(ctx, e.Owner, e.Request.Function.Name, func(f functions.Function) ([]events.Data, error) {
+		if ended := decideBuildEnded(f, e); ended != nil {
+			return []events.Data{ended}, nil
+		}
+		return nil, nil
+	})
+	return err
+}
+
+func (s *Service) finishReuse(ctx context.Context, owner, name, version string) error {
+	_, err := s.commit(ctx, owner, name, func(f functions.Function) ([]events.Data, error) {
+		if built := decideReuse(f, version); built != nil {
+			return []events.Data{built}, nil
+		}
+		return nil, nil
+	})
+	return err
+}
+
+// insist settles a build, again and again while the log does not answer. What makes no sense is
+// reported and left.
+func (s *Service) insist(ctx context.Context, subject string) {
+	for {
+		err := s.settle(ctx, subject)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		var impossible *events.ImpossibleError
+		var unknown *log.UndecodableError
+		if errors.As(err, &impossible) || errors.As(err, &unknown) || errors.Is(err, log.ErrClosed) {
+			s.Log.Error("the end of a build cannot be told to its function", "subject", subject, "err", err)
+			return
+		}
+		s.Log.Warn("the end of a build is not told to its function yet", "subject", subject, "err", err)
+		if !pause(ctx) {
+			return
+		}
+	}
+}
+
+func pause(ctx context.Context) bool {
+	select {
+	case <-time.After(retryAfter):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,119 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/functions"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/blobs"
+)
+
+const (
+	source = "registry"
+	// host is the only base there is: the machine's own.
+	host = "host"
+)
+
+// Names of errors that only the registry has.
+const (
+	versionsLimitReached = "VersionsLimitReached"
+	uploadsLimitReached  = "UploadsLimitReached"
+)
+
+// Views is what lists are read from. It may lag behind the log.
+type Views interface {
+	// ListFunctions returns the views of all of the owner's functions, in any order.
+	ListFunctions(ctx context.Context, owner string) ([]functions.Function, error)
+	// WaitForFunctions returns when the functions' view has seen the sequence.
+	WaitForFunctions(ctx context.Context, sequence uint64) error
+}
+
+// Options are what the registry is made of. All fields without a default are required.
+type Options struct {
+	Conn                  *nats.Conn
+	Functions, Executions log.Log
+	Blobs                 *blobs.Store
+	Views                 Views
+	// Maxima bound what a function's config may ask for; a 0 does not.
+	Maxima events.Limits
+	// MaxBundleBytes bounds a bundle, MaxBlobBytes (not below it) whatever is uploaded.
+	MaxBundleBytes, MaxBlobBytes int64
+	// UploadIdle ends an upload that nothing arrives for; default 1 minute.
+	UploadIdle time.Duration
+	// Version is this program's, in semver.
+	Version string
+	Log     *slog.Logger     // default: discards
+	Now     func() time.Time // default: time.Now
+	NewID   func() string    // default: api.NewID
+}
+
+// Service is a registry. Any number of them may run side by side.
+type Service struct {
+	Options
+	bundles Bundles
+	uploads *uploads
+	// appended is the sequence of the last event that this instance appended to the functions' log.
+	appended atomic.Uint64
+}
+
+// New returns a service that does nothing before Run.
+func New(o Options) *Service {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.NewID == nil {
+		o.NewID = api.NewID
+	}
+	if o.UploadIdle == 0 {
+		o.UploadIdle = time.Minute
+	}
+	o.MaxBlobBytes = max(o.MaxBlobBytes, o.MaxBundleBytes)
+	return &Service{
+		Options: o,
+		bundles: Bundles{Blobs: o.Blobs, MaxBytes: o.MaxBundleBytes, Maxima: o.Maxima},
+		uploads: newUploads(o),
+	}
+}
+
+// Run answers and follows the builds until the context ends; it returns nil then. What is in work
+// at that moment is finished first, uploads are not.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.uploads.start(); err != nil {
+		return err
+	}
+	server, err := s.serve()
+	if err != nil {
+		return errors.Join(err, s.uploads.stop())
+	}
+	followErr := s.followBuilds(ctx)
+	return errors.Join(followErr, server.Stop(), s.uploads.stop())
+}
+
+func (s *Service) serve() (*api.Server, error) {
+	server, err := api.NewServer(s.Conn, "hermes-registry", s.Version, "functions and their bundles", s.Log)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		api.HandleUser(server, api.OpBlobBegin, s.uploads.begin),
+		api.HandleUser(server, api.OpFunctionDeploy, s.deploy),
+		api.HandleUser(server, api.OpFunctionList, s.list),
+		api.HandleUser(server, api.OpFunctionInspect, s.inspect),
+		api.HandleUser(server, api.OpFunctionDelete, s.delete),
+	)
+	if err != nil {
+		return nil, errors.Join(err, server.Stop())
+	}
+	return server, nil
+}

@@ -1,0 +1,174 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/blobs"
+)
+
+const (
+	// partBytes is the largest part of an upload; max_payload is 1 MiB.
+	partBytes = 512 << 10
+	// maxUploads and maxUploadsOfUser bound the uploads of one instance. Each holds a few MiB.
+	maxUploads       = 64
+	maxUploadsOfUser = 8
+)
+
+// uploads takes blobs in parts. The parts of an upload go to the instance that began it, on
+// hermes.api.<user>.upload.<instance>.<upload>; it listens there from its start, so that the first
+// part finds it wherever in a cluster the sender is connected.
+type uploads struct {
+	Options
+	instance     string
+	subscription *nats.Subscription
+	ctx          context.Context
+	cancel       context.CancelFunc
+	work         sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	going   map[string]*upload
+	ofUser  map[string]int
+}
+
+func newUploads(o Options) *uploads {
+	u := &uploads{Options: o, instance: o.NewID(), going: map[string]*upload{}, ofUser: map[string]int{}}
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	return u
+}
+
+func (u *uploads) start() (err error) {
+	u.subscription, err = u.Conn.Subscribe(api.Subject("*", "upload."+u.instance+".*"), u.part)
+	if err != nil {
+		return fmt.Errorf("listen for uploads: %w", err)
+	}
+	return nil
+}
+
+// stop ends every upload; what it had taken is dropped.
+func (u *uploads) stop() error {
+	u.mu.Lock()
+	u.stopped = true
+	u.mu.Unlock()
+	u.cancel()
+	err := u.subscription.Unsubscribe()
+	u.work.Wait()
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return nil
+	}
+	return err
+}
+
+func (u *uploads) begin(ctx context.Context, caller string, ask api.BlobBegin) (api.BlobUpload, error) {
+	if err := events.CheckDigest(ask.Digest); err != nil {
+		return api.BlobUpload{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+	}
+	if ask.SizeBytes < 0 || ask.SizeBytes > u.MaxBlobBytes {
+		return api.BlobUpload{}, api.Errorf(api.Invalid, api.InvalidArguments,
+			"an upload of %d bytes is not possible; at most %d are allowed", ask.SizeBytes, u.MaxBlobBytes).
+			WithHint("leave out what the build does not need in .hermesignore")
+	}
+	stored, err := u.Blobs.Stat(ctx, ask.Digest)
+	switch {
+	case errors.Is(err, blobs.ErrNoBlob):
+		return u.add(caller, ask.Blob)
+	case err != nil:
+		return api.BlobUpload{}, err
+	case stored != ask.Blob:
+		return api.BlobUpload{}, api.Errorf(api.Invalid, api.InvalidArguments, "the content %s has %d bytes, not %d",
+			ask.Digest, stored.SizeBytes, ask.SizeBytes)
+	}
+	return api.BlobUpload{Have: true}, nil
+}
+
+func (u *uploads) add(caller string, blob events.Blob) (api.BlobUpload, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.stopped:
+		return api.BlobUpload{}, api.Errorf(api.Unavailable, api.ServerUnavailable, "the server is being stopped").WithHint("try again")
+	case u.ofUser[caller] >= maxUploadsOfUser:
+		return api.BlobUpload{}, api.Errorf(api.LimitReached, uploadsLimitReached,
+			"%s has %d uploads under way; no more are allowed at once", caller, maxUploadsOfUser).
+			WithHint("wait until one ends; one that stands still ends after %s", u.UploadIdle)
+	case len(u.going) >= maxUploads:
+		return api.BlobUpload{}, api.Errorf(api.Unavailable, uploadsLimitReached,
+			"the server takes %d uploads at once, and all are under way", maxUploads).WithHint("try again in a moment")
+	}
+	one := newUpload(u.NewID(), caller, blob)
+	u.going[one.id] = one
+	u.ofUser[caller]++
+	u.work.Go(func() {
+		if err := one.run(u.ctx, u.Blobs, u.UploadIdle); err != nil {
+			u.Log.Info("an upload failed", "user", caller, "digest", blob.Digest, "err", err)
+		}
+		u.remove(one)
+	})
+	return api.BlobUpload{Subject: api.Subject(caller, "upload."+u.instance+"."+one.id), PartBytes: partBytes}, nil
+}
+
+func (u *uploads) remove(one *upload) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.going, one.id)
+	if u.ofUser[one.user]--; u.ofUser[one.user] == 0 {
+		delete(u.ofUser, one.user)
+	}
+	one.close()
+}
+
+// part hands a part to its upload. It runs for all uploads in turn and must not wait.
+func (u *uploads) part(m *nats.Msg) {
+	tokens := strings.Split(m.Subject, ".")
+	user, id := tokens[2], tokens[len(tokens)-1]
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.going[id]
+	if one == nil || one.user != user {
+		refuse(m, noSuchUpload(id))
+		return
+	}
+	select {
+	case one.parts <- m:
+	default:
+		refuse(m, api.Errorf(api.Invalid, api.InvalidArguments, "a part of the upload was sent before the one before it was answered"))
+	}
+}
+
+func noSuchUpload(id string) *api.Error {
+	return api.Errorf(api.NotFound, api.NoSuchBlob, "there is no upload %s", id).
+		WithHint("it ended, or nothing arrived for too long: start the upload again")
+}
+
+// accept answers a part that was taken.
+func accept(m *nats.Msg, progress api.BlobProgress) error {
+	raw, err := json.Marshal(progress)
+	if err != nil {
+		return err
+	}
+	return m.Respond(raw)
+}
+
+// refuse answers with an error, as micro services do. A caller who does not hear it hears nothing
+// more, which is an error too.
+func refuse(m *nats.Msg, e *api.Error) {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return
+	}
+	reply := nats.NewMsg(m.Reply)
+	reply.Header.Set(micro.ErrorHeader, e.Message)
+	reply.Header.Set(micro.ErrorCodeHeader, string(e.Kind))
+	reply.Data = raw
+	_ = m.RespondMsg(reply)
+}

@@ -16,12 +16,12 @@ import (
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
-// Blobs is content by digest.
+// Blobs is content by digest; a *blobs.Store is one.
 type Blobs interface {
-	// Get streams a blob. A read that ends without an error has delivered exactly the blob.
-	Get(ctx context.Context, blob events.Blob) (io.ReadCloser, error)
-	// Put stores a file's content and names it.
-	Put(ctx context.Context, r io.ReadSeeker) (events.Blob, error)
+	// Get writes a blob to w. Without an error what was written is exactly the blob.
+	Get(ctx context.Context, blob events.Blob, w io.Writer) error
+	// Put stores what r yields, which must be the blob.
+	Put(ctx context.Context, blob events.Blob, r io.Reader) error
 }
 
 // Artifacts are extracted folders of built functions.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -159,13 +158,7 @@ func (w *Watcher) openInput(ctx context.Context, a *attempt) (*os.File, error) {
 // fetchFile brings a blob into a file of its own.
 func (w *Watcher) fetchFile(ctx context.Context, a *attempt, what string, blob events.Blob) (string, error) {
 	path := filepath.Join(w.scratch(), a.sandboxID()+"."+what)
-	err := persist(ctx, fetchFor, permanentContent, func() error {
-		r, err := w.Blobs.Get(ctx, blob)
-		if err != nil {
-			return err
-		}
-		return errors.Join(copyTo(path, r), r.Close())
-	})
+	err := persist(ctx, fetchFor, permanentContent, func() error { return w.fetchOnce(ctx, path, blob) })
 	if err != nil {
 		_ = os.Remove(path)
 		return "", inputError("the "+what, err)
@@ -173,13 +166,12 @@ func (w *Watcher) fetchFile(ctx context.Context, a *attempt, what string, blob e
 	return path, nil
 }
 
-func copyTo(path string, r io.Reader) error {
+func (w *Watcher) fetchOnce(ctx context.Context, path string, blob events.Blob) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
+	return errors.Join(w.Blobs.Get(ctx, blob, f), f.Close())
 }
 
 func unpack(ctx context.Context, path string, root *os.Root) error {
@@ -197,7 +189,8 @@ func unpack(ctx context.Context, path string, root *os.Root) error {
 // permanentContent reports whether content will not be had by asking again.
 func permanentContent(err error) bool {
 	var broken *bundle.Error
-	return errors.Is(err, fs.ErrNotExist) || errors.As(err, &broken)
+	var other *blobs.MismatchError
+	return errors.Is(err, blobs.ErrNoBlob) || errors.As(err, &broken) || errors.As(err, &other)
 }
 
 // persist calls until it works, the error is permanent, or the time is over.

@@ -79,6 +79,13 @@ func (b *boxes) stop() error {
 	return b.supervised.Stop()
 }
 
+// close ends the runtime and then containerd.
+func (b *boxes) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return errors.Join(b.runtime.Close(ctx), b.stop())
+}
+
 func newContainerdCommand() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{

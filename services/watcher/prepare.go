@@ -44,20 +44,20 @@ func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure)
 	}
 	p := &prepared{release: func() {}}
 	var packed string
-	group, ctx := errgroup.WithContext(ctx)
+	group, together := errgroup.WithContext(ctx)
 	if a.Request.Kind == events.KindBuild {
-		group.Go(func() error { return w.createBox(ctx, a, p, "") })
-		group.Go(func() (err error) { packed, err = w.fetchFile(ctx, a, "bundle", a.Request.Source); return err })
+		group.Go(func() error { return w.createBox(together, a, p, "") })
+		group.Go(func() (err error) { packed, err = w.fetchFile(together, a, "bundle", a.Request.Source); return err })
 	} else {
 		group.Go(func() error {
-			dir, err := w.artifact(ctx, a, p)
+			dir, err := w.artifact(together, a, p)
 			if err != nil {
 				return err
 			}
-			return w.createBox(ctx, a, p, dir)
+			return w.createBox(together, a, p, dir)
 		})
 	}
-	group.Go(func() (err error) { p.stdin, err = w.openInput(ctx, a); return err })
+	group.Go(func() (err error) { p.stdin, err = w.openInput(together, a); return err })
 	err := group.Wait()
 	if err == nil && packed != "" {
 		err = unpack(ctx, packed, p.box.Work())

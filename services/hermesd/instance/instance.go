@@ -154,11 +154,11 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 }
 
 func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) error {
-	nc, err := in.connect("hermesd watcher", "_INBOX_watcher_"+watcherName, k.watcher, o.Log)
+	nc, err := in.connect("hermesd watcher", WatcherInbox(watcherName), k.watcher, o.Log)
 	if err != nil {
 		return err
 	}
-	w, err := newWatcher(ctx, WatcherOptions{
+	w, err := NewWatcher(ctx, WatcherOptions{
 		Name: watcherName, Conn: nc, Runtime: o.Runtime, Dir: o.Data.Path("watcher"),
 		Slots: o.Slots, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Log: o.Log,
 	})

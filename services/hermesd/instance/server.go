@@ -20,6 +20,13 @@ const readyWithin = 60 * time.Second
 // startServer renders the configuration, as an operator's own server would have it, and starts a
 // NATS server in this process with it.
 func startServer(dir *DataDir, conf natsconf.Config, log *slog.Logger) (*server.Server, error) {
+	if err := canListen(conf.Listen); err != nil {
+		return nil, err
+	}
+	if host, port, err := net.SplitHostPort(conf.Listen); err == nil && port == "0" {
+		// To the NATS server, 0 is its default port.
+		conf.Listen = net.JoinHostPort(host, "-1")
+	}
 	file := dir.Path("nats.conf")
 	var text bytes.Buffer
 	if err := natsconf.Render(&text, conf); err != nil {
@@ -33,9 +40,6 @@ func startServer(dir *DataDir, conf natsconf.Config, log *slog.Logger) (*server.
 		return nil, fmt.Errorf("the NATS configuration %s is wrong: %w", file, err)
 	}
 	opts.NoSigs = true
-	if err := canListen(conf.Listen); err != nil {
-		return nil, err
-	}
 	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded NATS server: %w", err)

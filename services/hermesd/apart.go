@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+)
+
+// remoteOptions are how a part that runs apart reaches NATS.
+type remoteOptions struct {
+	url, creds string
+	verbose    bool
+}
+
+func (o *remoteOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.url, "nats", "", "`URL` of the NATS server")
+	f.StringVar(&o.creds, "creds", "", "`file` with the nkey seed or the credentials to sign in with")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
+	_ = cmd.MarkFlagRequired("nats")
+	_ = cmd.MarkFlagRequired("creds")
+}
+
+// connect signs in with an nkey seed or a credentials file, whichever the file holds.
+func (o *remoteOptions) connect(name, inbox string, log *slog.Logger) (*nats.Conn, error) {
+	raw, err := os.ReadFile(o.creds)
+	if err != nil {
+		return nil, fmt.Errorf("--creds: %w", err)
+	}
+	isSeed := bytes.HasPrefix(bytes.TrimSpace(raw), []byte("SU"))
+	clear(raw)
+	sign := nats.UserCredentials(o.creds)
+	if isSeed {
+		if sign, err = nats.NkeyOptionFromSeed(o.creds); err != nil {
+			return nil, fmt.Errorf("--creds %s: %w", o.creds, err)
+		}
+	}
+	return instance.Connect(o.url, name, inbox, log, sign)
+}
+
+func newServeCommand() *cobra.Command {
+	var o remoteOptions
+	var replicas int
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the services alone, against a NATS server that is there already",
+		Long: `Runs the registry, the orchestrator and the projections against a NATS server with JetStream whose
+accounts are set up as in deployments/nats. Any number may run; one of them leads at a time.`,
+		Example: "  hermesd serve --nats nats://gpu1:4222 --creds /etc/hermes/services.nk",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := newLogger(o.verbose)
+			nc, err := o.connect("hermesd services", "", log)
+			if err != nil {
+				return err
+			}
+			defer nc.Close()
+			return instance.Serve(cmd.Context(), nc, replicas, api.Version, log, func() {
+				fmt.Fprintf(cmd.OutOrStdout(), "hermesd serves: %s\n", nc.ConnectedUrlRedacted())
+			})
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().IntVar(&replicas, "replicas", 1, "copies of every stream: 1, or 3 in a cluster")
+	return cmd
+}
+
+func newWatcherCommand() *cobra.Command {
+	var o remoteOptions
+	var name, dataDir, address string
+	var slots int
+	var grace time.Duration
+	cmd := &cobra.Command{
+		Use:     "watcher",
+		Short:   "Run functions on this machine for an instance elsewhere",
+		Example: "  hermesd watcher --nats nats://gpu1:4222 --creds /etc/hermes/watcher.nk --name gpu2",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := events.CheckWatcherName(name); err != nil {
+				return fmt.Errorf("--name: %w", err)
+			}
+			log := newLogger(o.verbose)
+			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, grace: grace}, log)
+		},
+	}
+	o.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&name, "name", "", "the watcher's `name`, the one that its credentials are for")
+	f.StringVar(&dataDir, "data-dir", defaultDataDir, "everything the watcher keeps is in this `directory`")
+	f.StringVar(&address, "containerd", "", "`address` of a containerd to use (default: the system's if it answers, else one of our own)")
+	f.IntVar(&slots, "slots", 0, "executions at once (default: twice the cores)")
+	f.DurationVar(&grace, "grace", defaultGrace, "how long running executions may go on when the watcher is stopped")
+	_ = cmd.MarkFlagRequired("name")
+	return cmd
+}

@@ -1,0 +1,147 @@
+package instance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/fleet"
+	"github.com/hermes-serverless/hermes/projections/functions"
+	"github.com/hermes-serverless/hermes/projections/projector"
+	"github.com/hermes-serverless/hermes/projections/projector/views"
+	"github.com/hermes-serverless/hermes/projections/users"
+	"github.com/hermes-serverless/hermes/services/blobs"
+	"github.com/hermes-serverless/hermes/services/orchestrator"
+	"github.com/hermes-serverless/hermes/services/registry"
+)
+
+// Logs are the streams of events.
+type Logs struct {
+	Functions, Executions, Fleet, Users log.Log
+}
+
+// OpenLogs returns the logs of an instance.
+func OpenLogs(js jetstream.JetStream) Logs {
+	return Logs{
+		Functions: jslog.New(js, streams.Functions), Executions: jslog.New(js, streams.Executions),
+		Fleet: jslog.New(js, streams.Fleet), Users: jslog.New(js, streams.Users),
+	}
+}
+
+// Projectors returns one for every view of an instance. They do nothing before Run.
+func Projectors(js jetstream.JetStream, logs Logs, logger *slog.Logger) []*projector.Projector {
+	history := jslog.NewWhole(js, streams.History, streams.Executions)
+	return []*projector.Projector{
+		projector.New(projector.Options{JS: js, Log: logs.Functions, Projection: functions.Projection, Logger: logger}),
+		projector.New(projector.Options{JS: js, Log: logs.Executions, Projection: executions.Projection, Whole: history.Read, Logger: logger}),
+		projector.New(projector.Options{JS: js, Log: logs.Fleet, Projection: fleet.Projection, Logger: logger}),
+		projector.New(projector.Options{JS: js, Log: logs.Users, Projection: users.Projection, Logger: logger}),
+	}
+}
+
+type serviceOptions struct {
+	conn     *nats.Conn
+	replicas int
+	// syncDir is JetStream's folder when it is on this machine, "" otherwise.
+	syncDir string
+	policy  orchestrator.Policy
+	version string
+	log     *slog.Logger
+}
+
+// services are everything that answers users and watchers.
+type services struct {
+	projectors   []*projector.Projector
+	orchestrator *orchestrator.Service
+	registry     *registry.Service
+	log          *slog.Logger
+}
+
+// newServices provisions the streams and wires the services; run starts them.
+func newServices(ctx context.Context, o serviceOptions) (*services, error) {
+	js, err := jetstream.New(o.conn, jetstream.WithPublishAsyncMaxPending(4096))
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	if err := ensureStreams(ctx, js, o); err != nil {
+		return nil, err
+	}
+	logs := OpenLogs(js)
+	s := &services{projectors: Projectors(js, logs, o.log.With("part", "projector")), log: o.log}
+	v := views.New(js, logs.Executions, s.projectors...)
+	store, err := blobs.Open(ctx, js, streams.Blobs)
+	if err != nil {
+		return nil, err
+	}
+	s.registry = registry.New(registry.Options{
+		Conn: o.conn, Functions: logs.Functions, Executions: logs.Executions, Blobs: store, Views: v,
+		Maxima: o.policy.Maxima, MaxBundleBytes: o.policy.MaxBundleBytes, MaxBlobBytes: max(o.policy.MaxBundleBytes, o.policy.MaxInputBytes),
+		Version: o.version, Log: o.log.With("part", "registry"),
+	})
+	if s.orchestrator, err = newOrchestrator(ctx, js, o, logs, v, store); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views, store *blobs.Store) (*orchestrator.Service, error) {
+	runs, err := js.Stream(ctx, streams.Runs)
+	if err != nil {
+		return nil, fmt.Errorf("open the stream %s: %w", streams.Runs, err)
+	}
+	output, err := js.Stream(ctx, streams.Output)
+	if err != nil {
+		return nil, fmt.Errorf("open the stream %s: %w", streams.Output, err)
+	}
+	leases, err := js.KeyValue(ctx, streams.BucketLeases)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", streams.BucketLeases, err)
+	}
+	return orchestrator.New(orchestrator.Options{
+		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet,
+		Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
+		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima},
+		Policy: o.policy, Version: o.version, Log: o.log.With("part", "orchestrator"),
+	}), nil
+}
+
+func ensureStreams(ctx context.Context, js jetstream.JetStream, o serviceOptions) error {
+	changes, err := streams.Ensure(ctx, js, streams.Options{Replicas: o.replicas, DataDir: o.syncDir})
+	for _, c := range changes {
+		o.log.Info("provisioned", "what", c.String())
+	}
+	if err != nil {
+		return fmt.Errorf("provision the streams: %w", err)
+	}
+	return nil
+}
+
+// run runs everything until the context ends or one part fails.
+func (s *services) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, p := range s.projectors {
+		g.Go(func() error { return p.Run(ctx) })
+	}
+	g.Go(func() error { return s.registry.Run(ctx) })
+	g.Go(func() error { return s.orchestrator.Run(ctx) })
+	return g.Wait()
+}
+
+// Serve runs the services on a connection until the context ends; ready is called when they are
+// about to answer.
+func Serve(ctx context.Context, nc *nats.Conn, replicas int, version string, log *slog.Logger, ready func()) error {
+	s, err := newServices(ctx, serviceOptions{conn: nc, replicas: replicas, policy: DefaultPolicy(), version: version, log: log})
+	if err != nil {
+		return err
+	}
+	ready()
+	return ignoreCanceled(s.run(ctx))
+}

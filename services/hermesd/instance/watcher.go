@@ -1,0 +1,89 @@
+package instance
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/services/blobs"
+	"github.com/hermes-serverless/hermes/services/bundle"
+	"github.com/hermes-serverless/hermes/services/watcher"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// artifactCacheBytes bounds the built functions that a watcher keeps on its disk.
+const artifactCacheBytes = 20 * gib
+
+// WatcherOptions of a watcher on this machine.
+type WatcherOptions struct {
+	Name string
+	Conn *nats.Conn
+	// Runtime stays the caller's.
+	Runtime sandbox.Runtime
+	// Dir holds what the watcher keeps: artifacts, reports that are still to be taken.
+	Dir string
+	// Slots is how many executions may run at once; 0 is twice the number of cores.
+	Slots int
+	// Grace is how long running executions may go on after the end was asked for; StopGrace lies
+	// between SIGTERM and SIGKILL, 10 s when 0.
+	Grace, StopGrace time.Duration
+	Version          string
+	Log              *slog.Logger
+}
+
+// Watcher is a watcher with what it stands on.
+type Watcher struct {
+	*watcher.Watcher
+	cache *blobs.Cache
+}
+
+// Run runs executions until the context ends and what ran has ended.
+func (w *Watcher) Run(ctx context.Context) error {
+	defer w.cache.Close()
+	return w.Watcher.Run(ctx)
+}
+
+// NewWatcher wires a watcher; Run starts it.
+func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
+	js, err := jetstream.New(o.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	store, err := blobs.Open(ctx, js, streams.Blobs)
+	if err != nil {
+		return nil, err
+	}
+	log := o.Log.With("part", "watcher")
+	cache, err := blobs.OpenCache(blobs.CacheOptions{
+		Source: store, Folder: filepath.Join(o.Dir, "artifacts"), MaxBytes: artifactCacheBytes,
+		Unpack: bundle.ExtractReadOnly, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	info, err := o.Runtime.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask the container runtime what it is: %w", err)
+	}
+	machine, err := describeMachine(o.Slots, o.Version, info)
+	if err != nil {
+		return nil, err
+	}
+	w, err := watcher.New(watcher.Options{
+		Name: o.Name, Conn: o.Conn, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
+		Blobs: store, Artifacts: cache, Machine: machine, Log: log, Grace: o.Grace, StopGrace: o.StopGrace,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Watcher{Watcher: w, cache: cache}, nil
+}
+
+// WatcherInbox is the only place where a watcher's replies may go.
+func WatcherInbox(name string) string { return "_INBOX_watcher_" + name }

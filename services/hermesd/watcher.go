@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+)
+
+type watcherOptions struct {
+	remoteOptions
+	name, dataDir, containerd string
+	slots                     int
+	grace                     time.Duration
+}
+
+// runWatcher runs until the command's context ends and what ran has ended.
+func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err error) {
+	ctx := cmd.Context()
+	if err := requirements(ctx, o.dataDir); err != nil {
+		return err
+	}
+	data, err := instance.OpenDataDir(o.dataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, data.Close()) }()
+	boxes, err := openRuntime(ctx, data.Path(), o.containerd, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, boxes.close()) }()
+	nc, err := o.connect("hermesd watcher "+o.name, instance.WatcherInbox(o.name), log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	w, err := instance.NewWatcher(ctx, instance.WatcherOptions{
+		Name: o.name, Conn: nc, Runtime: boxes.runtime, Dir: data.Path("watcher"),
+		Slots: o.slots, Grace: o.grace, Version: api.Version, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "hermesd watches: %s as %s\n", nc.ConnectedUrlRedacted(), o.name)
+	return w.Run(ctx)
+}

@@ -106,6 +106,13 @@ func (r cgroupRoot) remove(path string) error {
 	return errors.Join(errs...)
 }
 
+// removeParent removes the sandboxes' parent where it is empty.
+func (r cgroupRoot) removeParent() {
+	for _, folder := range r.hierarchies(r.parent) {
+		_ = unix.Rmdir(folder)
+	}
+}
+
 // removeTree removes cgroup folders from the bottom up; their files go with them.
 func removeTree(folder string) error {
 	entries, err := os.ReadDir(folder)

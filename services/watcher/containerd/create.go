@@ -31,6 +31,9 @@ func (r *Runtime) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	if err := r.reserve(spec); err != nil {
 		return nil, err
 	}
+	if err := r.garbage.collect(ctx, r.removeContainer); err != nil {
+		r.opts.Logger.Warn("containers that could not be removed are still there", "cause", err)
+	}
 	b, err := r.create(ctx, spec)
 	if err != nil && retryable(err) && ctx.Err() == nil {
 		r.opts.Logger.Warn("creating a sandbox failed; trying once more", "sandbox", spec.ID, "cause", err)
@@ -77,8 +80,7 @@ func (r *Runtime) forget(id string) {
 	delete(r.boxes, id)
 }
 
-// create is one attempt. What it leaves behind on an error is removed, or else noted and left to
-// the next Reap.
+// create is one attempt. What it leaves behind on an error is removed, at once or later.
 func (r *Runtime) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	c, err := r.newContainer()
 	if err != nil {
@@ -90,7 +92,8 @@ func (r *Runtime) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	}
 	// The caller's context may be why it failed; the removal must not fail for the same reason.
 	if left := r.removeContainer(context.WithoutCancel(ctx), c); left != nil {
-		r.opts.Logger.Error("a failed sandbox left something behind; the next start removes it", "sandbox", spec.ID, "container", c.id, "cause", left)
+		r.opts.Logger.Warn("a failed sandbox is not removed yet", "sandbox", spec.ID, "container", c.id, "cause", left)
+		r.garbage.add(c)
 	}
 	if c.counters != nil {
 		_ = c.counters.close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -22,7 +23,9 @@ func unavailable(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
+// retryable: nothing says that the same call would fail again.
 func retryable(err error) bool {
+	native := errgrpc.ToNative(err)
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errInitSilent) ||
-		errdefs.IsUnavailable(errdefs.Resolve(err)) || errdefs.IsDeadlineExceeded(errdefs.Resolve(err))
+		errdefs.IsUnavailable(err) || errdefs.IsUnavailable(native) || errdefs.IsDeadlineExceeded(native)
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -52,6 +54,8 @@ type Runtime struct {
 	limits rlimits
 	ids    *idRanges
 	lock   *os.File
+
+	garbage garbage
 
 	mu     sync.Mutex
 	boxes  map[string]*box // by Spec.ID; nil while it is being created
@@ -115,7 +119,10 @@ func (r *Runtime) open(ctx context.Context) error {
 	if r.ids, err = newIDRanges(r.opts.IDLockDir); err != nil {
 		return err
 	}
-	r.client, err = client.New(r.opts.Address, client.WithTimeout(connectTimeout))
+	if _, err := os.Stat(r.opts.Address); err != nil {
+		return fmt.Errorf("containerd at %s: %w: %w", r.opts.Address, sandbox.ErrUnavailable, err)
+	}
+	r.client, err = connect(r.opts.Address)
 	if err != nil {
 		return unavailable("connect to containerd at "+r.opts.Address, err)
 	}
@@ -133,6 +140,18 @@ const (
 	connectTimeout = 5 * time.Second
 	callTimeout    = 10 * time.Second
 )
+
+// connect makes a client whose calls wait, within their deadlines, for a containerd that is just
+// starting again, and that dials it eagerly.
+func connect(address string) (*client.Client, error) {
+	return client.New(address,
+		client.WithTimeout(connectTimeout),
+		client.WithCallOpts([]grpc.CallOption{grpc.WaitForReady(true)}),
+		client.WithExtraDialOpts([]grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: connectTimeout,
+		})}))
+}
 
 // call is the context of one call: in the namespace, with a deadline.
 func (r *Runtime) call(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
@@ -175,9 +194,11 @@ func (r *Runtime) Close(ctx context.Context) error {
 		all.Go(func() { errs[i] = b.Remove(ctx) })
 	}
 	all.Wait()
+	errs = append(errs, r.garbage.collect(ctx, r.removeContainer))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close container runtime: %w", err)
 	}
+	r.cgroup.removeParent()
 	return r.release()
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -105,7 +106,7 @@ func waitForLock(ctx context.Context, path string) (*os.File, error) {
 }
 
 func serve(ctx context.Context, dir string) error {
-	_ = log.SetLevel("warn") // the level exists
+	_ = log.SetLevel("error") // the level exists
 	settings := configuration(dir)
 	if err := server.CreateTopLevelDirectories(settings); err != nil {
 		return fmt.Errorf("containerd: make its directories: %w", err)
@@ -118,6 +119,7 @@ func serve(ctx context.Context, dir string) error {
 		return errors.Join(fmt.Errorf("containerd: start: %w", err), killShimsOf(dir))
 	}
 	<-ctx.Done()
+	log.L.Logger.SetOutput(io.Discard) // from here on it would complain that its shims die
 	running.Stop()
 	return killShimsOf(dir)
 }

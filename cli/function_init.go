@@ -88,15 +88,15 @@ func runFunctionInit(o *functionInitOptions) error {
 	if err := o.complete(); err != nil {
 		return err
 	}
+	config, err := o.manifest()
+	if err != nil {
+		return err
+	}
 	if t.Name == "" {
 		t, _ = templates.Get(templates.Plain(o.language))
 	}
 	if o.language != t.Language {
 		return usage("the template %s is in %s, not in %s", t.Name, t.Language, o.language)
-	}
-	config, err := o.manifest()
-	if err != nil {
-		return err
 	}
 	return o.write(t, config)
 }

@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/watcher/fake"
+)
+
+// serveForScript is a Hermes instance whose functions are local processes: hermesd DATA [LISTEN].
+// It writes the NATS contexts of the script's home and runs until it is interrupted.
+func serveForScript() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := serve(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "hermesd:", err)
+		return 1
+	}
+	return 0
+}
+
+func serve(ctx context.Context, args []string) error {
+	dir, listen := args[0], "127.0.0.1:0"
+	if len(args) > 1 {
+		listen = args[1]
+	}
+	data, err := instance.OpenDataDir(dir)
+	if err != nil {
+		return err
+	}
+	boxes := filepath.Join(dir, "boxes")
+	if err := os.MkdirAll(boxes, 0o700); err != nil {
+		return err
+	}
+	in, err := instance.Start(ctx, instance.Options{
+		Data: data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: time.Second,
+		Runtime: fake.New(boxes), User: "tiago", Version: "0.0.1",
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return in.Stop()
+}

@@ -108,7 +108,7 @@ func passableDir() (string, error) {
 	return dir, os.Chmod(dir, 0o755)
 }
 
-func newDir(t *testing.T) string {
+func newDir(t testing.TB) string {
 	t.Helper()
 	dir, err := passableDir()
 	if err != nil {
@@ -137,7 +137,7 @@ func testLibexec() (Libexec, error) {
 }
 
 // needContainers skips a test where containers cannot be made, unless they must be.
-func needContainers(t *testing.T) Libexec {
+func needContainers(t testing.TB) Libexec {
 	t.Helper()
 	libexec, err := testLibexec()
 	if os.Geteuid() != 0 {
@@ -154,12 +154,12 @@ func needContainers(t *testing.T) Libexec {
 }
 
 // newRuntime is a runtime of its own on the shared containerd.
-func newRuntime(t *testing.T) *Runtime {
+func newRuntime(t testing.TB) *Runtime {
 	t.Helper()
 	return newRuntimeIn(t, newDir(t))
 }
 
-func newRuntimeIn(t *testing.T, state string) *Runtime {
+func newRuntimeIn(t testing.TB, state string) *Runtime {
 	t.Helper()
 	libexec := needContainers(t)
 	containerd, err := shared.start()

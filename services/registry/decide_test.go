@@ -1,0 +1,283 @@
+package registry
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/functions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func blobNo(n int) events.Blob {
+	return events.Blob{Digest: fmt.Sprintf("sha256:%064x", n), SizeBytes: int64(n)}
+}
+
+func config(scope string) events.FunctionConfig {
+	return events.FunctionConfig{Language: "cpp", Scope: scope, Handler: "a.out"}
+}
+
+func registered(version, build string, bundle int) events.FunctionRegistered {
+	return events.FunctionRegistered{Version: version, Config: config("public"), Bundle: blobNo(bundle), Base: host, Build: build}
+}
+
+func replacing(r events.FunctionRegistered) events.FunctionRegistered { r.Replaces = true; return r }
+
+func reusing(r events.FunctionRegistered, by string) events.FunctionRegistered {
+	r.Reuses = by
+	return r
+}
+
+func built(version, build string) events.FunctionBuilt {
+	return events.FunctionBuilt{Version: version, Build: build, Artifact: blobNo(1000), BuiltBy: build}
+}
+
+func builtBy(version, build, by string) events.FunctionBuilt {
+	b := built(version, build)
+	b.BuiltBy = by
+	return b
+}
+
+// given folds a history of ana/pi; the fold refuses an impossible one.
+func given(t *testing.T, history []events.Data) functions.Function {
+	t.Helper()
+	f := functions.Function{Owner: "ana", Name: "pi"}
+	for i, data := range history {
+		var err error
+		f, err = functions.Fold(f, events.Record{
+			Event:   events.Event{ID: fmt.Sprint(i), Source: "test", Time: noon, Data: data},
+			Subject: events.FunctionSubject("ana", "pi"), Sequence: uint64(i + 1),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+type history = []events.Data
+
+func TestDecideDeploy(t *testing.T) {
+	ref := events.FunctionRef{Owner: "ana", Name: "pi", Version: "1.0.0"}
+	command := func(build string, bundle int, update bool) deploy {
+		return deploy{Function: ref, Config: config("public"), Bundle: blobNo(bundle), Base: host, Build: build, Update: update}
+	}
+	failedBuild := events.FunctionBuildFailed{Version: "1.0.0", Build: "B1", Reason: "make", Message: "no"}
+	for _, c := range []struct {
+		name   string
+		given  history
+		when   deploy
+		then   history
+		reused string
+		fails  string
+	}{
+		{name: "a new one", when: command("B1", 1, false), then: history{registered("1.0.0", "B1", 1)}},
+		{name: "a new one with update", when: command("B1", 1, true), then: history{registered("1.0.0", "B1", 1)}},
+		{name: "the same again while it is built", given: history{registered("1.0.0", "B1", 1)}, when: command("B1", 1, false)},
+		{name: "the same again when it is built", given: history{registered("1.0.0", "B1", 1), built("1.0.0", "B1")}, when: command("B1", 1, false)},
+		{name: "the same again when it failed", given: history{registered("1.0.0", "B1", 1), failedBuild}, when: command("B1", 1, false)},
+		{name: "another try after a failure", given: history{registered("1.0.0", "B1", 1), failedBuild}, when: command("B2", 1, false),
+			then: history{registered("1.0.0", "B2", 1)}},
+		{name: "another bundle under the same id", given: history{registered("1.0.0", "B1", 1)}, when: command("B1", 2, false), fails: api.IDInUse},
+		{name: "while another builds", given: history{registered("1.0.0", "B1", 1)}, when: command("B2", 1, true), fails: api.BuildInProgress},
+		{name: "it exists", given: history{registered("1.0.0", "B1", 1), built("1.0.0", "B1")}, when: command("B2", 2, false), fails: api.FunctionAlreadyExists},
+		{name: "an update", given: history{registered("1.0.0", "B1", 1), built("1.0.0", "B1")}, when: command("B2", 2, true),
+			then: history{replacing(registered("1.0.0", "B2", 2))}},
+		{name: "an update while an update builds", given: history{registered("1.0.0", "B1", 1), built("1.0.0", "B1"), replacing(registered("1.0.0", "B2", 2))},
+			when: command("B3", 3, true), fails: api.BuildInProgress},
+		{name: "an update with the same bundle", given: history{registered("1.0.0", "B1", 1), built("1.0.0", "B1")}, when: command("B2", 1, true),
+			then:   history{reusing(replacing(registered("1.0.0", "B2", 1)), "B1"), builtBy("1.0.0", "B2", "B1")},
+			reused: "B1"},
+		{name: "the bundle of another version", given: history{registered("0.9.0", "B1", 1), built("0.9.0", "B1")}, when: command("B2", 1, false),
+			then:   history{reusing(registered("1.0.0", "B2", 1), "B1"), builtBy("1.0.0", "B2", "B1")},
+			reused: "B1"},
+		{name: "the same again after a reuse",
+			given: history{registered("0.9.0", "B1", 1), built("0.9.0", "B1"), reusing(registered("1.0.0", "B2", 1), "B1"), builtBy("1.0.0", "B2", "B1")},
+			when:  command("B2", 1, false), reused: "B1"},
+		{name: "the same again after half of a reuse",
+			given:  history{registered("0.9.0", "B1", 1), built("0.9.0", "B1"), reusing(registered("1.0.0", "B2", 1), "B1")},
+			when:   command("B2", 1, false),
+			then:   history{builtBy("1.0.0", "B2", "B1")},
+			reused: "B1"},
+		{name: "after it was deleted", given: history{registered("1.0.0", "B1", 1), built("1.0.0", "B1"), events.FunctionDeleted{Versions: []string{"1.0.0"}}},
+			when: command("B2", 1, false), then: history{registered("1.0.0", "B2", 1)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, answer, err := decideDeploy(given(t, c.given), c.when)
+			if name := errorName(err); name != c.fails {
+				t.Fatalf("error %v, want %q", err, c.fails)
+			}
+			if diff := cmp.Diff([]events.Data(c.then), got); diff != "" {
+				t.Fatal(diff)
+			}
+			given(t, append(c.given, got...)) // the fold takes it
+			want := api.Deployed{Function: ref, Reused: c.reused != "", BuiltBy: c.reused}
+			if err == nil && answer != want {
+				t.Fatalf("answer %+v, want %+v", answer, want)
+			}
+		})
+	}
+}
+
+func errorName(err error) string {
+	if err == nil {
+		return ""
+	}
+	if e, ok := api.AsError(err); ok {
+		return e.Name
+	}
+	return "not an *api.Error: " + err.Error()
+}
+
+func TestDecideDeployBoundsVersions(t *testing.T) {
+	f := functions.Function{Owner: "ana", Name: "pi", Versions: map[string]functions.Version{}}
+	for i := range functions.MaxVersions {
+		f.Versions[fmt.Sprintf("0.0.%d", i)] = functions.Version{}
+	}
+	command := deploy{Function: events.FunctionRef{Owner: "ana", Name: "pi", Version: "1.0.0"}, Build: "B1", Bundle: blobNo(1), Base: host}
+	if _, _, err := decideDeploy(f, command); errorName(err) != versionsLimitReached {
+		t.Fatal(err)
+	}
+	command.Function.Version, command.Update = "0.0.1", true
+	if _, _, err := decideDeploy(f, command); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDecideBuildEnded(t *testing.T) {
+	artifact := blobNo(1000)
+	pending := history{registered("1.0.0", "B1", 1)}
+	end := func(status executions.Status, change func(*executions.Execution)) executions.Execution {
+		e := executions.Execution{ID: "B1", Owner: "ana", Status: status, Request: events.ExecutionRequested{Kind: events.KindBuild}}
+		if change != nil {
+			change(&e)
+		}
+		return e
+	}
+	failed := func(reason, message string) events.Data {
+		return events.FunctionBuildFailed{Version: "1.0.0", Build: "B1", Reason: reason, Message: message}
+	}
+	good := func(e *executions.Execution) { e.Artifact = &artifact }
+	for _, c := range []struct {
+		name  string
+		given history
+		when  executions.Execution
+		then  events.Data
+	}{
+		{"it succeeded", pending, end(executions.Success, good), built("1.0.0", "B1")},
+		{"without an artifact", pending, end(executions.Success, nil), failed("artifact", "the build ended well but left no artifact")},
+		{"it failed", pending, end(executions.Error, func(e *executions.Execution) { e.Reason, e.Message = "make", "make failed" }), failed("make", "make failed")},
+		{"it was cancelled", pending, end(executions.Cancelled, func(e *executions.Execution) { e.CancelRequestedBy = "ana" }), failed("cancelled", "the build was cancelled by ana")},
+		{"it took too long", pending, end(executions.Timeout, func(e *executions.Execution) { e.Request.Limits.TimeoutMillis = 5 }), failed("timeout", "the build took longer than 5 ms")},
+		{"it was lost", pending, end(executions.Lost, func(e *executions.Execution) { e.Message = "silent" }), failed("lost", "the watcher that built it was lost: silent")},
+		{"it goes on", pending, end(executions.Running, nil), nil},
+		{"it was told before", append(pending, built("1.0.0", "B1")), end(executions.Success, good), nil},
+		{"the version was deleted", append(pending, events.FunctionDeleted{Versions: []string{"1.0.0"}}), end(executions.Success, good), nil},
+		{"another build is pending", history{registered("1.0.0", "B2", 1)}, end(executions.Success, good), nil},
+		{"a run has the id", pending, end(executions.Success, func(e *executions.Execution) { e.Request.Kind = events.KindRun; good(e) }), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := decideBuildEnded(given(t, c.given), c.when)
+			if diff := cmp.Diff(c.then, got); diff != "" {
+				t.Fatal(diff)
+			}
+			if got != nil {
+				given(t, append(c.given, got))
+			}
+		})
+	}
+}
+
+func TestDecideReuse(t *testing.T) {
+	half := history{registered("0.9.0", "B1", 1), built("0.9.0", "B1"), reusing(registered("1.0.0", "B2", 1), "B1")}
+	if diff := cmp.Diff(events.Data(builtBy("1.0.0", "B2", "B1")), decideReuse(given(t, half), "1.0.0")); diff != "" {
+		t.Fatal(diff)
+	}
+	gone := append(half, events.FunctionDeleted{Versions: []string{"0.9.0"}})
+	got, ok := decideReuse(given(t, gone), "1.0.0").(events.FunctionBuildFailed)
+	if !ok || got.Reason != events.ReasonArtifact {
+		t.Fatal(got)
+	}
+	given(t, append(gone, got))
+	if got := decideReuse(given(t, history{registered("1.0.0", "B1", 1)}), "1.0.0"); got != nil {
+		t.Fatal(got)
+	}
+}
+
+func TestDecideDelete(t *testing.T) {
+	all := history{
+		registered("1.0.0", "B1", 1), built("1.0.0", "B1"), registered("1.10.0", "B2", 2), registered("1.9.0", "B3", 3),
+		events.FunctionBuildFailed{Version: "1.9.0", Build: "B3"},
+	}
+	for version, want := range map[string][]string{"": {"1.0.0", "1.9.0", "1.10.0"}, "1.10.0": {"1.10.0"}, "1.9.0": {"1.9.0"}, "2.0.0": nil} {
+		got, rows := decideDelete(given(t, all), version)
+		if len(rows) != len(want) || rows == nil {
+			t.Errorf("%q: rows %v", version, rows)
+		}
+		if want == nil {
+			if got != nil {
+				t.Errorf("%q: %v", version, got)
+			}
+			continue
+		}
+		if diff := cmp.Diff(events.Data(events.FunctionDeleted{Versions: want}), got); diff != "" {
+			t.Errorf("%q: %s", version, diff)
+		}
+		given(t, append(all, got))
+	}
+}
+
+func TestRows(t *testing.T) {
+	private := registered("1.10.0", "B2", 2)
+	private.Config.Scope = "private"
+	f := given(t, history{
+		registered("1.9.0", "B1", 1), built("1.9.0", "B1"), replacing(registered("1.9.0", "B4", 4)),
+		private, registered("0.1.0", "B3", 3), events.FunctionBuildFailed{Version: "0.1.0", Build: "B3", Reason: "make", Message: "no"},
+		registered("1.0.0", "B5", 1), built("1.0.0", "B5"),
+		replacing(registered("1.0.0", "B6", 6)), events.FunctionBuildFailed{Version: "1.0.0", Build: "B6", Reason: "clean", Message: "no"},
+	})
+	show := func(caller string) (shown []string) {
+		for _, r := range Rows(f, caller) {
+			shown = append(shown, fmt.Sprintln(r.FunctionVersion, r.Status, r.Build, r.Digest != "", r.Scope, r.Reason))
+		}
+		return shown
+	}
+	want := []string{
+		"0.1.0 failed B3 false  make\n", "1.0.0 ready B5 true public clean\n",
+		"1.9.0 updating B4 true public \n", "1.10.0 building B2 false private \n",
+	}
+	if diff := cmp.Diff(want, show("ana")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(want[1:3], show("eve")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCheckLimits(t *testing.T) {
+	maxima := events.Limits{TimeoutMillis: 10, MemoryBytes: 10}
+	if err := checkLimits(events.Limits{TimeoutMillis: 10, CPUMillis: 1 << 40}, maxima); err != nil {
+		t.Fatal(err)
+	}
+	err := checkLimits(events.Limits{TimeoutMillis: 11, MemoryBytes: 12}, maxima)
+	e, _ := api.AsError(err)
+	want := "timeout: 11 ms are asked for, at most 10 are allowed\nmemory: 12 bytes are asked for, at most 10 are allowed"
+	if e == nil || e.Name != api.InvalidConfig || e.Detail != want {
+		t.Fatalf("%+v", e)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"pi-montecarlo", "mandelbrot", "pi"}
+	for in, want := range map[string]string{"pi-montcarlo": "pi-montecarlo", "p": "", "mandelbort": "mandelbrot", "zzz": ""} {
+		if got := nearest(in, names); got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}

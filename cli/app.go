@@ -34,8 +34,11 @@ func notifyInterrupts() (<-chan os.Signal, func()) {
 	return c, func() { signal.Stop(c) }
 }
 
-// note tells on stderr what is going on, for people.
+// note tells on stderr what is going on, for people: programs find JSON there or nothing.
 func (a *app) note(text string, args ...any) {
+	if !a.human() {
+		return
+	}
 	fmt.Fprintf(a.streams.Err, "hermes: "+text+"\n", args...)
 }
 

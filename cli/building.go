@@ -22,6 +22,22 @@ type building struct {
 	id     string
 	viewer *viewer
 	done   func()
+	// tail is the end of the build's output where it is not shown as it is printed.
+	tail tail
+}
+
+// tailBytes is how much of a failed build's output is in the error object.
+const tailBytes = 4096
+
+// tail keeps the end of what is written to it.
+type tail []byte
+
+func (t *tail) Write(p []byte) (int, error) {
+	*t = append(*t, p...)
+	if extra := len(*t) - tailBytes; extra > 0 {
+		*t = append((*t)[:0], (*t)[extra:]...)
+	}
+	return len(p), nil
 }
 
 // newBuilding brings the folder to the server and begins to listen to its build.
@@ -44,7 +60,8 @@ func newBuilding(ctx context.Context, a *app, dir string) (_ *building, err erro
 	}
 	b.viewer = a.newViewer(b.client, b.id)
 	if !a.human() {
-		b.viewer.stdout = a.streams.Err // stdout is for the result
+		// stdout is for the result, stderr for an error object.
+		b.viewer.stdout, b.viewer.stderr = &b.tail, &b.tail
 	}
 	if err = b.viewer.subscribe(); err != nil {
 		b.viewer = nil
@@ -78,7 +95,7 @@ func (b *building) watch(minSequence uint64) (api.Execution, error) {
 		return e, err
 	}
 	failed := api.Errorf(api.State, buildFailed, "the build of %s failed: %s", e.Request.Function, buildReason(e)).
-		WithHint("`hermes execution logs %s` shows its output again", name(e, e.ID))
+		WithHint("`hermes execution logs %s` shows its output again", name(e, e.ID)).WithDetail(string(b.tail))
 	return e, &exitError{code: exitFailed, err: failed}
 }
 

@@ -54,18 +54,15 @@ func runFunctionDelete(o *functionDeleteOptions) error {
 	}
 	defer done()
 	if o.ref.Owner != "" && o.ref.Owner != "me" && o.ref.Owner != client.User() {
-		return api.Errorf(api.Unauthorized, api.InvalidArguments, "%s is not yours: you are %s", o.ref.String(), client.User())
+		return api.Errorf(api.Unauthorized, api.InvalidArguments, "%s/%s is not yours: you are %s", o.ref.Owner, o.ref.Name, client.User())
 	}
 	deleted, err := api.Call[api.Functions](o.ctx, client, api.OpFunctionDelete, api.FunctionDelete{
 		Name: o.ref.Name, Version: o.ref.Version,
 	})
-	if err != nil && !api.IsKind(err, api.NotFound) {
+	if err != nil {
 		return err
 	}
-	if printed := o.print(deleted.Functions); printed != nil {
-		return printed
-	}
-	return err
+	return o.print(deleted.Functions)
 }
 
 func (o *functionDeleteOptions) print(deleted []api.Function) error {

@@ -46,7 +46,7 @@ func runFunctionInspect(o *functionInspectOptions) error {
 		Owner: o.ref.Owner, Name: o.ref.Name, Version: o.ref.Version,
 	})
 	if err != nil {
-		return err
+		return suggest(o.ctx, client, o.ref, err)
 	}
 	if !o.app.human() {
 		return printList(o.app, list.Functions)

@@ -128,7 +128,7 @@ func (o *functionRunOptions) input(client *api.Client, from io.Reader) (*input, 
 func (o *functionRunOptions) start(client *api.Client, ask api.Run) error {
 	accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
 	if err != nil {
-		return err
+		return suggest(o.ctx, client, o.ref, err)
 	}
 	e, err := api.Call[api.Execution](o.ctx, client, api.OpExecutionInspect, api.ExecutionRef{
 		ID: accepted.ID, MinSequence: accepted.Sequence,
@@ -160,7 +160,7 @@ func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
 	}
 	accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
 	if err != nil {
-		return err
+		return suggest(o.ctx, client, o.ref, err)
 	}
 	v.ref.MinSequence = accepted.Sequence
 	e, err := v.watch(o.ctx, true)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -86,24 +85,15 @@ func repeat(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Repeat(args[1], n)), 0o600))
 }
 
-// waitReady waits until the server in the background can be used.
+// waitReady waits until the server in the background can be used: it writes the context last.
 func waitReady(ts *testscript.TestScript, _ bool, _ []string) {
 	file := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "nats", "context", defaultContext+".json")
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		raw, err := os.ReadFile(file)
-		var c struct{ URL string }
-		if err != nil || json.Unmarshal(raw, &c) != nil {
-			continue
-		}
-		nc, err := nats.Connect(c.URL)
-		if nc != nil {
-			nc.Close()
-		}
-		if err == nil || strings.Contains(err.Error(), "uthoriz") {
-			return // it listens; without a key it lets nobody in
+		if raw, err := os.ReadFile(file); err == nil && json.Valid(raw) {
+			return
 		}
 	}
-	ts.Fatalf("the server did not start: %s", ts.ReadFile("stderr"))
+	ts.Fatalf("the server did not start")
 }
 
 var masks = []struct {

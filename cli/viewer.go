@@ -125,7 +125,7 @@ func (v *viewer) detach(cancel context.CancelFunc, ended <-chan watched, hint bo
 	case w = <-ended:
 	case <-time.After(detachTime):
 	}
-	if hint {
+	if hint && v.app.human() {
 		id := name(w.exec, v.ref.ID)
 		v.app.note("detached; it goes on")
 		fmt.Fprintf(v.app.streams.Err, "→ `hermes execution logs %s -f` shows it again, `hermes execution cancel %s` ends it\n", id, id)

@@ -32,7 +32,7 @@ func memoryLimitOfTmp(t *testing.T, s suite) {
 	spec := specOf(sandbox.Run, functionDir(t, nil))
 	spec.Limits.MemoryBytes, spec.Limits.TmpBytes = 48<<20, 1<<30
 	box := s.create(t, spec)
-	shell(t, box, "head -c 512M /dev/zero >/tmp/big; sleep 1000")
+	shell(t, box, "head -c 512M /dev/zero >/tmp/big")
 	exit, _ := box.Wait(newContext(t))
 	if !exit.OOM || exit.Code == 0 {
 		t.Errorf("exit is %+v, want OOM and not 0", exit)

@@ -26,20 +26,24 @@ const chunkBytes = 512 << 10
 const window = 8
 
 // Put stores what r yields, which must be the blob's content. When it returns without an error
-// the content is on disk, as durably as the server was told to be. Content that is there already
-// is not read again.
+// the content is on disk, as durably as the server was told to be. Also of content that is there
+// already r is read and verified to its end: nil always means that r yielded the blob.
 //
 // Errors: a *MismatchError when r yields something else, r's own, the context's, the server's.
 // After an error nothing of the content stays, unless the server could not be told to drop it.
 func (s *Store) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
+	checked := newVerifier(&endingReader{ctx, r}, blob)
 	have, err := s.Has(ctx, blob.Digest)
+	if err == nil && have {
+		_, err = io.Copy(io.Discard, checked)
+	}
 	if err != nil || have {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
 	defer cancel()
 	u := &upload{store: s, id: nuid.Next(), whole: sha256.New()}
-	if err := u.send(ctx, newVerifier(&endingReader{ctx, r}, blob)); err != nil {
+	if err := u.send(ctx, checked); err != nil {
 		return errors.Join(fmt.Errorf("store %s: %w", blob.Digest, err), u.drop(ctx))
 	}
 	if have, err := s.Has(ctx, blob.Digest); err == nil && have { // somebody was faster

@@ -77,7 +77,11 @@ func TestWhatIsPutIsGot(t *testing.T) {
 			t.Fatalf("%d bytes are there before they were put: %v", size, err)
 		}
 		must(t, store.Put(t.Context(), blob, iotest.HalfReader(bytes.NewReader(raw))))
-		must(t, store.Put(t.Context(), blob, iotest.ErrReader(errors.New("read again"))))
+		must(t, store.Put(t.Context(), blob, bytes.NewReader(raw)))
+		var mismatch *MismatchError
+		if err := store.Put(t.Context(), blob, strings.NewReader("not that")); !errors.As(err, &mismatch) {
+			t.Fatalf("other content is taken because the right one is there: %v", err)
+		}
 		var got bytes.Buffer
 		must(t, store.Get(t.Context(), blob, &got))
 		if !bytes.Equal(got.Bytes(), raw) {
@@ -121,6 +125,22 @@ func TestWrongContentIsRefusedAndLeavesNothing(t *testing.T) {
 	stream := status.(*jetstream.ObjectBucketStatus).StreamInfo()
 	if stream.State.Msgs != 0 {
 		t.Fatalf("%d messages stayed", stream.State.Msgs)
+	}
+}
+
+func TestHoldersAreNoted(t *testing.T) {
+	store, _ := bucket(t)
+	blob := blobOf([]byte("x"))
+	must(t, store.Put(t.Context(), blob, strings.NewReader("x")))
+	must(t, store.AddHolder(t.Context(), "ana", blob.Digest))
+	must(t, store.AddHolder(t.Context(), "ana", blob.Digest))
+	for user, want := range map[string]bool{"ana": true, "eve": false} {
+		if got, err := store.IsHolder(t.Context(), user, blob.Digest); got != want || err != nil {
+			t.Errorf("%s: %v, %v", user, got, err)
+		}
+	}
+	if err := store.AddHolder(t.Context(), "a/b", blob.Digest); err == nil {
+		t.Error("a bad name is taken")
 	}
 }
 

@@ -63,8 +63,7 @@ func (b Bundles) check(ctx context.Context, blob events.Blob) error {
 	}
 	stored, err := b.Blobs.Stat(ctx, blob.Digest)
 	if errors.Is(err, blobs.ErrNoBlob) {
-		return api.Errorf(api.NotFound, api.NoSuchBlob, "the bundle %s was not uploaded", blob.Digest).
-			WithHint("upload it first: `hermes function deploy` does")
+		return noSuchBundle(blob)
 	}
 	if err != nil {
 		return err
@@ -78,6 +77,11 @@ func (b Bundles) check(ctx context.Context, blob events.Blob) error {
 			WithHint("leave out what the build does not need in .hermesignore")
 	}
 	return nil
+}
+
+func noSuchBundle(blob events.Blob) error {
+	return api.Errorf(api.NotFound, api.NoSuchBlob, "the bundle %s was not uploaded", blob.Digest).
+		WithHint("upload it first: `hermes function deploy` does")
 }
 
 // read fetches as much of the bundle as it takes to find its config.

@@ -22,6 +22,9 @@ func (s *Service) deploy(ctx context.Context, caller string, ask api.FunctionDep
 	if err := events.CheckExecutionID(ask.Build); err != nil {
 		return api.Deployed{}, api.Errorf(api.Invalid, api.InvalidArguments, "build: %v", err)
 	}
+	if err := s.mayUse(ctx, caller, ask.Bundle); err != nil {
+		return api.Deployed{}, err
+	}
 	ref, config, err := s.bundles.Manifest(ctx, ask.Bundle)
 	if err != nil {
 		return api.Deployed{}, err
@@ -39,6 +42,18 @@ func (s *Service) deploy(ctx context.Context, caller string, ask api.FunctionDep
 	})
 	answer.Sequence = sequence
 	return answer, err
+}
+
+// mayUse refuses a bundle that the caller did not upload, as if it did not exist.
+func (s *Service) mayUse(ctx context.Context, caller string, bundle events.Blob) error {
+	if err := events.CheckDigest(bundle.Digest); err != nil {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "bundle: %v", err)
+	}
+	holds, err := s.Blobs.IsHolder(ctx, caller, bundle.Digest)
+	if err == nil && !holds {
+		return noSuchBundle(bundle)
+	}
+	return err
 }
 
 // unused refuses a build's id that is another execution's.

@@ -160,11 +160,12 @@ func (w *world) packed(config, content string) (events.Blob, []byte) {
 	return blob, b.Bytes()
 }
 
-// stored puts the bundle where deploys find it.
+// stored puts the bundle where ana's deploys find it.
 func (w *world) stored(config, content string) events.Blob {
 	w.t.Helper()
 	blob, raw := w.packed(config, content)
 	must(w.t, w.options.Blobs.Put(w.t.Context(), blob, bytes.NewReader(raw)))
+	must(w.t, w.options.Blobs.AddHolder(w.t.Context(), "ana", blob.Digest))
 	return blob
 }
 

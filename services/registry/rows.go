@@ -35,9 +35,15 @@ func Rows(f functions.Function, caller string) []api.Function {
 	rows := []api.Function{}
 	for v := range maps.Keys(versions) {
 		// A version that never could run has no scope that is known: it is its owner's alone.
-		if row := rowOf(f, v); f.Owner == caller || row.Scope == "public" {
-			rows = append(rows, row)
+		row := rowOf(f, v)
+		if f.Owner != caller {
+			if row.Scope != "public" {
+				continue
+			}
+			// How it came to be is nobody else's business.
+			row.BundleDigest, row.Build, row.Reason, row.Message = "", "", "", ""
 		}
+		rows = append(rows, row)
 	}
 	SortRows(rows)
 	return rows

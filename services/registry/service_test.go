@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -183,6 +184,7 @@ func TestWhatCannotBeDeployed(t *testing.T) {
 	garbage := []byte("no archive at all")
 	raw := events.Blob{Digest: "sha256:" + sum(garbage), SizeBytes: int64(len(garbage))}
 	must(t, w.options.Blobs.Put(t.Context(), raw, strings.NewReader(string(garbage))))
+	must(t, w.options.Blobs.AddHolder(t.Context(), "ana", raw.Digest))
 	larger := good
 	larger.SizeBytes++
 	for _, c := range []struct {
@@ -208,6 +210,27 @@ func TestWhatCannotBeDeployed(t *testing.T) {
 	if got := w.types(); got != "" {
 		t.Fatal(got)
 	}
+}
+
+func TestToKnowADigestIsNotToHaveTheBundle(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	bundle, raw := w.packed(goodConfig, "all:")
+	must(t, w.client("ana").Upload(t.Context(), bundle, bytes.NewReader(raw), nil))
+	must(t, deployError(w.deploy("ana", bundle, api.NewID(), false)))
+
+	wantName(t, deployError(w.deploy("eve", bundle, api.NewID(), false)), api.NoSuchBlob)
+	if u := w.begin("eve", bundle); u.Have {
+		t.Fatal("eve is told that it is there")
+	} else if _, err := w.send(u, raw[1:]); err != nil {
+		t.Fatal(err)
+	} else if _, err := w.send(u, raw[:1]); err == nil {
+		t.Fatal("other content of the same length is taken")
+	}
+	wantName(t, deployError(w.deploy("eve", bundle, api.NewID(), false)), api.NoSuchBlob)
+
+	must(t, w.client("eve").Upload(t.Context(), bundle, bytes.NewReader(raw), nil))
+	must(t, deployError(w.deploy("eve", bundle, api.NewID(), false)))
 }
 
 func TestWhatIsNotThereIsExplained(t *testing.T) {

@@ -14,10 +14,8 @@ import (
 	"github.com/hermes-serverless/hermes/services/blobs"
 )
 
-// putter is what an upload asks of the blob store.
-type putter interface {
-	Put(ctx context.Context, blob events.Blob, r io.Reader) error
-}
+// storing keeps what r yields, if it is the blob, as uploaded by the user.
+type storing func(ctx context.Context, user string, blob events.Blob, r io.Reader) error
 
 // upload is a blob of which parts arrive.
 type upload struct {
@@ -41,11 +39,11 @@ var errIdle = errors.New("nothing arrived for too long")
 
 // run takes parts until the blob is stored or the upload fails. After a failure nothing of the
 // blob stays in the store.
-func (u *upload) run(ctx context.Context, store putter, idle time.Duration) error {
+func (u *upload) run(ctx context.Context, store storing, idle time.Duration) error {
 	pr, pw := io.Pipe()
 	u.pipe = pw
 	go func() {
-		err := store.Put(ctx, u.blob, pr)
+		err := store(ctx, u.user, u.blob, pr)
 		pr.CloseWithError(errors.Join(err, io.ErrClosedPipe))
 		u.stored <- err
 	}()
@@ -98,8 +96,8 @@ func (u *upload) check(part int) *api.Error {
 	return nil
 }
 
-// early is the end of an upload whose storing ended before all parts were there: it failed, or
-// somebody else stored the same. The sender hears it with the next part.
+// early is the end of an upload whose storing failed before all parts were there. The sender hears
+// it with the next part.
 func (u *upload) early(ctx context.Context, stored error, idle time.Duration) error {
 	select {
 	case m := <-u.parts:

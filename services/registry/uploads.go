@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -78,17 +79,34 @@ func (u *uploads) begin(ctx context.Context, caller string, ask api.BlobBegin) (
 			"an upload of %d bytes is not possible; at most %d are allowed", ask.SizeBytes, u.MaxBlobBytes).
 			WithHint("leave out what the build does not need in .hermesignore")
 	}
-	stored, err := u.Blobs.Stat(ctx, ask.Digest)
+	have, err := u.have(ctx, caller, ask.Blob)
+	if err != nil {
+		return api.BlobUpload{}, err
+	}
+	if have {
+		return api.BlobUpload{Have: true}, nil
+	}
+	return u.add(caller, ask.Blob)
+}
+
+// have reports whether the caller uploaded the blob before. What only others uploaded must be
+// uploaded again: to know a digest is not to have the content.
+func (u *uploads) have(ctx context.Context, caller string, blob events.Blob) (bool, error) {
+	holds, err := u.Blobs.IsHolder(ctx, caller, blob.Digest)
+	if err != nil || !holds {
+		return false, err
+	}
+	stored, err := u.Blobs.Stat(ctx, blob.Digest)
 	switch {
 	case errors.Is(err, blobs.ErrNoBlob):
-		return u.add(caller, ask.Blob)
+		return false, nil
 	case err != nil:
-		return api.BlobUpload{}, err
-	case stored != ask.Blob:
-		return api.BlobUpload{}, api.Errorf(api.Invalid, api.InvalidArguments, "the content %s has %d bytes, not %d",
-			ask.Digest, stored.SizeBytes, ask.SizeBytes)
+		return false, err
+	case stored != blob:
+		return false, api.Errorf(api.Invalid, api.InvalidArguments, "the content %s has %d bytes, not %d",
+			blob.Digest, stored.SizeBytes, blob.SizeBytes)
 	}
-	return api.BlobUpload{Have: true}, nil
+	return true, nil
 }
 
 func (u *uploads) add(caller string, blob events.Blob) (api.BlobUpload, error) {
@@ -109,12 +127,20 @@ func (u *uploads) add(caller string, blob events.Blob) (api.BlobUpload, error) {
 	u.going[one.id] = one
 	u.ofUser[caller]++
 	u.work.Go(func() {
-		if err := one.run(u.ctx, u.Blobs, u.UploadIdle); err != nil {
+		if err := one.run(u.ctx, u.store, u.UploadIdle); err != nil {
 			u.Log.Info("an upload failed", "user", caller, "digest", blob.Digest, "err", err)
 		}
 		u.remove(one)
 	})
 	return api.BlobUpload{Subject: api.Subject(caller, "upload."+u.instance+"."+one.id), PartBytes: partBytes}, nil
+}
+
+// store keeps what an upload yields and notes whose it is.
+func (u *uploads) store(ctx context.Context, user string, blob events.Blob, r io.Reader) error {
+	if err := u.Blobs.Put(ctx, blob, r); err != nil {
+		return err
+	}
+	return u.Blobs.AddHolder(ctx, user, blob.Digest)
 }
 
 func (u *uploads) remove(one *upload) {

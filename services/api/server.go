@@ -118,7 +118,12 @@ func (s *Server) answer(r micro.Request, name string, h RawHandler) {
 		return
 	}
 	e, ok := AsError(err)
-	if !ok {
+	switch {
+	case ok:
+	case errors.Is(err, context.Canceled):
+		// It came in while the service was stopping.
+		e = Errorf(Unavailable, ServerUnavailable, "the server is stopping").WithHint("try again")
+	default:
 		s.log.Error("request failed", "op", name, "caller", caller, "err", err)
 		e = publicError(err)
 	}

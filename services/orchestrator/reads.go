@@ -66,9 +66,7 @@ func (s *Service) find(ctx context.Context, user string, ref api.ExecutionRef) (
 		if err := checkIDs(ref.ID); err != nil {
 			return found, err
 		}
-		if found, err = s.Views.ExecutionByID(ctx, user, ref.ID); err == nil && found.Status == "" {
-			found, err = s.fold(ctx, user, ref.ID)
-		}
+		found, err = s.findByID(ctx, user, ref.ID)
 	}
 	if err != nil {
 		return found, fmt.Errorf("find an execution of %s: %w", user, err)
@@ -82,6 +80,22 @@ func (s *Service) find(ctx context.Context, user string, ref api.ExecutionRef) (
 			WithHint("`hermes execution list` shows yours")
 	}
 	return found, nil
+}
+
+// findByID looks into the view, and when that has not seen the execution yet, into the log: what
+// was accepted exists. Then it waits for the view, which alone knows the execution's number.
+func (s *Service) findByID(ctx context.Context, user, id string) (executions.Execution, error) {
+	found, err := s.Views.ExecutionByID(ctx, user, id)
+	if err != nil || found.Status != "" {
+		return found, err
+	}
+	if found, err = s.fold(ctx, user, id); err != nil || found.Status == "" {
+		return found, err
+	}
+	if err := s.caughtUp(ctx, found.Sequence); err != nil {
+		return found, nil
+	}
+	return s.Views.ExecutionByID(ctx, user, id)
 }
 
 // caughtUp waits until the executions' view has seen a sequence.
@@ -147,15 +161,5 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 		state = found
 	}
 	state.Number = found.Number
-	return s.numbered(ctx, user, state), nil
-}
-
-// numbered fills in the number that the view has given the execution.
-func (s *Service) numbered(ctx context.Context, user string, e executions.Execution) api.Execution {
-	if e.Number == 0 && s.caughtUp(ctx, e.Sequence) == nil {
-		if seen, err := s.Views.ExecutionByID(ctx, user, e.ID); err == nil {
-			e.Number = seen.Number
-		}
-	}
-	return api.Execution{Execution: e}
+	return api.Execution{Execution: state}, nil
 }

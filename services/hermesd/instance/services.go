@@ -109,7 +109,7 @@ func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptio
 		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet,
 		Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
 		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima},
-		Policy: o.policy, Version: o.version, Log: o.log.With("part", "orchestrator"),
+		Policy:  o.policy, Version: o.version, Log: o.log.With("part", "orchestrator"),
 	}), nil
 }
 

@@ -1,0 +1,277 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/fleet"
+	"github.com/hermes-serverless/hermes/projections/projector"
+	"github.com/hermes-serverless/hermes/projections/projector/views"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+func TestMain(m *testing.M) {
+	// A server that is shut down while it sets up a sourced stream leaves this one waiting for an
+	// answer for a while: nats-server's, not ours.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
+}
+
+const patience = 20 * time.Second
+
+// world is an embedded server with the streams and the projections, and the means to start
+// orchestrators and scripted watchers on it.
+type world struct {
+	t    *testing.T
+	url  string
+	js   jetstream.JetStream
+	nc   *nats.Conn
+	opts Options
+}
+
+type blobsThatAreThere struct{}
+
+func (blobsThatAreThere) Has(context.Context, string) (bool, error) { return true, nil }
+
+type noBundles struct{}
+
+func (noBundles) Manifest(context.Context, events.Blob) (events.FunctionRef, events.FunctionConfig, error) {
+	return events.FunctionRef{Name: "pi", Version: "1.0.0"}, events.FunctionConfig{Language: "cpp", Handler: "a.out"}, nil
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	w := &world{t: t, url: s.ClientURL()}
+	w.nc, w.js = w.connect()
+	if _, err := streams.Ensure(t.Context(), w.js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	l := jslog.New(w.js, streams.Executions)
+	fleetLog := jslog.New(w.js, streams.Fleet)
+	run, stop := context.WithCancel(context.Background())
+	done := make(chan struct{}, 2)
+	p := projector.New(projector.Options{JS: w.js, Log: l, Projection: executions.Projection})
+	f := projector.New(projector.Options{JS: w.js, Log: fleetLog, Projection: fleet.Projection})
+	for _, each := range []*projector.Projector{p, f} {
+		go func() { _ = each.Run(run); done <- struct{}{} }()
+	}
+	t.Cleanup(func() { stop(); <-done; <-done })
+	w.opts = Options{
+		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Views: views.New(w.js, l, p, f),
+		Blobs: blobsThatAreThere{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	return w
+}
+
+func (w *world) connect() (*nats.Conn, jetstream.JetStream) {
+	w.t.Helper()
+	nc, err := nats.Connect(w.url)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return nc, js
+}
+
+// orchestrate starts an orchestrator; the returned function stops it.
+func (w *world) orchestrate() (*Service, func()) {
+	w.t.Helper()
+	o := w.opts
+	o.Conn, o.JS = w.connect()
+	var err error
+	if o.Runs, err = o.JS.Stream(w.t.Context(), streams.Runs); err != nil {
+		w.t.Fatal(err)
+	}
+	if o.Output, err = o.JS.Stream(w.t.Context(), streams.Output); err != nil {
+		w.t.Fatal(err)
+	}
+	if o.Leases, err = o.JS.KeyValue(w.t.Context(), streams.BucketLeases); err != nil {
+		w.t.Fatal(err)
+	}
+	s := New(o)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stopped := false
+	stop := func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("the orchestrator ended: %v", err)
+		}
+	}
+	w.t.Cleanup(stop)
+	return s, stop
+}
+
+// eventually polls until the condition holds.
+func (w *world) eventually(what string, is func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	for !is() {
+		select {
+		case <-ctx.Done():
+			w.t.Fatalf("not within %s: %s", patience, what)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// register puts a built function into the log, as the registry would.
+func (w *world) register() {
+	w.t.Helper()
+	subject := events.FunctionSubject("ana", "pi")
+	blob := events.Blob{Digest: "sha256:" + zeros, SizeBytes: 1}
+	w.append(w.opts.Functions, subject, 0, events.FunctionRegistered{
+		Version: "1.0.0", Base: "host", Build: "B", Bundle: blob, Reuses: "A",
+		Config: events.FunctionConfig{Language: "cpp", Scope: "public", Handler: "a.out"},
+	})
+	w.append(w.opts.Functions, subject, 1, events.FunctionBuilt{Version: "1.0.0", Build: "B", BuiltBy: "A", Artifact: blob})
+}
+
+const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
+
+func (w *world) append(l log.Log, subject string, expected uint64, data events.Data) {
+	w.t.Helper()
+	event := events.Event{ID: api.NewID(), Source: "test", Time: time.Now(), Data: data}
+	if _, err := l.Append(w.t.Context(), subject, expected, event); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// ask sends a user's request.
+func ask[Reply any](w *world, op string, request any) (Reply, error) {
+	w.t.Helper()
+	return api.Call[Reply](w.t.Context(), api.NewClient(w.nc, "ana"), op, request)
+}
+
+// run requests an execution of the function.
+func (w *world) run() string {
+	w.t.Helper()
+	id := api.NewID()
+	w.eventually("a run is accepted", func() bool {
+		_, err := ask[api.Accepted](w, api.OpRun, api.Run{ID: id, Function: events.FunctionRef{Name: "pi"}})
+		if err != nil && !api.IsKind(err, api.Unavailable) {
+			w.t.Fatal(err)
+		}
+		return err == nil
+	})
+	return id
+}
+
+// state folds an execution from the log.
+func (w *world) state(id string) executions.Execution {
+	w.t.Helper()
+	e, err := (&parts{w.opts}).fold(w.t.Context(), "ana", id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+// watch is a scripted watcher.
+type watch struct {
+	*world
+	name, session string
+	machine       events.Machine
+}
+
+func (w *world) watcher(name string, slots int) *watch {
+	return &watch{world: w, name: name, session: api.NewID(), machine: events.Machine{
+		Host: name, Slots: slots, MemoryBytes: 1 << 40, Bases: []string{"host"}, Languages: []string{"cpp"},
+	}}
+}
+
+// tell sends a watcher's request until somebody answers.
+func tell[Reply any](w *watch, op string, request any) Reply {
+	w.t.Helper()
+	raw, err := json.Marshal(request)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var reply Reply
+	w.eventually(op+" is answered", func() bool {
+		m, err := api.Request(w.t.Context(), w.nc, api.WatchSubject(w.name, op), raw)
+		if err != nil && !api.IsKind(err, api.Unavailable) {
+			w.t.Fatal(err)
+		}
+		return err == nil && json.Unmarshal(m.Data, &reply) == nil
+	})
+	return reply
+}
+
+func (w *watch) hello(holds ...api.AttemptRef) *watch {
+	w.t.Helper()
+	tell[api.HelloReply](w, api.OpHello, api.Hello{Session: w.session, Machine: w.machine, Holds: holds})
+	return w
+}
+
+// next takes a run request from the watcher's queue.
+func (w *watch) next() (api.RunRequest, jetstream.Msg) {
+	w.t.Helper()
+	c, err := w.js.CreateOrUpdateConsumer(w.t.Context(), streams.Runs, jetstream.ConsumerConfig{
+		Durable: "watcher-" + w.name, FilterSubject: events.RunSubject(w.name, ">"), AckPolicy: jetstream.AckExplicitPolicy,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m, err := c.Next(jetstream.FetchMaxWait(patience))
+	if err != nil {
+		w.t.Fatalf("no run request for %s: %v", w.name, err)
+	}
+	var request api.RunRequest
+	if err := json.Unmarshal(m.Data(), &request); err != nil {
+		w.t.Fatal(err)
+	}
+	return request, m
+}
+
+func (w *watch) claim(ref api.AttemptRef) api.ClaimReply {
+	w.t.Helper()
+	return tell[api.ClaimReply](w, api.OpClaim, api.Claim{AttemptRef: ref, Session: w.session, Sandbox: "cold"})
+}
+
+// start takes the next request and claims it.
+func (w *watch) start() api.AttemptRef {
+	w.t.Helper()
+	request, m := w.next()
+	if reply := w.claim(request.AttemptRef); !reply.Granted {
+		w.t.Fatalf("the claim was refused: %s", reply.Why)
+	}
+	if err := m.Ack(); err != nil {
+		w.t.Fatal(err)
+	}
+	return request.AttemptRef
+}
+
+func (w *watch) report(ref api.AttemptRef, outcome api.Outcome) api.ReportReply {
+	w.t.Helper()
+	return tell[api.ReportReply](w, api.OpReport, api.Report{AttemptRef: ref, Started: true, Outcome: outcome, Reason: events.ReasonExit})
+}

@@ -1,0 +1,372 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+func TestRunToItsEnd(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	id := w.run()
+	if _, err := ask[api.Accepted](w, api.OpRun, api.Run{ID: id, Function: events.FunctionRef{Name: "pi"}}); err != nil {
+		t.Errorf("the same request again: %v", err)
+	}
+	ref := w1.start()
+	if reply := w1.claim(ref); !reply.Granted {
+		t.Errorf("the same claim again: refused: %s", reply.Why)
+	}
+	if reply := w1.report(ref, api.Succeeded); reply.Why != "" {
+		t.Errorf("the report was of no use: %s", reply.Why)
+	}
+	if reply := w1.report(ref, api.Failed); reply.Why == "" {
+		t.Error("a second report was taken")
+	}
+	e, err := ask[api.Execution](w, api.OpExecutionWait, api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: id}, WaitMillis: 10_000})
+	if err != nil || e.Status != executions.Success || e.Number != 1 || e.Watcher != "w1" {
+		t.Errorf("ended %+v, %v", e, err)
+	}
+	page, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{MinSequence: e.Sequence})
+	if err != nil || len(page.Executions) != 1 || page.Executions[0].Status != executions.Success {
+		t.Errorf("list: %+v, %v", page, err)
+	}
+}
+
+func TestQueueShowsPositions(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w.watcher("w1", 1).hello()
+	first := w.run()
+	w.eventually("the first is placed", func() bool { return w.placed() == 1 })
+	second, third := w.run(), w.run()
+	for id, want := range map[string]int{first: 0, second: 1, third: 2} {
+		w.eventually("the position is known", func() bool {
+			e, err := ask[api.Execution](w, api.OpExecutionInspect, api.ExecutionRef{ID: id})
+			return err == nil && e.Position == want
+		})
+	}
+}
+
+// placed counts the run requests that are out.
+func (w *world) placed() int {
+	w.t.Helper()
+	s, err := w.js.Stream(w.t.Context(), streams.Runs)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return int(s.CachedInfo().State.Msgs)
+}
+
+func TestCancelWhileQueued(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	id := w.run()
+	request, _ := w1.next()
+	if _, err := ask[api.Execution](w, api.OpExecutionCancel, api.ExecutionRef{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("it is cancelled", func() bool { return w.state(id).Status == executions.Cancelled })
+	w.eventually("the run request is withdrawn", func() bool { return w.placed() == 0 })
+	if reply := w1.claim(request.AttemptRef); reply.Granted {
+		t.Error("a cancelled execution was granted")
+	}
+	if _, err := ask[api.Execution](w, api.OpExecutionCancel, api.ExecutionRef{ID: id}); !api.IsKind(err, api.State) {
+		t.Errorf("cancel of an ended one: %v", err)
+	}
+	if _, err := ask[api.Execution](w, api.OpExecutionCancel, api.ExecutionRef{Number: 99}); !api.IsKind(err, api.NotFound) {
+		t.Errorf("cancel of an unknown one: %v", err)
+	}
+}
+
+func TestCancelWhileRunning(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	told := make(chan *nats.Msg, 10)
+	sub, err := w.nc.ChanSubscribe(api.CancelSubject("w1"), told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	id := w.run()
+	ref := w1.start()
+	if _, err := ask[api.Execution](w, api.OpExecutionCancel, api.ExecutionRef{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	// The first one is lost on purpose: the leader must ask again.
+	for range 2 {
+		var cancel api.CancelRun
+		if err := json.Unmarshal((<-told).Data, &cancel); err != nil || cancel.AttemptRef != ref {
+			t.Errorf("told to cancel %+v, %v", cancel, err)
+		}
+	}
+	w1.report(ref, api.Cancelled)
+	if got := w.state(id).Status; got != executions.Cancelled {
+		t.Errorf("ended %s", got)
+	}
+}
+
+func TestClaimsAreFenced(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1, w2 := w.watcher("w1", 1).hello(), w.watcher("w2", 1)
+	w2.machine.Bases = nil
+	w2.hello()
+	w.run()
+	request, _ := w1.next()
+	if w2.claim(request.AttemptRef).Granted {
+		t.Error("a watcher was granted what is placed on another")
+	}
+	stale := *w1
+	stale.session = api.NewID()
+	if stale.claim(request.AttemptRef).Granted {
+		t.Error("another session was granted a claim")
+	}
+	if !w1.claim(request.AttemptRef).Granted {
+		t.Error("the right one was refused")
+	}
+	if w2.report(request.AttemptRef, api.Succeeded).Why == "" {
+		t.Error("a watcher ended another's attempt")
+	}
+}
+
+func TestRestartedWatcherLosesWhatItDoesNotHold(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 2).hello()
+	lost, kept := w.run(), w.run()
+	refs := map[string]api.AttemptRef{}
+	for range 2 {
+		ref := w1.start()
+		refs[ref.ID] = ref
+	}
+	w1.session = api.NewID()
+	w1.hello(refs[kept])
+	if got := w.state(lost).Status; got != executions.Lost {
+		t.Errorf("what it does not hold is %s", got)
+	}
+	if why := w1.report(refs[kept], api.Succeeded).Why; why != "" || w.state(kept).Status != executions.Success {
+		t.Errorf("what it holds is %s, its report: %q", w.state(kept).Status, why)
+	}
+	if w1.report(refs[lost], api.Succeeded).Why == "" {
+		t.Error("a lost attempt was ended twice")
+	}
+}
+
+func TestSilentWatcherIsLost(t *testing.T) {
+	w := newWorld(t)
+	s, _ := w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	running := w.run()
+	w1.start()
+	waiting := w.run()
+	// As if it had been silent for long: the leader's clock is not the test's to wait for.
+	w.eventually("a leader leads", func() bool { return s.leader.Load() != nil })
+	l := s.leader.Load()
+	l.mu.Lock()
+	l.state.nodes["w1"].seen = time.Now().Add(-time.Minute)
+	l.mu.Unlock()
+	w.eventually("its attempt is lost", func() bool { return w.state(running).Status == executions.Lost })
+	w2 := w.watcher("w2", 1).hello()
+	if ref := w2.start(); ref.ID != waiting {
+		t.Errorf("the next watcher got %s", ref.ID)
+	}
+	if w1.claim(api.AttemptRef{Owner: "ana", ID: waiting, Attempt: 1}).Granted {
+		t.Error("the lost watcher was granted a claim")
+	}
+}
+
+func TestNextLeaderGoesOn(t *testing.T) {
+	w := newWorld(t)
+	_, stopFirst := w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 2).hello()
+	running, placed, waiting := w.run(), w.run(), w.run()
+	refs := []api.AttemptRef{w1.start()}
+	w.eventually("the second is placed", func() bool { return w.placed() == 1 })
+	w.orchestrate()
+	stopFirst()
+	w1.hello(refs...)
+	if reply := w1.report(refs[0], api.Succeeded); reply.Why != "" {
+		t.Errorf("the next leader does not take the report: %s", reply.Why)
+	}
+	for range 2 {
+		refs = append(refs, w1.start())
+	}
+	for _, ref := range refs[1:] {
+		w1.report(ref, api.Succeeded)
+	}
+	for _, id := range []string{running, placed, waiting} {
+		if got := w.state(id); got.Status != executions.Success || got.Attempt != 1 {
+			t.Errorf("%s ended %s in attempt %d", id, got.Status, got.Attempt)
+		}
+	}
+}
+
+func TestUnplaceableEndsAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1)
+	w1.machine.Bases = []string{"other"}
+	w1.hello()
+	id := w.run()
+	w.eventually("it has failed", func() bool { return w.state(id).Status == executions.Error })
+	if e := w.state(id); e.Reason != events.ReasonUnplaceable || !strings.Contains(e.Message, "base") {
+		t.Errorf("ended with %s: %s", e.Reason, e.Message)
+	}
+}
+
+func TestBuildIsAskedForOnce(t *testing.T) {
+	w := newWorld(t)
+	_, stop := w.orchestrate()
+	w1 := w.watcher("w1", 1).hello()
+	build := api.NewID()
+	w.append(w.opts.Functions, events.FunctionSubject("ana", "pi"), 0, events.FunctionRegistered{
+		Version: "1.0.0", Base: "host", Build: build, Config: events.FunctionConfig{Language: "cpp", Handler: "a.out"},
+	})
+	ref := w1.start()
+	if ref.ID != build || w.state(build).Request.Kind != events.KindBuild || w.state(build).Request.Limits != policy.Build {
+		t.Errorf("asked for %+v", w.state(build).Request)
+	}
+	w1.report(ref, api.Succeeded)
+	// Nobody has taken note of the end: the registration is still pending when the next one leads.
+	stop()
+	w.orchestrate()
+	w1.hello()
+	w.register2()
+	w1.start()
+	if got := w.state(build); got.Attempt != 1 || got.Status != executions.Success {
+		t.Errorf("the build is %s in attempt %d", got.Status, got.Attempt)
+	}
+}
+
+// register2 asks for another build, so that a test can see that everything before was looked at.
+func (w *world) register2() {
+	w.t.Helper()
+	w.append(w.opts.Functions, events.FunctionSubject("ana", "other"), 0, events.FunctionRegistered{
+		Version: "1.0.0", Base: "host", Build: api.NewID(), Config: events.FunctionConfig{Language: "cpp", Handler: "a.out"},
+	})
+}
+
+func TestOutputIsPaged(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	id := w.run()
+	ref := w1.start()
+	want := w.print(ref, "w1", 20, 100<<10)
+	// Output under another watcher's name is nobody's.
+	w.print(ref, "w2", 1, 10)
+	w1.report(ref, api.Succeeded)
+
+	c := api.NewClient(w.nc, "ana")
+	var got strings.Builder
+	pages := 0
+	for from := (api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: id}}); ; pages++ {
+		page, chunks, err := c.Output(t.Context(), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, chunk := range chunks {
+			got.Write(chunk.Data)
+		}
+		if page.End != nil {
+			break
+		}
+		from.From, from.Cursor = page.Next, page.Cursor
+	}
+	if got.String() != want || pages < 2 {
+		t.Errorf("%d bytes in %d pages, want %d", got.Len(), pages+1, len(want))
+	}
+	page, chunks, err := c.Output(t.Context(), api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: id}, From: int64(len(want)) - 5})
+	if err != nil || len(chunks) != 1 || string(chunks[0].Data) != want[len(want)-5:] || page.End == nil {
+		t.Errorf("the last 5 bytes: %+v, %v", page, err)
+	}
+}
+
+// print publishes output as a watcher would, each chunk twice, and the end.
+func (w *world) print(ref api.AttemptRef, watcher string, chunks, size int) string {
+	w.t.Helper()
+	subject := events.OutputSubject(watcher, ref.Owner, ref.ID)
+	all := strings.Builder{}
+	publish := func(c api.Chunk) {
+		m := c.Message(subject, ref.ID)
+		m.Header.Del(nats.MsgIdHdr) // a repeat past the window in which the server drops it
+		ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+		defer cancel()
+		if _, err := w.js.PublishMsg(ctx, m, jetstream.WithExpectStream(streams.Output)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	for i := range chunks {
+		data := strings.Repeat(string(rune('a'+i%26)), size)
+		c := api.Chunk{Attempt: ref.Attempt, Stream: api.Stdout, Offset: int64(all.Len()), Time: time.Now(), Data: []byte(data)}
+		publish(c)
+		publish(c)
+		all.WriteString(data)
+	}
+	end, err := json.Marshal(api.OutputEnd{Attempt: ref.Attempt, StdoutBytes: int64(all.Len()), Chunks: int64(chunks)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	publish(api.Chunk{Attempt: ref.Attempt, Stream: api.End, Offset: int64(all.Len()), Time: time.Now(), Data: end})
+	return all.String()
+}
+
+func TestBadRequestsChangeNothing(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w.run()
+	before, err := w.opts.Executions.Head(t.Context(), executionsFilter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		run  api.Run
+		want api.Kind
+	}{
+		{"no ULID", api.Run{ID: "1", Function: events.FunctionRef{Name: "pi"}}, api.Invalid},
+		{"no name", api.Run{ID: api.NewID()}, api.Invalid},
+		{"a wildcard as the owner", api.Run{ID: api.NewID(), Function: events.FunctionRef{Owner: "*", Name: "pi"}}, api.Invalid},
+		{"an unknown function", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "po"}}, api.NotFound},
+		{"an unknown version", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi", Version: "9.9.9"}}, api.NotFound},
+		{"too much inline", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi"}, Input: events.Input{Inline: make([]byte, 5000)}}, api.Invalid},
+		{"a bad digest", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi"}, Input: events.Input{Blob: &events.Blob{Digest: "x"}}}, api.Invalid},
+		{"a negative timeout", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi"}, TimeoutMillis: -1}, api.Invalid},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if _, err := ask[api.Accepted](w, api.OpRun, test.run); !api.IsKind(err, test.want) {
+				t.Errorf("got %v, want the kind %s", err, test.want)
+			}
+		})
+	}
+	after, err := w.opts.Executions.Head(t.Context(), executionsFilter)
+	if err != nil || after != before {
+		t.Errorf("the log went from %d to %d, %v", before, after, err)
+	}
+}

@@ -129,13 +129,12 @@ func (s bucketStore) keys(ctx context.Context) ([]string, error) {
 	const page = 1000
 	seen := map[string]bool{}
 	prefix := s.subject("")
-	for next := uint64(1); ; {
-		messages, err := get.Next(ctx, s.js, s.stream(), s.subject(">"), next, page)
+	for next, more := uint64(1), true; more; {
+		var messages []*jetstream.RawStreamMsg
+		var err error
+		messages, more, err = get.Next(ctx, s.js, s.stream(), s.subject(">"), next, page)
 		if err != nil {
 			return nil, err
-		}
-		if len(messages) == 0 {
-			break
 		}
 		for _, m := range messages {
 			if key := strings.TrimPrefix(m.Subject, prefix); key != projections.KeyCheckpoint {

@@ -144,12 +144,30 @@ func (p *Projector) reconcileTogether(ctx context.Context, f *fold, keys []strin
 			if _, err = p.store.commit(ctx, corrections(found), snap.checkpoint, snap.revision); !errors.Is(err, errConflict) {
 				return found, err
 			}
+			if err := p.claim(ctx); err != nil {
+				return nil, err
+			}
+			continue
 		}
-		// A replica was behind, or a projector was first.
+		// A replica was behind.
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// claim writes the checkpoint as it is. That makes the projector that was first stand by for a
+// while, and the next correction gets its turn however busy the log is.
+func (p *Projector) claim(ctx context.Context) error {
+	for {
+		snap, err := p.store.snapshot(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if _, err = p.store.commit(ctx, nil, snap.checkpoint, snap.revision); !errors.Is(err, errConflict) {
+			return err
 		}
 	}
 }

@@ -45,7 +45,7 @@ var errStop = errors.New("stop")
 // behind it, and then the leader is asked for the next message.
 func (l *Log) readDirect(ctx context.Context, subject string, from, head uint64, yield func(events.Record, error) bool) error {
 	for from <= head {
-		messages, err := get.Next(ctx, l.js, l.stream, subject, from, readBatch)
+		messages, _, err := get.Next(ctx, l.js, l.stream, subject, from, readBatch)
 		if err != nil {
 			return err
 		}

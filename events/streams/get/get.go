@@ -106,13 +106,13 @@ func One(ctx context.Context, js jetstream.JetStream, stream, subject string) (*
 }
 
 // Next returns up to limit messages of the filter (one subject or a wildcard) from the sequence
-// on, in order. Fewer, or none, do not mean that there are no more: a replica may be behind, or
-// the answer have reached its size.
-func Next(ctx context.Context, js jetstream.JetStream, stream, filter string, sequence uint64, limit int) ([]*jetstream.RawStreamMsg, error) {
-	messages, _, err := batch(ctx, js, stream, map[string]any{
+// on, in order, and whether the replica that answered has more: those that did not fit into the
+// limit or into one answer. To go on until there are none would be to chase a busy stream for ever.
+func Next(ctx context.Context, js jetstream.JetStream, stream, filter string, sequence uint64, limit int) (messages []*jetstream.RawStreamMsg, more bool, err error) {
+	messages, end, err := batch(ctx, js, stream, map[string]any{
 		"next_by_subj": filter, "seq": max(sequence, 1), "batch": limit, "max_bytes": maxBytes,
 	})
-	return messages, err
+	return messages, end.pending > 0, err
 }
 
 // Snapshot returns the last message of every subject that matches one of the filters, in order of

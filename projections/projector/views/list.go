@@ -26,12 +26,9 @@ func scan(ctx context.Context, js jetstream.JetStream, bucket, pattern string) (
 	values := map[string][]byte{}
 	prefix := streams.BucketSubject(bucket, "")
 	for next := uint64(1); ; {
-		messages, err := get.Next(ctx, js, streams.BucketStream(bucket), prefix+pattern, next, page)
+		messages, more, err := get.Next(ctx, js, streams.BucketStream(bucket), prefix+pattern, next, page)
 		if err != nil {
 			return nil, err
-		}
-		if len(messages) == 0 {
-			return values, nil
 		}
 		for _, m := range messages {
 			key := strings.TrimPrefix(m.Subject, prefix)
@@ -40,6 +37,9 @@ func scan(ctx context.Context, js jetstream.JetStream, bucket, pattern string) (
 				delete(values, key)
 			}
 			next = m.Sequence + 1
+		}
+		if !more {
+			return values, nil
 		}
 	}
 }

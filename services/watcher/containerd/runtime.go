@@ -8,6 +8,8 @@ package containerd
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +31,8 @@ type Options struct {
 	// Address is the path of containerd's gRPC socket.
 	Address string
 	// Namespace is the containerd namespace and the name of the cgroup below /hermes; everything
-	// in it belongs to this runtime. "hermes" when empty.
+	// in it belongs to this runtime. When empty it follows from StateDir, so that two runtimes on one
+	// machine, or on one containerd, leave each other's sandboxes alone.
 	Namespace string
 	// StateDir is where sandboxes keep their sockets, bases their mount points and runc its state.
 	// It is made when missing. Every folder above it must allow others to pass (mode o+x): the
@@ -91,7 +94,8 @@ func New(ctx context.Context, opts Options) (*Runtime, error) {
 
 func withDefaults(opts Options) Options {
 	if opts.Namespace == "" {
-		opts.Namespace = "hermes"
+		sum := sha256.Sum256([]byte(filepath.Clean(opts.StateDir)))
+		opts.Namespace = "hermes-" + hex.EncodeToString(sum[:6])
 	}
 	if opts.IDLockDir == "" {
 		opts.IDLockDir = "/run/hermes/ids"

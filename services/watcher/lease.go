@@ -77,7 +77,7 @@ func (k *keeper) acquire(ctx context.Context, mine string) (time.Time, error) {
 				k.log.Info("a lease stands under this name; waiting whether its watcher lives", "session", lease.Session)
 			}
 			seen = revision
-		case !errors.Is(err, errLeaseMoved):
+		case ctx.Err() == nil && !errors.Is(err, errLeaseMoved):
 			k.log.Warn("cannot take the lease; trying again", "err", err)
 			started, seen = time.Now(), 0
 		}

@@ -1,0 +1,97 @@
+package watcher
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/bundle"
+)
+
+// build places the build of these files and returns its report.
+func (w *world) build(files map[string]string) (api.RunRequest, api.Report) {
+	w.t.Helper()
+	r := w.request(w.pack(files))
+	r.Request.Kind = events.KindBuild
+	w.place(r)
+	return r, next(w.t, "report", w.reports)
+}
+
+const makefile = "all:\n\t@echo making; cp source handler; chmod +x handler\nclean:\n\t@echo cleaning >&2; rm -f handler\n"
+
+func TestBuild(t *testing.T) {
+	w := newWorld(t)
+	stop := w.watch()
+	t.Run("keeps what make made", func(t *testing.T) {
+		r, report := w.build(map[string]string{"Makefile": makefile, "source": "#!/bin/sh\necho built\n", "handler": "stale"})
+		if report.Outcome != api.Succeeded || report.Artifact == nil {
+			t.Fatalf("report %+v", report)
+		}
+		if stdout, stderr, _ := w.output(r); stdout != "making\n" || stderr != "cleaning\n" {
+			t.Errorf("output %q, %q", stdout, stderr)
+		}
+		dir := t.TempDir()
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		var archive bytes.Buffer
+		if err := w.blobs.Get(t.Context(), *report.Artifact, &archive); err != nil {
+			t.Fatal(err)
+		}
+		if err := bundle.Extract(t.Context(), &archive, root, bundle.Limits{}); err != nil {
+			t.Fatal(err)
+		}
+		w.blobs.dirs[report.Artifact.Digest] = dir
+		run := w.request(*report.Artifact)
+		w.place(run)
+		if report := next(t, "report", w.reports); report.Outcome != api.Succeeded {
+			t.Errorf("report %+v", report)
+		}
+		if stdout, _, _ := w.output(run); stdout != "built\n" {
+			t.Errorf("output %q", stdout)
+		}
+	})
+	for _, c := range []struct{ name, makefile, reason, message, stdout string }{
+		{"no Makefile", "", events.ReasonMake, "no Makefile", ""},
+		{"clean fails", "clean:\n\t@echo no; false\n", events.ReasonClean, "make clean exited with code 2", "no\n"},
+		{"make fails", "all:\n\t@echo no; false\nclean:\n\t@true\n", events.ReasonMake, "make exited with code 2", "no\n"},
+		{"no handler", "all:\nclean:\n", events.ReasonHandler, "is not there", ""},
+		{"handler is not executable", "all:\n\t@touch handler\nclean:\n", events.ReasonHandler, "chmod +x handler", ""},
+		{"handler is a folder", "all:\n\t@mkdir handler\nclean:\n", events.ReasonHandler, "not a regular file", ""},
+		{"handler is a link", "all:\n\t@ln -s /bin/sh handler\nclean:\n", events.ReasonHandler, "symbolic link", ""},
+		{"a link leads out", "all:\n\t@cp Makefile handler; chmod +x handler; ln -s /etc/passwd secret\nclean:\n", events.ReasonArtifact, "secret", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			files := map[string]string{"source": "x"}
+			if c.makefile != "" {
+				files["Makefile"] = c.makefile
+			}
+			r, report := w.build(files)
+			expect(t, report, api.Failed, c.reason, c.message)
+			if report.Artifact != nil {
+				t.Error("an artifact was kept")
+			}
+			if stdout, _, _ := w.output(r); !strings.HasPrefix(stdout, c.stdout) || c.stdout == "" && stdout != "" && !strings.HasPrefix(stdout, "make: Nothing") {
+				t.Errorf("output %q", stdout)
+			}
+		})
+	}
+	t.Run("broken bundle", func(t *testing.T) {
+		r := w.request(w.blobs.add([]byte("no archive")))
+		r.Request.Kind = events.KindBuild
+		w.place(r)
+		expect(t, next(t, "report", w.reports), api.Failed, events.ReasonInput, "bundle")
+	})
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.opts.StateDir, "scratch", "*")); len(left) != 0 || w.box.count() != 0 {
+		t.Errorf("left behind: %v, %d sandboxes", left, w.box.count())
+	}
+}

@@ -1,0 +1,338 @@
+package watcher
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// cancel asks the watcher to end an attempt.
+func (w *world) cancel(r api.RunRequest) api.CancelRunReply {
+	w.t.Helper()
+	raw, _ := json.Marshal(api.CancelRun{AttemptRef: r.AttemptRef})
+	m, err := w.nc.Request(api.CancelSubject(name), raw, patience)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var reply api.CancelRunReply
+	if err := json.Unmarshal(m.Data, &reply); err != nil {
+		w.t.Fatal(err)
+	}
+	return reply
+}
+
+// flag is a file that a function makes, or waits for.
+func (w *world) flag(name string) string { return filepath.Join(w.dir, name) }
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
+
+// until is a script that makes the file and then runs until the other one is there.
+func until(made, awaited string) string {
+	return fmt.Sprintf("touch %s; while [ ! -e %s ]; do sleep 0.01; done", made, awaited)
+}
+
+func TestCancelOfARunningFunction(t *testing.T) {
+	w := newWorld(t)
+	w.watch()
+	r := w.request(w.function("trap 'echo bye; exit 0' TERM; touch "+w.flag("on")+"; while :; do sleep 0.01; done", 0o755))
+	next(t, "hello", w.hellos)
+	if w.cancel(r).Known {
+		t.Error("an attempt is known that was never placed")
+	}
+	w.place(r)
+	w.eventually("start", func() bool { return exists(w.flag("on")) })
+	if !w.cancel(r).Known || !w.cancel(r).Known {
+		t.Error("a running attempt is not known")
+	}
+	report := next(t, "report", w.reports)
+	if report.Outcome != api.Cancelled || report.ExitCode != 0 {
+		t.Errorf("report %+v", report)
+	}
+	if stdout, _, _ := w.output(r); stdout != "bye\n" {
+		t.Errorf("output %q", stdout)
+	}
+}
+
+func TestCancelWhileItIsClaimed(t *testing.T) {
+	for _, granted := range []bool{true, false} {
+		t.Run(fmt.Sprint(granted), func(t *testing.T) {
+			w := newWorld(t)
+			asked, answer := make(chan bool), make(chan bool)
+			w.granting(func(api.Claim) api.ClaimReply {
+				asked <- true
+				<-answer
+				return api.ClaimReply{Granted: granted, Why: "it is being cancelled"}
+			})
+			stop := w.watch()
+			r := w.request(w.function("touch "+w.flag("ran"), 0o755))
+			w.place(r)
+			next(t, "claim", asked)
+			if !w.cancel(r).Known {
+				t.Error("the attempt is not known")
+			}
+			answer <- true
+			if granted {
+				if report := next(t, "report", w.reports); report.Outcome != api.Cancelled || !report.Started {
+					t.Errorf("report %+v", report)
+				}
+				w.output(r) // has an end
+			}
+			w.settled()
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+			if exists(w.flag("ran")) || w.box.count() != 0 || len(w.reports) != 0 {
+				t.Errorf("ran: %v; %d sandboxes, %d reports are left", exists(w.flag("ran")), w.box.count(), len(w.reports))
+			}
+		})
+	}
+}
+
+func TestRefusedClaimLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.granting(func(api.Claim) api.ClaimReply { return api.ClaimReply{Why: "not yours"} })
+	w.watch()
+	r := w.request(w.function("touch "+w.flag("ran"), 0o755))
+	w.place(r)
+	if claim := next(t, "claim", w.claims); claim.AttemptRef != r.AttemptRef || claim.Sandbox != "cold" || claim.SandboxMicros <= 0 {
+		t.Errorf("claim %+v", claim)
+	}
+	w.settled()
+	w.eventually("removal of the sandbox", func() bool { return w.box.count() == 0 })
+	if exists(w.flag("ran")) || w.reportFiles() != 0 || len(w.reports) != 0 {
+		t.Error("something of it ran or was reported")
+	}
+}
+
+func TestDuplicateDeliveryRunsOnce(t *testing.T) {
+	w := newWorld(t)
+	w.watch()
+	r := w.request(w.function("echo ran >>"+w.flag("log")+"; "+until(w.flag("on"), w.flag("go")), 0o755))
+	w.place(r)
+	w.eventually("start", func() bool { return exists(w.flag("on")) })
+	w.place(r)
+	w.settled()
+	if err := os.WriteFile(w.flag("go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if report := next(t, "report", w.reports); report.Outcome != api.Succeeded {
+		t.Errorf("report %+v", report)
+	}
+	if text, _ := os.ReadFile(w.flag("log")); string(text) != "ran\n" {
+		t.Errorf("it ran as %q", text)
+	}
+}
+
+func TestUselessRequestIsThrownAway(t *testing.T) {
+	w := newWorld(t)
+	w.watch()
+	for _, raw := range []string{"{", `{"owner":"ada"}`, `{"nobody":"knows"}`} {
+		if _, err := w.js.Publish(t.Context(), events.RunSubject(name, api.NewID()), []byte(raw)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.settled()
+	if _, report := w.run("true"); report.Outcome != api.Succeeded {
+		t.Errorf("report %+v", report)
+	}
+}
+
+func TestReportOutlivesOrchestratorAndWatcher(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.ReportGrace = 50 * time.Millisecond })
+	stop := w.watch()
+	r := w.request(w.function(until(w.flag("on"), w.flag("go")), 0o755))
+	w.place(r)
+	w.eventually("start", func() bool { return exists(w.flag("on")) })
+	w.orchestrate(false)
+	if err := os.WriteFile(w.flag("go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("report on disk", func() bool { return w.reportFiles() == 1 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.leaves) != 0 || w.reportFiles() != 1 {
+		t.Errorf("it left with a report untaken, %d on disk", w.reportFiles())
+	}
+	for len(w.holds) > 0 {
+		<-w.holds
+	}
+	w.orchestrate(true)
+	stop = w.watch() // takes over the lease of its dead self at once
+	if held := next(t, "hello", w.holds); len(held) > 1 || len(held) == 1 && held[0] != r.AttemptRef {
+		t.Errorf("hello names %v", held)
+	}
+	if report := next(t, "report", w.reports); report.AttemptRef != r.AttemptRef || report.Outcome != api.Succeeded {
+		t.Errorf("report %+v", report)
+	}
+	w.eventually("report gone", func() bool { return w.reportFiles() == 0 })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if len(w.leaves) != 1 {
+		t.Errorf("%d goodbyes", len(w.leaves))
+	}
+	if _, err := w.leaseOf(); err == nil {
+		t.Error("the lease still stands")
+	}
+}
+
+func (w *world) leaseOf() (api.Lease, error) {
+	kv, err := w.js.KeyValue(w.t.Context(), streams.BucketLeases)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var lease api.Lease
+	entry, err := kv.Get(w.t.Context(), api.LeaseKey(name))
+	if err == nil {
+		err = json.Unmarshal(entry.Value(), &lease)
+	}
+	return lease, err
+}
+
+func TestOutputIsWholeAcrossARestart(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.LeaseTTL = time.Minute })
+	w.watch()
+	script := `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; [ $((i%10)) = 0 ] && echo err $i >&2; ` +
+		`[ $i = 500 ] && touch ` + w.flag("on") + `; [ $((i%50)) = 0 ] && sleep 0.01; done; exit 0`
+	r := w.request(w.function(script, 0o755))
+	w.place(r)
+	w.eventually("start", func() bool { return exists(w.flag("on")) })
+	w.restart()
+	w.eventually("reconnect", w.nc.IsConnected)
+	w.ensure() // the leases are in memory
+	report := next(t, "report", w.reports)
+	if report.Outcome != api.Succeeded || report.Output.Cut != "" {
+		t.Errorf("report %+v", report)
+	}
+	var out, errs strings.Builder
+	for i := 1; i <= 3000; i++ {
+		fmt.Fprintln(&out, "line", i)
+		if i%10 == 0 {
+			fmt.Fprintln(&errs, "err", i)
+		}
+	}
+	stdout, stderr, end := w.output(r)
+	if stdout != out.String() || stderr != errs.String() {
+		t.Errorf("%d and %d bytes, want %d and %d", len(stdout), len(stderr), out.Len(), errs.Len())
+	}
+	if end.SHA256 != report.Output.SHA256 {
+		t.Errorf("end %+v, report %+v", end, report.Output)
+	}
+	next(t, "hello", w.hellos)
+	next(t, "hello after the reconnect", w.hellos)
+}
+
+func TestNameInUse(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.LeaseTTL = 2 * time.Second })
+	w.watch()
+	next(t, "hello", w.hellos)
+	second := w.opts
+	second.StateDir = filepath.Join(w.dir, "other")
+	other, err := New(second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Run(t.Context()); !errors.Is(err, ErrNameTaken) {
+		t.Errorf("a second watcher under the name: %v", err)
+	}
+	third, err := New(w.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := third.Run(t.Context()); !errors.Is(err, ErrStateInUse) {
+		t.Errorf("a second watcher in the folder: %v", err)
+	}
+}
+
+func TestLostLeaseEndsRuns(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.LeaseTTL = 2 * time.Second })
+	w.watch()
+	r := w.request(w.function("trap '' TERM; "+until(w.flag("on"), w.flag("never")), 0o755))
+	w.place(r)
+	w.eventually("start", func() bool { return exists(w.flag("on")) })
+	if err := w.js.DeleteKeyValue(t.Context(), streams.BucketLeases); err != nil {
+		t.Fatal(err)
+	}
+	report := next(t, "report", w.reports)
+	expect(t, report, api.Failed, events.ReasonShutdown, "lost its connection")
+	if report.Signal != "SIGKILL" {
+		t.Errorf("report %+v", report)
+	}
+	for len(w.hellos) > 0 {
+		<-w.hellos
+	}
+	w.ensure()
+	next(t, "hello", w.hellos)
+	if _, report := w.run("true"); report.Outcome != api.Succeeded {
+		t.Errorf("report %+v", report)
+	}
+}
+
+func TestDrainWaits(t *testing.T) {
+	w := newWorld(t)
+	stop := w.watch()
+	r := w.request(w.function(until(w.flag("on"), w.flag("go")), 0o755))
+	w.place(r)
+	w.eventually("start", func() bool { return exists(w.flag("on")) })
+	stopped := make(chan error)
+	go func() { stopped <- stop() }()
+	w.eventually("lease that drains", func() bool { l, err := w.leaseOf(); return err == nil && l.Draining })
+	w.place(w.request(w.function("touch "+w.flag("late"), 0o755)))
+	if err := os.WriteFile(w.flag("go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if report := next(t, "report", w.reports); report.Outcome != api.Succeeded {
+		t.Errorf("report %+v", report)
+	}
+	if err := next(t, "end", stopped); err != nil {
+		t.Error(err)
+	}
+	next(t, "goodbye", w.leaves)
+	if exists(w.flag("late")) {
+		t.Error("something new ran while it drained")
+	}
+}
+
+func TestDrainEndsWhatDoesNotEnd(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Grace = 20 * time.Millisecond })
+	stop := w.watch()
+	r := w.request(w.function("trap '' TERM; "+until(w.flag("on"), w.flag("never")), 0o755))
+	w.place(r)
+	w.eventually("start", func() bool { return exists(w.flag("on")) })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	expect(t, next(t, "report", w.reports), api.Failed, events.ReasonShutdown, "stopped")
+	next(t, "goodbye", w.leaves)
+}
+
+func TestUnclaimedRequestIsGivenBackOnDrain(t *testing.T) {
+	w := newWorld(t)
+	stop := w.watch()
+	next(t, "hello", w.hellos)
+	w.orchestrate(false)
+	r := w.request(w.function("touch "+w.flag("ran"), 0o755))
+	w.place(r)
+	w.eventually("sandbox", func() bool { return w.box.count() == 1 })
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if w.box.count() != 0 || w.reportFiles() != 0 || exists(w.flag("ran")) {
+		t.Error("something of it is left")
+	}
+	w.orchestrate(true)
+	w.watch()
+	if report := next(t, "report", w.reports); report.AttemptRef != r.AttemptRef || report.Outcome != api.Succeeded {
+		t.Errorf("report %+v", report)
+	}
+}

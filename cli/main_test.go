@@ -16,6 +16,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"hermes":  func() { os.Exit(Main(os.Args[1:], iostreams.System())) },
 		"hermesd": func() { os.Exit(serveForScript()) },
+		"relay":   func() { os.Exit(relayForScript()) },
 	})
 }
 

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 			"cmpmasked": cmpMasked,
 			"exits":     exits,
 			"json":      jsonValue,
+			"relayed":   relayed,
 			"ready":     waitReady,
 			"until":     until,
 			"repeat":    repeat,

@@ -64,7 +64,7 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 	ended := make(chan watched, 1)
 	go func() {
 		e, err := follow.Follow(ctx, follow.Options{
-			Source: follow.Execution{Client: v.client, Ref: v.ref, Until: v.until},
+			Source: follow.Execution{Client: v.client, Ref: v.ref, Live: v.live, Until: v.until},
 			Live:   v.live.Messages, Reconnected: v.live.Reconnected, FromStart: v.fromStart,
 			Stdout: v.stdout, Stderr: v.stderr, Note: v.app.note,
 		})

@@ -235,7 +235,11 @@ func TestOutputThatIsNoLongerStored(t *testing.T) {
 	follow(t, false, nil, func(f *following) {
 		f.server.start(1, "w")
 		f.server.print(api.Stdout, "gone")
-		f.server.change(func() { f.server.exec.Output.StdoutBytes = 4; f.server.exec.Status = executions.Success; f.server.chunks = nil })
+		f.server.change(func() {
+			f.server.exec.Output.StdoutBytes = 4
+			f.server.exec.Status = executions.Success
+			f.server.chunks = nil
+		})
 		f.ends(OutputIncomplete)
 	})
 }

@@ -13,12 +13,14 @@ import (
 )
 
 // answerTime is how much longer than the wait that was asked for an answer may take.
-const answerTime = 5 * time.Second
+const answerTime = 3 * time.Second
 
 // Execution is a Source: one execution on a server.
 type Execution struct {
 	Client *api.Client
 	Ref    api.ExecutionRef
+	// Live tells of broken connections: a request that was under way then is never answered.
+	Live *Live
 	// Until is how long NotFound means "not yet": another service makes the execution of a build
 	// after the one that was asked has answered. Zero is never.
 	Until time.Time
@@ -26,19 +28,15 @@ type Execution struct {
 
 // Wait implements Source.
 func (e Execution) Wait(ctx context.Context, d time.Duration) (api.Execution, error) {
-	ctx, cancel := context.WithTimeout(ctx, d+answerTime)
-	defer cancel()
 	ask := api.ExecutionWait{ExecutionRef: e.Ref, WaitMillis: d.Milliseconds()}
-	return lasting(e, func() (api.Execution, error) {
+	return request(ctx, e, d+answerTime, func(ctx context.Context) (api.Execution, error) {
 		return api.Call[api.Execution](ctx, e.Client, api.OpExecutionWait, ask)
 	})
 }
 
 // Inspect implements Source.
 func (e Execution) Inspect(ctx context.Context) (api.Execution, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	return lasting(e, func() (api.Execution, error) {
+	return request(ctx, e, answerTime, func(ctx context.Context) (api.Execution, error) {
 		return api.Call[api.Execution](ctx, e.Client, api.OpExecutionInspect, e.Ref)
 	})
 }
@@ -49,29 +47,40 @@ func (e Execution) Output(ctx context.Context, from int64) (api.OutputPage, []ap
 		page   api.OutputPage
 		chunks []api.Chunk
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	got, err := lasting(e, func() (both, error) {
+	got, err := request(ctx, e, answerTime, func(ctx context.Context) (both, error) {
 		page, chunks, err := e.Client.Output(ctx, api.ExecutionOutput{ExecutionRef: e.Ref, From: from})
 		return both{page, chunks}, err
 	})
 	return got.page, got.chunks, err
 }
 
-// lasting makes an error final once the connection is closed: it will not come back by itself.
-func lasting[T any](e Execution, ask func() (T, error)) (T, error) {
-	got, err := ask()
-	if api.IsKind(err, api.NotFound) && time.Now().Before(e.Until) {
-		return got, ErrNotYet
-	}
-	if err == nil || !e.Client.Conn().IsClosed() {
+// request asks once, until the time is over or the connection breaks, and gives the error the
+// meaning that a Source promises.
+func request[T any](parent context.Context, e Execution, most time.Duration, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(parent, most)
+	defer cancel()
+	defer context.AfterFunc(e.Live.unbroken(), cancel)()
+	got, err := ask(ctx)
+	switch {
+	case err == nil || parent.Err() != nil:
 		return got, err
+	case api.IsKind(err, api.NotFound) && time.Now().Before(e.Until):
+		return got, ErrNotYet
+	case e.Client.Conn().IsClosed():
+		return got, closed(e.Client.Conn())
+	case errors.Is(err, context.Canceled):
+		return got, api.Errorf(api.Unavailable, api.ServerUnavailable, "the connection broke")
 	}
-	last := e.Client.Conn().LastError()
+	return got, err
+}
+
+// closed is final: the connection does not come back by itself.
+func closed(nc *nats.Conn) error {
+	last := nc.LastError()
 	if errors.Is(last, nats.ErrAuthExpired) || errors.Is(last, nats.ErrAuthorization) {
-		return got, api.Errorf(api.Unauthorized, "AuthenticationError", "the server does not accept the credentials any more")
+		return api.Errorf(api.Unauthorized, "AuthenticationError", "the server does not accept the credentials any more")
 	}
-	return got, api.Errorf(api.Internal, api.ServerUnavailable, "the connection to the server was closed")
+	return api.Errorf(api.Internal, api.ServerUnavailable, "the connection to the server was closed")
 }
 
 // Live is a subscription to an execution's output.
@@ -79,6 +88,25 @@ type Live struct {
 	Messages    <-chan Message
 	Reconnected <-chan struct{}
 	stop        func()
+
+	mu sync.Mutex
+	// whole ends when the connection breaks; then there is another.
+	whole      context.Context
+	breakWhole context.CancelFunc
+}
+
+// unbroken is done when the connection breaks.
+func (l *Live) unbroken() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.whole
+}
+
+func (l *Live) broke() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.breakWhole()
+	l.whole, l.breakWhole = context.WithCancel(context.Background())
 }
 
 // Close ends the subscription and waits for what works on it.
@@ -94,17 +122,20 @@ func Subscribe(c *api.Client, id string) (*Live, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	messages, reconnected := make(chan Message), make(chan struct{}, 1)
-	connected := nc.StatusChanged(nats.CONNECTED)
+	l := &Live{Messages: messages, Reconnected: reconnected}
+	l.whole, l.breakWhole = context.WithCancel(context.Background())
+	status := nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING)
 	var work sync.WaitGroup
 	work.Go(func() { pump(ctx, sub, messages) })
-	work.Go(func() { relay(ctx, connected, reconnected) })
-	stop := func() {
+	work.Go(func() { l.relay(ctx, status, reconnected) })
+	l.stop = func() {
 		_ = sub.Unsubscribe()
-		nc.RemoveStatusListener(connected)
+		nc.RemoveStatusListener(status)
 		cancel()
 		work.Wait()
+		l.breakWhole()
 	}
-	return &Live{Messages: messages, Reconnected: reconnected, stop: stop}, nil
+	return l, nil
 }
 
 func pump(ctx context.Context, sub *nats.Subscription, to chan<- Message) {
@@ -127,16 +158,20 @@ func pump(ctx context.Context, sub *nats.Subscription, to chan<- Message) {
 	}
 }
 
-// relay tells of each reconnect, at most once until it has been heard.
-func relay(ctx context.Context, connected <-chan nats.Status, to chan<- struct{}) {
+// relay tells of each break, and of each reconnect at most once until it has been heard.
+func (l *Live) relay(ctx context.Context, changes <-chan nats.Status, reconnected chan<- struct{}) {
 	for {
 		select {
-		case _, ok := <-connected:
-			if !ok {
+		case status, ok := <-changes:
+			switch {
+			case !ok:
 				return
+			case status == nats.RECONNECTING:
+				l.broke()
+				continue
 			}
 			select {
-			case to <- struct{}{}:
+			case reconnected <- struct{}{}:
 			default:
 			}
 		case <-ctx.Done():

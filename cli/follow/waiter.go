@@ -13,7 +13,7 @@ const (
 	// shortWait is how often a queued execution's position is told, longWait how long one
 	// request waits for the end of a running one.
 	shortWait = time.Second
-	longWait  = 20 * time.Second
+	longWait  = 5 * time.Second
 	// awayNote is how long the server may be silent before a person hears of it.
 	awayNote = time.Second
 	// betweenTries is the pause between requests to a server that does not answer.

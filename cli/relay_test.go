@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// relayForScript passes connections on until it is killed, which breaks them: relay LISTEN TARGET.
+func relayForScript() int {
+	listener, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	for {
+		from, err := listener.Accept()
+		if err != nil {
+			return 1
+		}
+		to, err := net.Dial("tcp", os.Args[2])
+		if err != nil {
+			_ = from.Close()
+			continue
+		}
+		for _, pair := range [][2]net.Conn{{from, to}, {to, from}} {
+			go func() {
+				_, _ = io.Copy(pair[0], pair[1])
+				_ = pair[0].Close()
+			}()
+		}
+	}
+}
+
+// relayed makes the context "relayed", which reaches the server of the default one by way of a
+// relay, and sets RELAY and SERVER to the arguments that the relay takes.
+func relayed(ts *testscript.TestScript, _ bool, _ []string) {
+	dir := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "nats", "context")
+	context := map[string]any{}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(dir, defaultContext+".json"))), &context))
+	server, err := url.Parse(context["url"].(string))
+	ts.Check(err)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Check(free.Close())
+	context["url"] = "nats://" + free.Addr().String()
+	raw, err := json.Marshal(context)
+	ts.Check(err)
+	ts.Check(os.WriteFile(filepath.Join(dir, "relayed.json"), raw, 0o600))
+	ts.Setenv("RELAY", free.Addr().String())
+	ts.Setenv("SERVER", server.Host)
+}

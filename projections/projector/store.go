@@ -48,8 +48,9 @@ type bucketStore struct {
 	bucket string
 }
 
-// markerTTL is how long the marker of a deleted key stays, for those who watch the bucket.
-const markerTTL = time.Minute
+// markerTTL is how long the marker of a deleted key stays: as short as the server allows, because
+// every execution that ends leaves one, and a reader of all active keys has to pass them.
+const markerTTL = time.Second
 
 func (s bucketStore) subject(key string) string { return streams.BucketSubject(s.bucket, key) }
 

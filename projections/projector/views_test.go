@@ -91,22 +91,23 @@ func TestActiveIsExact(t *testing.T) {
 			w.Write(t, 5)
 		}
 	})
+	want := &folded{live: map[string]executions.Execution{}}
 	for range 50 {
 		live, at, err := v.Active(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := foldTo(t, l, at)
-		if len(live) != len(want) {
-			t.Errorf("%d live at %d, want %d", len(live), at, len(want))
+		want.to(t, l, at)
+		if len(live) != len(want.live) {
+			t.Errorf("%d live at %d, want %d", len(live), at, len(want.live))
 		}
 		for _, e := range live {
 			if e.Number == 0 {
 				t.Errorf("%s has no number", e.ID)
 			}
 			e.Number = 0
-			if !reflect.DeepEqual(e, want[e.ID]) {
-				t.Errorf("at %d: %+v, want %+v", at, e, want[e.ID])
+			if !reflect.DeepEqual(e, want.live[e.ID]) {
+				t.Errorf("at %d: %+v, want %+v", at, e, want.live[e.ID])
 			}
 		}
 	}
@@ -114,11 +115,18 @@ func TestActiveIsExact(t *testing.T) {
 	wg.Wait()
 }
 
-// foldTo returns the live executions after the sequence.
-func foldTo(t *testing.T, l log.Log, to uint64) map[string]executions.Execution {
+// folded is the live executions after a sequence.
+type folded struct {
+	live map[string]executions.Execution
+	at   uint64
+}
+
+func (f *folded) to(t *testing.T, l log.Log, to uint64) {
 	t.Helper()
-	all := map[string]executions.Execution{}
-	for r, err := range l.Read(t.Context(), ">", 0) {
+	if to < f.at {
+		t.Fatalf("Active is at %d, and was at %d", to, f.at)
+	}
+	for r, err := range l.Read(t.Context(), ">", f.at+1) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,14 +137,15 @@ func foldTo(t *testing.T, l log.Log, to uint64) map[string]executions.Execution 
 		if err != nil {
 			t.Fatal(err)
 		}
-		if all[id], err = executions.Fold(all[id], r); err != nil {
+		e, err := executions.Fold(f.live[id], r)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if all[id].Status.Final() {
-			delete(all, id)
+		if f.live[id] = e; e.Status.Final() {
+			delete(f.live, id)
 		}
+		f.at = r.Sequence
 	}
-	return all
 }
 
 // TestViewsOfTheRest follows a function, a watcher and a user through their projections.

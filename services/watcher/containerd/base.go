@@ -39,17 +39,15 @@ func hostBinds() []string {
 
 // prepareHostBase makes the root folder: empty but for mount points, links and an /etc of our own.
 // It may be called again on a folder that is in use.
-func prepareHostBase(root string) error {
+func prepareHostBase(root string, binds []string) error {
 	folders := []string{"/dev", "/etc", "/function", "/proc", "/sys", "/tmp", initDir}
 	for _, folder := range folders {
 		if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
 			return fmt.Errorf("prepare base host: %w", err)
 		}
 	}
-	for _, step := range []func(string) error{copyLinks, makeMountPoints, writeEtc} {
-		if err := step(root); err != nil {
-			return fmt.Errorf("prepare base host in %s: %w", root, err)
-		}
+	if err := errors.Join(copyLinks(root), makeMountPoints(root, binds), writeEtc(root)); err != nil {
+		return fmt.Errorf("prepare base host in %s: %w", root, err)
 	}
 	return nil
 }
@@ -79,8 +77,8 @@ func replaceLink(target, path string) error {
 
 // makeMountPoints makes a folder for each bound folder and an empty file for each bound file: the
 // container's own root user could not make them in a folder that belongs to ours.
-func makeMountPoints(root string) error {
-	for _, path := range hostBinds() {
+func makeMountPoints(root string, binds []string) error {
+	for _, path := range binds {
 		info, err := os.Stat(path)
 		if err != nil {
 			return err

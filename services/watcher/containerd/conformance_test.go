@@ -17,12 +17,12 @@ func TestConformance(t *testing.T) {
 
 // crash kills a watcher, but not its containerd.
 func crash(t *testing.T) (sandbox.Runtime, func() []string) {
-	containerd, err := shared.start()
+	address, err := shared.address()
 	if err != nil {
 		t.Fatal(err)
 	}
 	state := newDir(t)
-	runtimetest.RunAndKill(t, addressEnv+"="+containerd.Address(), stateEnv+"="+state)
+	runtimetest.RunAndKill(t, addressEnv+"="+address, stateEnv+"="+state)
 	r := newRuntimeIn(t, state)
 	return r, func() []string { return present(t, r) }
 }

@@ -90,13 +90,20 @@ func (r *Runtime) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	if err == nil {
 		return b, nil
 	}
-	// The caller's context may be why it failed; the removal must not fail for the same reason.
-	if left := r.removeContainer(context.WithoutCancel(ctx), c); left != nil {
-		r.opts.Logger.Warn("a failed sandbox is not removed yet", "sandbox", spec.ID, "container", c.id, "cause", left)
-		r.garbage.add(c)
-	}
 	if c.counters != nil {
 		_ = c.counters.close()
+	}
+	remove := func() {
+		// The caller's context may be why it failed; the removal must not fail for the same reason.
+		if left := r.removeContainer(context.WithoutCancel(ctx), c); left != nil {
+			r.opts.Logger.Warn("a failed sandbox is not removed yet", "sandbox", spec.ID, "container", c.id, "cause", left)
+			r.garbage.add(c)
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		r.background.Go(remove) // what stalled once may stall again: the caller need not wait for it
+	} else {
+		remove()
 	}
 	return nil, err
 }
@@ -156,7 +163,7 @@ func (b *box) open(c *container) (err error) {
 // boot starts the container and waits for its init.
 func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, listener *net.UnixListener) (*link, error) {
 	oci := ociSpec(plan{
-		spec: spec, root: r.hostRoot(), base: hostBinds(), initBinary: r.opts.Libexec.Init,
+		spec: spec, root: r.hostRoot(), base: r.base, initBinary: r.opts.Libexec.Init,
 		socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
 	})
 	created, err := r.client.NewContainer(ctx, c.id,

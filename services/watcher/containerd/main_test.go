@@ -20,6 +20,7 @@ const (
 	serveEnv    = "HERMES_TEST_SERVE"         // a containerd in this folder, as hermesd makes itself one
 	addressEnv  = "HERMES_TEST_ADDRESS"       // with the next: a watcher that is about to be killed
 	stateEnv    = "HERMES_TEST_STATE"         //
+	externalEnv = "HERMES_TEST_CONTAINERD"    // the address of a containerd to test against instead of our own
 	everEnv     = "HERMES_TEST_SUPERVISE"     // a hermesd that is about to be killed, with its containerd
 	requiredEnv = "HERMES_REQUIRE_CONTAINERD" // to miss a program is a failure, not a reason to skip
 )
@@ -83,13 +84,20 @@ type sharedContainerd struct {
 	err  error
 }
 
-func (s *sharedContainerd) start() (*Supervised, error) {
+// address starts it at the first call, unless the environment names another.
+func (s *sharedContainerd) address() (string, error) {
+	if address := os.Getenv(externalEnv); address != "" {
+		return address, nil
+	}
 	s.once.Do(func() {
 		if s.dir, s.err = passableDir(); s.err == nil {
 			s.is, s.err = Supervise(context.Background(), superviseOptions(filepath.Join(s.dir, "c")))
 		}
 	})
-	return s.is, s.err
+	if s.err != nil {
+		return "", s.err
+	}
+	return s.is.Address(), nil
 }
 
 func (s *sharedContainerd) stop() error {
@@ -162,12 +170,12 @@ func newRuntime(t testing.TB) *Runtime {
 func newRuntimeIn(t testing.TB, state string) *Runtime {
 	t.Helper()
 	libexec := needContainers(t)
-	containerd, err := shared.start()
+	address, err := shared.address()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := New(t.Context(), Options{
-		Address: containerd.Address(), Namespace: filepath.Base(state), StateDir: state, Libexec: libexec,
+		Address: address, Namespace: filepath.Base(state), StateDir: state, Libexec: libexec,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -55,15 +55,19 @@ type Runtime struct {
 	client *client.Client
 	cgroup cgroupRoot
 	limits rlimits
+	base   []string // host paths of base host
 	ids    *idRanges
 	lock   *os.File
 
-	garbage garbage
+	garbage    garbage
+	background sync.WaitGroup // removals that nobody waits for but Close
 
 	mu     sync.Mutex
 	boxes  map[string]*box // by Spec.ID; nil while it is being created
 	owned  map[string]bool // container ids that Reap must leave alone
 	closed bool
+
+	released bool
 }
 
 var _ sandbox.Runtime = (*Runtime)(nil)
@@ -117,7 +121,8 @@ func (r *Runtime) open(ctx context.Context) error {
 	if r.limits, err = ownLimits(); err != nil {
 		return err
 	}
-	if err := prepareHostBase(r.hostRoot()); err != nil {
+	r.base = hostBinds()
+	if err := prepareHostBase(r.hostRoot(), r.base); err != nil {
 		return err
 	}
 	if r.ids, err = newIDRanges(r.opts.IDLockDir); err != nil {
@@ -198,6 +203,7 @@ func (r *Runtime) Close(ctx context.Context) error {
 		all.Go(func() { errs[i] = b.Remove(ctx) })
 	}
 	all.Wait()
+	r.background.Wait()
 	errs = append(errs, r.garbage.collect(ctx, r.removeContainer))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close container runtime: %w", err)
@@ -210,18 +216,16 @@ func (r *Runtime) Close(ctx context.Context) error {
 func (r *Runtime) release() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var errs []error
+	if r.released {
+		return nil
+	}
+	r.released = true
+	errs := []error{r.lock.Close()}
 	if r.client != nil {
 		errs = append(errs, r.client.Close())
-		r.client = nil
 	}
 	if r.ids != nil {
 		errs = append(errs, r.ids.close())
-		r.ids = nil
-	}
-	if r.lock != nil {
-		errs = append(errs, r.lock.Close())
-		r.lock = nil
 	}
 	return errors.Join(errs...)
 }

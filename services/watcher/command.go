@@ -95,8 +95,6 @@ func judge(err error, missing func(error) *failure) *failure {
 		return nil
 	case errors.Is(err, sandbox.ErrNotFound), errors.Is(err, sandbox.ErrNotExecutable):
 		return missing(err)
-	case errors.Is(err, errStuck):
-		return failuref(events.ReasonSandbox, "the command did not end, not even by SIGKILL; its watcher needs its operator")
 	case errors.Is(err, sandbox.ErrGone):
 		return failuref(events.ReasonSandbox, "the sandbox died: %v; run it again", err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -24,6 +25,12 @@ func (w *Watcher) greet() {
 	case w.greetings <- struct{}{}:
 	default:
 	}
+}
+
+// SetMachine says that the machine is not what it was, from any goroutine.
+func (w *Watcher) SetMachine(m events.Machine) {
+	w.machine.Store(&m)
+	w.greet()
 }
 
 // hellos says hello when it is asked to, and now and then.
@@ -58,7 +65,7 @@ func (w *Watcher) hello(ctx context.Context) bool {
 	}
 	defer w.gate.Release(gateAll)
 	for tries := 0; ; tries++ {
-		hello := api.Hello{Session: w.session, Machine: w.Machine, Holds: w.held.refs()}
+		hello := api.Hello{Session: w.session, Machine: *w.machine.Load(), Holds: w.held.refs()}
 		_, err := once[api.HelloReply](ctx, w.asker, api.OpHello, hello)
 		if err == nil {
 			return true
@@ -86,6 +93,7 @@ func (w *Watcher) watchConnection(fatal chan<- error) {
 				fatal <- ErrConnectionClosed
 				return
 			}
+			w.lease.renewNow() // a server that keeps leases in memory may have come back without it
 			w.greet()
 		}
 	}

@@ -181,6 +181,11 @@ func (k *keeper) drain() {
 	k.mu.Lock()
 	k.draining = true
 	k.mu.Unlock()
+	k.renewNow()
+}
+
+// renewNow asks keep not to wait for its time.
+func (k *keeper) renewNow() {
 	select {
 	case k.poke <- struct{}{}:
 	default:
@@ -188,7 +193,12 @@ func (k *keeper) drain() {
 }
 
 // release removes the lease. It is called when keep has returned.
-func (k *keeper) release(ctx context.Context) error { return k.store.remove(ctx, k.lastRevision()) }
+func (k *keeper) release(ctx context.Context) error {
+	if err := k.store.remove(ctx, k.lastRevision()); !errors.Is(err, errLeaseMoved) {
+		return err
+	}
+	return nil // it has run out already
+}
 
 func (k *keeper) value() api.Lease {
 	k.mu.Lock()

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -201,10 +202,12 @@ func (w *world) leaseOf() (api.Lease, error) {
 
 func TestOutputIsWholeAcrossARestart(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.LeaseTTL = time.Minute })
-	w.watch()
-	script := `i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; [ $((i%10)) = 0 ] && echo err $i >&2; ` +
-		`[ $i = 500 ] && touch ` + w.flag("on") + `; [ $((i%50)) = 0 ] && sleep 0.01; done; exit 0`
+	stop := w.watch()
+	const blocks, lines = 60, 50_000 // about 20 MB: more than may be under way at once
+	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do i=$((i+1)); seq $((i*%[2]d)) $((i*%[2]d+%[2]d-1)); echo err $i >&2; `+
+		`[ $i = 10 ] && touch %[3]s; sleep 0.02; done; exit 0`, blocks, lines, w.flag("on"))
 	r := w.request(w.function(script, 0o755))
+	r.Request.Limits.OutputBytes = 1 << 30
 	w.place(r)
 	w.eventually("start", func() bool { return exists(w.flag("on")) })
 	w.restart()
@@ -215,11 +218,11 @@ func TestOutputIsWholeAcrossARestart(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	var out, errs strings.Builder
-	for i := 1; i <= 3000; i++ {
-		fmt.Fprintln(&out, "line", i)
-		if i%10 == 0 {
-			fmt.Fprintln(&errs, "err", i)
+	for i := 1; i <= blocks; i++ {
+		for n := i * lines; n < (i+1)*lines; n++ {
+			fmt.Fprintln(&out, n)
 		}
+		fmt.Fprintln(&errs, "err", i)
 	}
 	stdout, stderr, end := w.output(r)
 	if stdout != out.String() || stderr != errs.String() {
@@ -230,6 +233,9 @@ func TestOutputIsWholeAcrossARestart(t *testing.T) {
 	}
 	next(t, "hello", w.hellos)
 	next(t, "hello after the reconnect", w.hellos)
+	if err := stop(); err != nil { // before the server, which is newer
+		t.Error(err)
+	}
 }
 
 func TestNameInUse(t *testing.T) {
@@ -317,7 +323,7 @@ func TestDrainEndsWhatDoesNotEnd(t *testing.T) {
 }
 
 func TestUnclaimedRequestIsGivenBackOnDrain(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(o *Options) { o.ReportGrace = 50 * time.Millisecond })
 	stop := w.watch()
 	next(t, "hello", w.hellos)
 	w.orchestrate(false)
@@ -334,5 +340,37 @@ func TestUnclaimedRequestIsGivenBackOnDrain(t *testing.T) {
 	w.watch()
 	if report := next(t, "report", w.reports); report.AttemptRef != r.AttemptRef || report.Outcome != api.Succeeded {
 		t.Errorf("report %+v", report)
+	}
+}
+
+func TestCommandThatCannotBeKilled(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.KillWait = 50 * time.Millisecond; o.MaxHeld = 2 })
+	w.box.immortal = true
+	stop := w.watch()
+	_, report := w.run("echo on", func(r *api.RunRequest) { r.Request.Limits.TimeoutMillis = 50 })
+	expect(t, report, api.Failed, events.ReasonSandbox, "not even by SIGKILL")
+	if w.box.count() != 1 {
+		t.Error("the sandbox was removed under it")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMachineChanged(t *testing.T) {
+	w := newWorld(t)
+	watcher, err := New(w.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- watcher.Run(ctx) }()
+	next(t, "hello", w.hellos)
+	watcher.SetMachine(events.Machine{Slots: 1})
+	next(t, "hello of another machine", w.hellos)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

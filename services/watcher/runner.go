@@ -22,7 +22,6 @@ type runner struct {
 	ending   ending
 	usage    events.Usage
 	artifact *events.Blob
-	stuck    bool
 }
 
 func (w *Watcher) openOutput(a *attempt, p *outputPipes) *output.Stream {
@@ -81,6 +80,6 @@ func (r *runner) step(name, reason string, args []string, stdin *os.File, missin
 	r.usage.CPUMicros += exit.Usage.CPU.Microseconds()
 	r.usage.PeakMemoryBytes = max(r.usage.PeakMemoryBytes, exit.Usage.PeakMemoryBytes)
 	r.ending.exit, r.ending.failure = exit, judge(err, missing)
-	r.stuck = errors.Is(err, errStuck)
+	r.ending.stuck = errors.Is(err, errStuck)
 	return decide(r.ending, r.attempt.Request.Limits).outcome == api.Succeeded && r.attempt.why() == none
 }

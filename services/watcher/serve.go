@@ -167,9 +167,9 @@ func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, stuck bool) {
 	if v.outcome == api.Succeeded {
 		report.Artifact = r.artifact
 	}
-	if r.stuck {
+	if r.ending.stuck {
 		w.Log.Error("A COMMAND SURVIVES SIGKILL. Its sandbox and its place are lost until this machine is looked after.",
 			"execution", a.ID, "sandbox", a.sandboxID())
 	}
-	return report, r.stuck
+	return report, r.ending.stuck
 }

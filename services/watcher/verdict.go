@@ -37,6 +37,8 @@ type ending struct {
 	reason  string
 	exit    sandbox.Exit
 	failure *failure
+	// stuck: the command could not be killed, whatever it was to be killed for.
+	stuck bool
 }
 
 // verdict is the part of a report that is decided here.
@@ -55,6 +57,9 @@ func decide(e ending, limits events.Limits) verdict {
 	fail := func(reason, format string, args ...any) verdict {
 		v.reason, v.message = reason, fmt.Sprintf(format, args...)
 		return v
+	}
+	if e.stuck {
+		return fail(events.ReasonSandbox, "%s could not be ended, not even by SIGKILL; its watcher needs its operator", e.step)
 	}
 	switch e.cause {
 	case cancelled:

@@ -42,6 +42,7 @@ func TestDecide(t *testing.T) {
 		{"output, exits with 0", ending{cause: outputLimit}, api.Failed, 0, events.ReasonOutputLimit, "55 bytes"},
 		{"shutdown", ending{cause: shutdown, exit: killed}, api.Failed, 137, events.ReasonShutdown, "stopped"},
 		{"lease", ending{cause: leaseLost, exit: killed}, api.Failed, 137, events.ReasonShutdown, "connection"},
+		{"stuck", ending{cause: cancelled, exit: killed, stuck: true}, api.Failed, 137, events.ReasonSandbox, "SIGKILL"},
 		{"no handler", ending{failure: missingHandler("h", sandbox.ErrNotFound)}, api.Failed, 127, events.ReasonHandler, `"h"`},
 		{"no program", ending{failure: missingHandler("h", sandbox.ErrNotExecutable)}, api.Failed, 126, events.ReasonHandler, "chmod +x h"},
 	} {
@@ -65,7 +66,6 @@ func TestJudge(t *testing.T) {
 	}{
 		{fmt.Errorf("start: %w", sandbox.ErrNotFound), events.ReasonHandler},
 		{fmt.Errorf("start: %w", sandbox.ErrNotExecutable), events.ReasonHandler},
-		{errStuck, events.ReasonSandbox},
 		{sandbox.ErrGone, events.ReasonSandbox},
 		{errors.New("whatever"), events.ReasonSandbox},
 	} {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/watcher/output"
 )
@@ -27,6 +28,8 @@ type Watcher struct {
 	output  *output.Publisher
 	reports reportDir
 	lease   *keeper
+
+	machine atomic.Pointer[events.Machine]
 
 	held   *held
 	places *semaphore.Weighted
@@ -61,6 +64,7 @@ func New(o Options) (*Watcher, error) {
 		held:  newHeld(), places: semaphore.NewWeighted(int64(o.MaxHeld)), gate: semaphore.NewWeighted(gateAll),
 		greetings: make(chan struct{}, 1), greeted: make(chan struct{}), leaving: make(chan struct{}),
 	}
+	w.machine.Store(&o.Machine)
 	return w, nil
 }
 
@@ -75,17 +79,25 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer lock.Close() //nolint:errcheck // closing is what lets go of it
 	old, err := w.recover(ctx)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	acquired, err := w.acquireLease(ctx)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	// What runs here outlives the context: the drain ends it.
 	w.life, w.endLife = context.WithCancel(context.WithoutCancel(ctx))
 	w.storing, w.endStoring = context.WithCancel(w.life)
 	defer w.endLife()
 	return w.live(ctx, acquired, old)
+}
+
+// unlessEnded is the error, or nil when it comes from a start that was called off.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
 }
 
 // recover removes what an earlier process left and returns the reports that it could not send.

@@ -416,10 +416,11 @@ func (w *world) pack(files map[string]string) events.Blob {
 // runtime is the fake runtime, which can be told to fail and counts what is there.
 type runtime struct {
 	*fake.Runtime
-	mu      sync.Mutex
-	fail    func() error
-	boxes   int
-	created chan string
+	mu    sync.Mutex
+	fail  func() error
+	boxes int
+	// immortal commands hear no signal and do not end.
+	immortal bool
 }
 
 type countedBox struct {
@@ -445,6 +446,21 @@ func (r *runtime) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	defer r.mu.Unlock()
 	r.boxes++
 	return &countedBox{Sandbox: box, runtime: r}, nil
+}
+
+func (b *countedBox) Wait(ctx context.Context) (sandbox.Exit, error) {
+	if b.runtime.immortal {
+		<-ctx.Done()
+		return sandbox.Exit{}, ctx.Err()
+	}
+	return b.Sandbox.Wait(ctx)
+}
+
+func (b *countedBox) Kill(ctx context.Context) error {
+	if b.runtime.immortal {
+		return nil
+	}
+	return b.Sandbox.Kill(ctx)
 }
 
 func (b *countedBox) Remove(ctx context.Context) error {

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 deployments/build.sh
 bin=$PWD/bin
-data=${HERMES_DATA_DIR:-$PWD/.hermes/instance}
+data=${HERMES_DATA_DIR:-/var/lib/hermes}
 log=$PWD/.hermes/hermesd.log
 example=$PWD/.hermes/pi-montecarlo
 mkdir -p .hermes
@@ -31,15 +31,14 @@ if ! "$bin/hermes" remote whoami >/dev/null 2>&1; then
   echo "$pid" >.hermes/hermesd.pid
 fi
 
-[ -d "$example" ] || show "$bin/hermes" function init "$example" --name pi-montecarlo --language cpp --template pi-montecarlo
+[ -d "$example" ] || show "$bin/hermes" function init .hermes --name pi-montecarlo --language cpp --template pi-montecarlo
 cd "$example"
 show "$bin/hermes" function deploy -u
 say 'echo 20000000 | hermes function run pi-montecarlo'
 echo 20000000 | "$bin/hermes" function run pi-montecarlo
 say 'echo 5000000 | hermes function run pi-montecarlo --async'
-echo 5000000 | "$bin/hermes" function run pi-montecarlo --async --output json | tee "$data.last.json"
-run=$(sed -n 's/.*"runID": *\([0-9]*\).*/\1/p' "$data.last.json" | head -1)
-rm -f "$data.last.json"
+echo 5000000 | "$bin/hermes" function run pi-montecarlo --async --output json | tee ../last.json
+run=$(sed -n 's/.*"runID": *\([0-9]*\).*/\1/p' ../last.json | head -1)
 show "$bin/hermes" execution list
 show "$bin/hermes" execution inspect "$((run - 1))"
 show "$bin/hermes" execution inspect "$run"

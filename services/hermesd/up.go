@@ -73,7 +73,10 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	if o.sync != "always" {
 		log.Warn("what was acknowledged may be lost in a power cut", "within", o.sync)
 	}
-	if err := requirements(ctx, o.dataDir); err != nil {
+	if err := requirements(ctx, o.dataDir, o.containerd); err != nil {
+		return err
+	}
+	if err := instance.CanListen(o.listen); err != nil {
 		return err
 	}
 	data, err := instance.OpenDataDir(o.dataDir)

@@ -22,7 +22,7 @@ type watcherOptions struct {
 // runWatcher runs until the command's context ends and what ran has ended.
 func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err error) {
 	ctx := cmd.Context()
-	if err := requirements(ctx, o.dataDir); err != nil {
+	if err := requirements(ctx, o.dataDir, o.containerd); err != nil {
 		return err
 	}
 	data, err := instance.OpenDataDir(o.dataDir)

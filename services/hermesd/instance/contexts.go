@@ -3,6 +3,7 @@ package instance
 import (
 	"fmt"
 	"os"
+	"os/user"
 	"path/filepath"
 
 	"github.com/nats-io/jsm.go/natscontext"
@@ -18,8 +19,8 @@ const (
 )
 
 // writeContexts saves both contexts in the NATS configuration folder of whoever runs hermesd.
-func writeContexts(url, user string, userKey, operatorKey key) error {
-	err := saveContext(UserContext, url, userKey, "Hermes on this machine, as "+user, api.InboxPrefix(user))
+func writeContexts(url, name string, userKey, operatorKey key) error {
+	err := saveContext(UserContext, url, userKey, "Hermes on this machine, as "+name, api.InboxPrefix(name))
 	if err != nil {
 		return err
 	}
@@ -45,10 +46,11 @@ func saveContext(name, url string, k key, description, inbox string) error {
 
 // localUser is who the first user is: whoever called sudo, or runs hermesd.
 func localUser() string {
-	for _, name := range []string{os.Getenv("SUDO_USER"), os.Getenv("USER"), os.Getenv("LOGNAME")} {
-		if name := userName(name); name != "" {
-			return name
-		}
+	if name := userName(os.Getenv("SUDO_USER")); name != "" {
+		return name
+	}
+	if me, err := user.Current(); err == nil && userName(me.Username) != "" {
+		return userName(me.Username)
 	}
 	return "local"
 }

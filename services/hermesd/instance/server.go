@@ -20,7 +20,7 @@ const readyWithin = 60 * time.Second
 // startServer renders the configuration, as an operator's own server would have it, and starts a
 // NATS server in this process with it.
 func startServer(dir *DataDir, conf natsconf.Config, log *slog.Logger) (*server.Server, error) {
-	if err := canListen(conf.Listen); err != nil {
+	if err := CanListen(conf.Listen); err != nil {
 		return nil, err
 	}
 	if host, port, err := net.SplitHostPort(conf.Listen); err == nil && port == "0" {
@@ -56,8 +56,8 @@ func startServer(dir *DataDir, conf natsconf.Config, log *slog.Logger) (*server.
 // ErrPortTaken: something else listens where the instance should.
 var ErrPortTaken = errors.New("the address cannot be listened on")
 
-// canListen tries the address, because the server only logs that it could not.
-func canListen(address string) error {
+// CanListen tries the address, because the server only logs that it could not. Error: ErrPortTaken.
+func CanListen(address string) error {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("%w: %w: choose another with --listen", ErrPortTaken, err)

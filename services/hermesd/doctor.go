@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/watcher/containerd"
+	"github.com/hermes-serverless/hermes/services/watcher/doctor"
+)
+
+// errUnfit: something that is needed is missing; what was printed says what.
+var errUnfit = errors.New("this machine cannot run functions yet: see the lines that fail")
+
+func newDoctorCommand() *cobra.Command {
+	var dataDir, address, output string
+	cmd := &cobra.Command{
+		Use:     "doctor",
+		Short:   "Say what this machine lacks, and the command that mends it",
+		Example: "  hermesd doctor\n  hermesd doctor --data-dir /srv/hermes --output json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			results := doctor.Run(cmd.Context(), doctorOptions(dataDir, address))
+			if err := printResults(cmd.OutOrStdout(), results, output); err != nil {
+				return err
+			}
+			if doctor.Worst(results) == doctor.Fail {
+				return errUnfit
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&dataDir, "data-dir", defaultDataDir, "the instance's `directory`")
+	f.StringVar(&address, "containerd", "", "`address` of a containerd to use")
+	f.StringVarP(&output, "output", "o", "table", "`table` or json")
+	return cmd
+}
+
+func doctorOptions(dataDir, address string) doctor.Options {
+	// What is missing is one of the checks' results.
+	programs, _ := containerd.FindLibexec()
+	return doctor.Options{
+		DataDir: dataDir, Address: address, Answers: containerd.Answers,
+		Shim: programs.Shim, Runc: programs.Runc, Init: programs.Init,
+	}
+}
+
+func printResults(w io.Writer, results []doctor.Result, output string) error {
+	switch output {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(results)
+	case "table":
+	default:
+		return fmt.Errorf("--output %q: must be table or json", output)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range results {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", r.Status, r.Name, r.Detail)
+		if r.Fix != "" {
+			fmt.Fprintf(t, "\t\t→ %s\n", r.Fix)
+		}
+	}
+	return t.Flush()
+}
+
+// requirements runs the checks and refuses to start on a machine that cannot run functions, with
+// everything that is missing in one error.
+func requirements(ctx context.Context, dataDir, address string) error {
+	var missing []string
+	for _, r := range doctor.Run(ctx, doctorOptions(dataDir, address)) {
+		if r.Status == doctor.Fail {
+			missing = append(missing, fmt.Sprintf("  %s: %s\n    → %s", r.Name, r.Detail, r.Fix))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("this machine cannot run functions yet:\n%s", strings.Join(missing, "\n"))
+}

@@ -181,10 +181,10 @@ func TestPackLimits(t *testing.T) {
 		"makes the folder larger than 9 bytes":     {TotalBytes: 9},
 		"has a path of 5 bytes; at most 4":         {PathBytes: 4},
 		"lies more than 2 folders deep":            {Depth: 2},
-		"grows to more than 1 times its size when": {Ratio: 1},
+		"grows to more than 4 times its size when": {Ratio: 4},
 	} {
 		if limits.Ratio > 0 {
-			must(t, os.WriteFile(filepath.Join(dir, "z"), make([]byte, 2*ratioFloor+1<<20), 0o600))
+			must(t, os.WriteFile(filepath.Join(dir, "z"), make([]byte, ratioFloor+4<<20), 0o600))
 		}
 		_, err := PackRoot(context.Background(), rootOf(t, dir), &bytes.Buffer{}, limits)
 		var e *Error

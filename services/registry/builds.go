@@ -65,7 +65,7 @@ func (s *Service) follow(ctx context.Context) error {
 		}
 		// Most executions are runs: they are not looked at again.
 		if builds[id] && ends(record.Data) {
-			s.insist(ctx, record.Subject)
+			s.insist(ctx, record.Subject, func() error { return s.settle(ctx, record.Subject) })
 			delete(builds, id)
 		}
 	}
@@ -90,15 +90,12 @@ func (s *Service) pendingBuilds(ctx context.Context) (map[string]bool, error) {
 	for _, f := range all {
 		for version, p := range f.Pending {
 			if p.Reuses != "" {
-				if err := s.finishReuse(ctx, f.Owner, f.Name, version); err != nil {
-					return nil, err
-				}
+				s.insist(ctx, f.Owner+"/"+f.Name, func() error { return s.finishReuse(ctx, f.Owner, f.Name, version) })
 				continue
 			}
 			builds[p.Build] = true
-			if err := s.settle(ctx, events.ExecutionSubject(f.Owner, p.Build)); err != nil {
-				return nil, err
-			}
+			subject := events.ExecutionSubject(f.Owner, p.Build)
+			s.insist(ctx, subject, func() error { return s.settle(ctx, subject) })
 		}
 	}
 	return builds, nil
@@ -168,21 +165,21 @@ func (s *Service) finishReuse(ctx context.Context, owner, name, version string) 
 	return err
 }
 
-// insist settles a build, again and again while the log does not answer. What makes no sense is
-// reported and left.
-func (s *Service) insist(ctx context.Context, subject string) {
+// insist does what tells a function the end of its build, again and again while the log does not
+// answer. What makes no sense is reported and left: it must not keep others from their ends.
+func (s *Service) insist(ctx context.Context, what string, do func() error) {
 	for {
-		err := s.settle(ctx, subject)
+		err := do()
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		var impossible *events.ImpossibleError
 		var unknown *log.UndecodableError
 		if errors.As(err, &impossible) || errors.As(err, &unknown) || errors.Is(err, log.ErrClosed) {
-			s.Log.Error("the end of a build cannot be told to its function", "subject", subject, "err", err)
+			s.Log.Error("the end of a build cannot be told to its function", "of", what, "err", err)
 			return
 		}
-		s.Log.Warn("the end of a build is not told to its function yet", "subject", subject, "err", err)
+		s.Log.Warn("the end of a build is not told to its function yet", "of", what, "err", err)
 		if !pause(ctx) {
 			return
 		}

@@ -152,6 +152,7 @@ func (s *Service) waitForBuild(ctx context.Context, f functions.Function, build 
 	}
 	waitCtx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
+	defer context.AfterFunc(s.ending, cancel)()
 	for record, err := range s.Functions.Follow(waitCtx, events.FunctionSubject(f.Owner, f.Name), f.Sequence+1) {
 		if waitCtx.Err() != nil && ctx.Err() == nil {
 			return f, nil

@@ -62,6 +62,9 @@ type Service struct {
 	uploads *uploads
 	// appended is the sequence of the last event that this instance appended to the functions' log.
 	appended atomic.Uint64
+	// ending is over when Run is about to return: nobody waits for a build any more.
+	ending context.Context
+	end    context.CancelFunc
 }
 
 // New returns a service that does nothing before Run.
@@ -79,15 +82,17 @@ func New(o Options) *Service {
 		o.UploadIdle = time.Minute
 	}
 	o.MaxBlobBytes = max(o.MaxBlobBytes, o.MaxBundleBytes)
-	return &Service{
+	s := &Service{
 		Options: o,
 		bundles: Bundles{Blobs: o.Blobs, MaxBytes: o.MaxBundleBytes, Maxima: o.Maxima},
 		uploads: newUploads(o),
 	}
+	s.ending, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // Run answers and follows the builds until the context ends; it returns nil then. What is in work
-// at that moment is finished first, uploads are not.
+// at that moment is finished first, uploads are not. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.uploads.start(); err != nil {
 		return err
@@ -97,6 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return errors.Join(err, s.uploads.stop())
 	}
 	followErr := s.followBuilds(ctx)
+	s.end()
 	return errors.Join(followErr, server.Stop(), s.uploads.stop())
 }
 

@@ -100,6 +100,10 @@ func TestBuildsThatEndedWhileNobodyFollowed(t *testing.T) {
 	w.execute("ana", done, buildOf("done")...)
 	w.execute("ana", done, succeeded())
 	w.execute("ana", open, buildOf("open")...)
+	// A build whose log makes no sense keeps nobody else from an end.
+	mad := api.NewID()
+	append("ana", "mad", registered("1.0.0", mad, 1))
+	w.execute("ana", mad, succeeded())
 	w.start()
 	status := func(name string) string {
 		rows, err := w.inspect("ana", api.FunctionInspect{Name: name, Version: "1.0.0"})
@@ -258,6 +262,28 @@ func TestWhatIsNotThereIsExplained(t *testing.T) {
 	}
 	_, err := api.Call[api.Functions](t.Context(), w.client("ana"), api.OpFunctionDelete, api.FunctionDelete{Name: "a.>"})
 	wantName(t, err, api.InvalidArguments)
+}
+
+func TestNobodyWaitsForAServiceThatEnds(t *testing.T) {
+	w := newWorld(t)
+	stop := w.start()
+	build := api.NewID()
+	must(t, deployError(w.deploy("ana", w.stored(goodConfig, "all:"), build, false)))
+	following := make(chan struct{})
+	rows := make(chan []api.Function, 1)
+	go func() {
+		close(following)
+		got, err := w.inspect("ana", api.FunctionInspect{Name: "pi", Build: build})
+		if err != nil {
+			t.Log(err) // the service was gone before it was asked
+		}
+		rows <- got
+	}()
+	<-following
+	stop()
+	if got := <-rows; len(got) > 0 && got[0].Status != building {
+		t.Fatal(got)
+	}
 }
 
 func TestFollowingStartsAgain(t *testing.T) {

@@ -86,6 +86,8 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 				v.cancel(ctx)
 			case "d", "detach", "eof":
 				return v.detach(cancel, ended, asks)
+			default:
+				v.app.note("watching on")
 			}
 		}
 	}

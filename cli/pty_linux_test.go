@@ -1,0 +1,303 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+)
+
+// patience is how long a terminal test waits for something to appear before it fails.
+const patience = 30 * time.Second
+
+// home is a user's folder, with programs that think it theirs.
+type home struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+func newHome(t *testing.T) *home {
+	dir := t.TempDir()
+	h := &home{t: t, dir: dir, env: []string{
+		"HOME=" + dir, "XDG_CONFIG_HOME=" + filepath.Join(dir, ".config"), "PATH=" + os.Getenv("PATH"),
+		"TZ=UTC", "USER=tiago", "TERM=dumb",
+	}}
+	return h
+}
+
+// command makes the test binary be one of the programs.
+func (h *home) command(args ...string) *exec.Cmd {
+	exe, err := os.Executable()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	cmd := exec.Command(exe, args[1:]...)
+	cmd.Args[0], cmd.Dir, cmd.Env = args[0], h.dir, h.env
+	return cmd
+}
+
+// serve starts a server for the time of the test.
+func (h *home) serve() {
+	h.t.Helper()
+	cmd := h.command("hermesd", filepath.Join(h.dir, "data"))
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	file := filepath.Join(h.dir, ".config", "nats", "context", defaultContext+".json")
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if raw, err := os.ReadFile(file); err == nil && json.Valid(raw) {
+			return
+		}
+	}
+	h.t.Fatal("the server did not start")
+}
+
+func (h *home) write(name, text string) {
+	h.t.Helper()
+	path := filepath.Join(h.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// deploySh deploys a function that runs its input as a shell script.
+func (h *home) deploySh() {
+	h.t.Helper()
+	h.write("sh/hermes.config.json", `{"functionName": "sh", "language": "cpp", "gpuCapable": false, "functionVersion": "1.0.0", "handler": "./a.out"}`)
+	h.write("sh/Makefile", "a.out:\n\t@printf '#!/bin/sh\\nexec sh -s\\n' > a.out\n\t@chmod +x a.out\nclean:\n\t@true\n")
+	h.output("hermes", "function", "deploy", "sh")
+}
+
+func (h *home) output(args ...string) string {
+	h.t.Helper()
+	cmd := h.command(args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		h.t.Fatalf("%v: %v", args, err)
+	}
+	return string(out)
+}
+
+// terminal is a program at work in a pseudo-terminal.
+type terminal struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	pty  *os.File
+	mu   sync.Mutex
+	seen strings.Builder
+	done chan struct{}
+}
+
+func (h *home) terminal(args ...string) *terminal {
+	h.t.Helper()
+	cmd := h.command(args...)
+	file, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	term := &terminal{t: h.t, cmd: cmd, pty: file, done: make(chan struct{})}
+	go term.read()
+	h.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = file.Close()
+		<-term.done
+	})
+	return term
+}
+
+func (term *terminal) read() {
+	defer close(term.done)
+	part := make([]byte, 4096)
+	for {
+		n, err := term.pty.Read(part)
+		term.mu.Lock()
+		term.seen.Write(part[:n])
+		term.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (term *terminal) text() string {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return term.seen.String()
+}
+
+// shows waits until the text has appeared.
+func (term *terminal) shows(text string) {
+	term.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if strings.Contains(term.text(), text) {
+			return
+		}
+	}
+	term.t.Fatalf("%q did not appear; there is %q", text, term.text())
+}
+
+func (term *terminal) types(keys string) {
+	term.t.Helper()
+	if _, err := term.pty.WriteString(keys); err != nil {
+		term.t.Fatal(err)
+	}
+}
+
+func (term *terminal) exits(code int) {
+	term.t.Helper()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = term.cmd.Wait() }()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		_ = term.cmd.Process.Kill()
+		<-ended
+		term.t.Fatalf("it did not end; there is %q", term.text())
+	}
+	if got := term.cmd.ProcessState.ExitCode(); got != code {
+		term.t.Errorf("exit code %d, want %d; there is %q", got, code, term.text())
+	}
+}
+
+const interrupt = "\x03"
+
+func TestInitAsksOneQuestionALine(t *testing.T) {
+	h := newHome(t)
+	term := h.terminal("hermes", "function", "init")
+	term.shows("Function name:")
+	term.types("pi\r")
+	term.shows("Choose the function language:")
+	term.types("2\r")
+	term.shows("Should use GPU?")
+	term.types("n\r")
+	term.shows("-> Function created at pi")
+	term.exits(0)
+	raw, err := os.ReadFile(filepath.Join(h.dir, "pi", "hermes.config.json"))
+	if err != nil || !strings.Contains(string(raw), `"language": "cpp"`) || !strings.Contains(string(raw), `"gpuCapable": false`) {
+		t.Errorf("%v, wrote %s", err, raw)
+	}
+}
+
+func TestInitAsksInAFullTerminal(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "TERM=xterm-256color")
+	term := h.terminal("hermes", "function", "init", "--gpu=false", "--language", "cpp")
+	term.shows("Function name:")
+	term.types("Bad\r")
+	term.shows("allowed are")
+	term.types("\x7f\x7f\x7fgood\r")
+	term.shows("-> Function created at good")
+	term.exits(0)
+}
+
+func TestInitCanBeLeft(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "TERM=xterm-256color")
+	term := h.terminal("hermes", "function", "init")
+	term.shows("Function name:")
+	term.types(interrupt)
+	term.exits(exitCancelled)
+	if entries, _ := filepath.Glob(filepath.Join(h.dir, "[a-z]*")); len(entries) != 0 {
+		t.Errorf("left %v", entries)
+	}
+}
+
+func TestRunAtATerminal(t *testing.T) {
+	h := newHome(t)
+	h.serve()
+	h.deploySh()
+	t.Run("asks for a line", func(t *testing.T) {
+		term := h.at(t).terminal("hermes", "function", "run", "sh")
+		term.shows("Input: ")
+		term.types("echo $((6 * 7)); exit 5\r")
+		term.shows("42")
+		term.exits(5)
+	})
+	h.write("sleep.sh", "echo started; exec sleep 60")
+	t.Run("interrupt, then cancel", func(t *testing.T) {
+		term := h.at(t).terminal("hermes", "function", "run", "sh", "-f", "sleep.sh")
+		term.shows("started")
+		term.types(interrupt)
+		term.shows("c: cancel it, d: detach")
+		term.types("c\r")
+		term.shows("it is being cancelled")
+		term.shows("ended with cancelled")
+		term.exits(exitCancelled)
+	})
+	t.Run("interrupt, then go on, then detach", func(t *testing.T) {
+		term := h.at(t).terminal("hermes", "function", "run", "sh", "-f", "sleep.sh")
+		term.shows("started")
+		term.types(interrupt)
+		term.shows("c: cancel it, d: detach")
+		term.types("\r")
+		term.shows("hermes: watching on")
+		term.types(interrupt)
+		term.types("d\r")
+		term.shows("detached; it goes on")
+		term.shows("hermes execution logs 4 -f")
+		term.exits(exitCancelled)
+		if out := h.at(t).output("hermes", "execution", "inspect", "4"); !strings.Contains(out, "running") {
+			t.Errorf("it does not run: %s", out)
+		}
+		h.at(t).output("hermes", "execution", "cancel", "4")
+	})
+	t.Run("two interrupts detach", func(t *testing.T) {
+		term := h.at(t).terminal("hermes", "function", "run", "sh", "-f", "sleep.sh")
+		term.shows("started")
+		term.types(interrupt)
+		term.shows("c: cancel it, d: detach")
+		term.types(interrupt)
+		term.shows("detached; it goes on")
+		term.exits(exitCancelled)
+		h.at(t).output("hermes", "execution", "cancel", "5")
+	})
+	t.Run("an interrupt ends logs -f", func(t *testing.T) {
+		started := h.at(t).output("hermes", "function", "run", "sh", "-a", "-j", "-f", "sleep.sh")
+		if !strings.Contains(started, `"runID": 6`) {
+			t.Fatal(started)
+		}
+		term := h.at(t).terminal("hermes", "execution", "logs", "6", "-f")
+		term.shows("started")
+		term.types(interrupt)
+		term.exits(exitCancelled)
+		h.at(t).output("hermes", "execution", "cancel", "6")
+	})
+	t.Run("colour on a terminal only", func(t *testing.T) {
+		colourful := h.at(t)
+		colourful.env = append(colourful.env, "TERM=xterm")
+		term := colourful.terminal("hermes", "function", "list")
+		term.shows("\x1b[32mready\x1b[0m")
+		term.exits(0)
+		colourful.env = append(colourful.env, "NO_COLOR=1")
+		term = colourful.terminal("hermes", "function", "list")
+		term.shows("ready")
+		term.exits(0)
+		if strings.Contains(term.text(), "\x1b[3") {
+			t.Errorf("colour in spite of NO_COLOR: %q", term.text())
+		}
+		if out := h.at(t).output("hermes", "function", "list"); strings.Contains(out, "\x1b") {
+			t.Errorf("colour in a pipe: %q", out)
+		}
+	})
+}
+
+// at is the same home, reporting to another test.
+func (h *home) at(t *testing.T) *home {
+	return &home{t: t, dir: h.dir, env: h.env}
+}

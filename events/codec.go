@@ -86,6 +86,9 @@ func Decode(m Message) (Event, error) {
 
 func decodeAs[T Data](raw []byte) (Data, error) {
 	var data T
+	if !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
+		return nil, errors.New("not a JSON object") // null would decode as an empty one
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&data); err != nil {

@@ -1,0 +1,78 @@
+package events_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", events.MaxNameBytes)
+	for _, c := range []struct {
+		check     func(string) error
+		good, bad []string
+	}{
+		{events.CheckFunctionName, []string{"a", "cuda-sort", "_x", "0", "a-", long}, []string{"", "-a", "A", "a.b", "a b", "a/b", "*", ">", "é", "a\n", long + "a"}},
+		{events.CheckUserName, []string{"alice", "a_b-c", "7", long}, []string{"", "-a", "Alice", "a.b", "a@b", "*", "a\n", long + "a"}},
+		{events.CheckWatcherName, []string{"node-1"}, []string{"", "node.1", "node 1"}},
+		{events.CheckVersion, []string{"1.0.0", "0.0.0", "10.20.300"}, []string{"", "1.0", "1.0.0.0", "01.0.0", "1.0.0-rc1", "v1.0.0", "1.0.0\n", "9999999999.0.0"}},
+		{events.CheckDigest, []string{"sha256:" + strings.Repeat("0a", 32)}, []string{"", "sha256:", "sha256:" + strings.Repeat("0A", 32), "sha512:" + strings.Repeat("0a", 32), strings.Repeat("0a", 32)}},
+		{events.CheckExecutionID, []string{"01JDY3M8WZ0000000000000000", "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"}, []string{"", "01jdy3m8wz0000000000000000", "8ZZZZZZZZZZZZZZZZZZZZZZZZZ", "01JDY3M8WZ000000000000000", "01JDY3M8WZ000000000000000I"}},
+	} {
+		for _, s := range c.good {
+			if err := c.check(s); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, s := range c.bad {
+			if c.check(s) == nil {
+				t.Errorf("%q passes", s)
+			}
+		}
+	}
+}
+
+func TestParseFunctionRef(t *testing.T) {
+	for s, want := range map[string]events.FunctionRef{
+		"vadd":             {Name: "vadd"},
+		"vadd:1.2.3":       {Name: "vadd", Version: "1.2.3"},
+		"alice/vadd":       {Owner: "alice", Name: "vadd"},
+		"alice/vadd:1.2.3": {Owner: "alice", Name: "vadd", Version: "1.2.3"},
+	} {
+		if got, err := events.ParseFunctionRef(s); err != nil || got != want {
+			t.Errorf("%q is %+v, %v, want %+v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "/", ":", "/vadd", "vadd:", "a/b/c", "alice/vadd:1", "alice/:1.0.0", "vadd:1.0.0:2.0.0", "a b"} {
+		if got, err := events.ParseFunctionRef(s); err == nil || got != (events.FunctionRef{}) {
+			t.Errorf("%q is %+v, %v", s, got, err)
+		}
+	}
+}
+
+// FuzzParseFunctionRef: what is accepted is what its parts spell.
+func FuzzParseFunctionRef(f *testing.F) {
+	for _, s := range []string{"vadd", "alice/vadd:1.0.0", "a/b/c", ":", "é/x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := events.ParseFunctionRef(s)
+		if err != nil {
+			return
+		}
+		spelled := r.Name
+		if r.Owner != "" {
+			spelled = r.Owner + "/" + spelled
+		}
+		if r.Version != "" {
+			spelled += ":" + r.Version
+		}
+		if spelled != s {
+			t.Fatalf("%q was read as %q", s, spelled)
+		}
+		if err := events.CheckFunctionName(r.Name); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,73 @@
+package events_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/hermes-serverless/hermes/events"
+)
+
+// respell parses a subject as each kind and builds it again; "" where it is refused.
+func respell(subject string) map[string]string {
+	spelled := map[string]string{}
+	if owner, name, err := events.ParseFunctionSubject(subject); err == nil {
+		spelled["function"] = events.FunctionSubject(owner, name)
+	}
+	if owner, id, err := events.ParseExecutionSubject(subject); err == nil {
+		spelled["execution"] = events.ExecutionSubject(owner, id)
+	}
+	if watcher, err := events.ParseWatcherSubject(subject); err == nil {
+		spelled["watcher"] = events.WatcherSubject(watcher)
+	}
+	if user, err := events.ParseUserSubject(subject); err == nil {
+		spelled["user"] = events.UserSubject(user)
+	}
+	return spelled
+}
+
+func TestSubjects(t *testing.T) {
+	const id = "01JDY3M8WZ0000000000000000"
+	for kind, subject := range map[string]string{
+		"function":  events.FunctionSubject("alice", "vadd"),
+		"execution": events.ExecutionSubject("alice", id),
+		"watcher":   events.WatcherSubject("node-1"),
+		"user":      events.UserSubject("alice"),
+	} {
+		got := respell(subject)
+		if len(got) != 1 || got[kind] != subject {
+			t.Errorf("%s is read as %v", subject, got)
+		}
+		for _, bad := range []string{"", subject + ".", subject + ".x", "." + subject, subject + " ", subject + "*", strings.ToUpper(subject), strings.TrimSuffix(subject, subject[strings.LastIndex(subject, "."):])} {
+			if got := respell(bad); len(got) != 0 {
+				t.Errorf("%q is read as %v", bad, got)
+			}
+		}
+	}
+	// Frozen: stored subjects name the partition.
+	if got := events.ExecutionSubject("alice", id); got != "hermes.execution.0.alice."+id {
+		t.Errorf("the partition of %s has changed: %s", id, got)
+	}
+	if got := events.OutputSubject("w", "alice", id); got != "hermes.output.w.alice."+id {
+		t.Error(got)
+	}
+	if got := events.RunSubject("w", id); got != "hermes.run.w."+id {
+		t.Error(got)
+	}
+}
+
+// FuzzSubjects: a subject that is accepted is exactly the one that its parts build.
+func FuzzSubjects(f *testing.F) {
+	for _, s := range []string{"hermes.function.a.b", "hermes.execution.1.a.b", "hermes.watcher.w", "hermes.user.*", "hermes.user.>"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for kind, spelled := range respell(s) {
+			if spelled != s {
+				t.Fatalf("%s %q was read as %q", kind, s, spelled)
+			}
+			if strings.ContainsAny(s, "*> \n\r\t") {
+				t.Fatalf("%s %q was let in", kind, s)
+			}
+		}
+	})
+}

@@ -480,3 +480,8 @@ func (r *runtime) count() int {
 	defer r.mu.Unlock()
 	return r.boxes
 }
+
+var (
+	_ Blobs     = (*blobs.Store)(nil)
+	_ Artifacts = (*blobs.Cache)(nil)
+)

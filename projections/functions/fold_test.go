@@ -1,0 +1,114 @@
+package functions_test
+
+import (
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/foldtest"
+	"github.com/hermes-serverless/hermes/projections/functions"
+)
+
+var subject = events.FunctionSubject("alice", "vadd")
+
+func TestFold(t *testing.T) {
+	foldtest.Check(t, foldtest.Case[functions.Function]{
+		Subject: subject, Fold: functions.Fold, Projection: functions.Projection, Next: next,
+	})
+}
+
+func next(t *rapid.T, f functions.Function) events.Data {
+	var may []events.Data
+	for _, v := range []string{"1.0.0", "1.1.0", "2.0.0"} {
+		_, exists := f.Versions[v]
+		pending, builds := f.Pending[v]
+		_, failed := f.Failed[v]
+		if builds {
+			may = append(may, events.FunctionBuilt{Version: v, Build: pending.Build, BuiltBy: pending.Build},
+				events.FunctionBuildFailed{Version: v, Build: pending.Build, Reason: events.ReasonMake})
+		} else {
+			may = append(may, events.FunctionRegistered{Version: v, Build: fmt.Sprint("B", f.Sequence), Replaces: exists})
+		}
+		if exists || builds {
+			may = append(may, events.FunctionAliasSet{Alias: "latest", Version: v})
+		}
+		if exists || builds || failed {
+			may = append(may, events.FunctionDeleted{Versions: []string{v}})
+		}
+	}
+	return rapid.SampledFrom(may).Draw(t, "event")
+}
+
+func registered(version, build string) events.Data {
+	return events.FunctionRegistered{Version: version, Build: build, Bundle: events.Blob{Digest: "bundle of " + build}}
+}
+
+func TestReplacedVersionStaysUntilItsBuildSucceeds(t *testing.T) {
+	given := []events.Data{
+		registered("1.0.0", "A"), events.FunctionBuilt{Version: "1.0.0", Build: "A", BuiltBy: "A"},
+		events.FunctionRegistered{Version: "1.0.0", Build: "B", Replaces: true},
+	}
+	f := foldtest.Given(t, functions.Fold, subject, given...)
+	if f.Versions["1.0.0"].Build != "A" || f.Pending["1.0.0"].Build != "B" {
+		t.Errorf("while it builds: %+v", f)
+	}
+	f = foldtest.Given(t, functions.Fold, subject, append(given, events.FunctionBuildFailed{Version: "1.0.0", Build: "B", Reason: "make"})...)
+	if f.Versions["1.0.0"].Build != "A" || f.Failed["1.0.0"].Build != "B" || len(f.Pending) != 0 {
+		t.Errorf("after it failed: %+v", f)
+	}
+	f = foldtest.Given(t, functions.Fold, subject, append(given, events.FunctionBuilt{Version: "1.0.0", Build: "B", BuiltBy: "A"})...)
+	if v := f.Versions["1.0.0"]; v.Build != "B" || v.BuiltBy != "A" || len(f.Pending)+len(f.Failed) != 0 {
+		t.Errorf("after it was built: %+v", f)
+	}
+}
+
+func TestDeletedTakesEverythingThatNamesIt(t *testing.T) {
+	f := foldtest.Given(t, functions.Fold, subject,
+		registered("1.0.0", "A"), events.FunctionBuilt{Version: "1.0.0", Build: "A"},
+		registered("2.0.0", "B"), events.FunctionAliasSet{Alias: "latest", Version: "2.0.0"},
+		events.FunctionAliasSet{Alias: "stable", Version: "1.0.0"},
+		events.FunctionDeleted{Versions: []string{"2.0.0"}})
+	if len(f.Pending) != 0 || len(f.Versions) != 1 || len(f.Aliases) != 1 || f.Aliases["stable"] != "1.0.0" {
+		t.Errorf("%+v", f)
+	}
+	foldtest.WantRefused(t, functions.Fold, f, foldtest.Record(subject, 100, events.FunctionBuilt{Version: "2.0.0", Build: "B"}))
+	if f = foldtest.Given(t, functions.Fold, subject, registered("1.0.0", "A"), events.FunctionDeleted{Versions: []string{"1.0.0"}}); f.Exists() {
+		t.Errorf("still there: %+v", f)
+	}
+}
+
+func TestFoldRefuses(t *testing.T) {
+	pending := []events.Data{registered("1.0.0", "A")}
+	built := append(pending[:1:1], events.FunctionBuilt{Version: "1.0.0", Build: "A"})
+	for name, c := range map[string]struct {
+		given []events.Data
+		when  events.Data
+	}{
+		"a build that was never asked for": {nil, events.FunctionBuilt{Version: "1.0.0", Build: "A"}},
+		"another build succeeded":          {pending, events.FunctionBuilt{Version: "1.0.0", Build: "B"}},
+		"another build failed":             {pending, events.FunctionBuildFailed{Version: "1.0.0", Build: "B"}},
+		"another version was built":        {pending, events.FunctionBuilt{Version: "2.0.0", Build: "A"}},
+		"built twice":                      {built, events.FunctionBuilt{Version: "1.0.0", Build: "A"}},
+		"failed after it was built":        {built, events.FunctionBuildFailed{Version: "1.0.0", Build: "A"}},
+		"registered while it builds":       {pending, registered("1.0.0", "B")},
+		"registered again, not replacing":  {built, registered("1.0.0", "B")},
+		"replaces what is not there":       {nil, events.FunctionRegistered{Version: "1.0.0", Build: "A", Replaces: true}},
+		"registered without a version":     {nil, registered("", "A")},
+		"registered without a build":       {nil, registered("1.0.0", "")},
+		"an alias of nothing":              {built, events.FunctionAliasSet{Alias: "x", Version: "3.0.0"}},
+		"an alias without a name":          {built, events.FunctionAliasSet{Version: "1.0.0"}},
+		"deleted and never there":          {nil, events.FunctionDeleted{Versions: []string{"1.0.0"}}},
+		"deleted and half of it not there": {built, events.FunctionDeleted{Versions: []string{"1.0.0", "2.0.0"}}},
+		"deleted twice in one":             {built, events.FunctionDeleted{Versions: []string{"1.0.0", "1.0.0"}}},
+		"deleted nothing":                  {built, events.FunctionDeleted{}},
+		"an event of an execution":         {built, events.ExecutionCancelRequested{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := foldtest.Given(t, functions.Fold, subject, c.given...)
+			foldtest.WantRefused(t, functions.Fold, f, foldtest.Record(subject, 100, c.when))
+		})
+	}
+	foldtest.WantRefused(t, functions.Fold, functions.Function{}, foldtest.Record("hermes.user.alice", 1, registered("1.0.0", "A")))
+}

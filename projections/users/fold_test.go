@@ -1,0 +1,60 @@
+package users_test
+
+import (
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/foldtest"
+	"github.com/hermes-serverless/hermes/projections/users"
+)
+
+var subject = events.UserSubject("alice")
+
+func TestFold(t *testing.T) {
+	foldtest.Check(t, foldtest.Case[users.User]{
+		Subject: subject, Fold: users.Fold, Projection: users.Projection, Next: next,
+	})
+}
+
+func next(t *rapid.T, u users.User) events.Data {
+	if !u.Registered {
+		return events.UserRegistered{Operator: rapid.Bool().Draw(t, "operator")}
+	}
+	key := fmt.Sprint("U", rapid.IntRange(1, 3).Draw(t, "key"))
+	may := []events.Data{
+		events.UserKeyEnrolled{PublicKey: key, Label: "laptop"}, events.UserQuotaSet{GPUs: 2}, events.UserUnregistered{By: "root"},
+	}
+	if _, enrolled := u.Keys[key]; enrolled {
+		may = append(may, events.UserKeyRevoked{PublicKey: key})
+	}
+	return rapid.SampledFrom(may).Draw(t, "event")
+}
+
+func TestFoldRefuses(t *testing.T) {
+	registered := events.UserRegistered{}
+	unknown := []events.Data{events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}, events.UserQuotaSet{}, events.UserUnregistered{}}
+	for name, c := range map[string]struct{ given, refused []events.Data }{
+		"never registered": {nil, unknown},
+		"unregistered":     {[]events.Data{registered, events.UserUnregistered{}}, unknown},
+		"registered":       {[]events.Data{registered}, []events.Data{registered, events.UserKeyRevoked{PublicKey: "U"}, events.UserKeyEnrolled{}}},
+		"revoked":          {[]events.Data{registered, events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}}, []events.Data{events.UserKeyRevoked{PublicKey: "U"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := foldtest.Given(t, users.Fold, subject, c.given...)
+			for _, d := range c.refused {
+				foldtest.WantRefused(t, users.Fold, u, foldtest.Record(subject, 100, d))
+			}
+		})
+	}
+}
+
+func TestTheNameCanBeTakenAgain(t *testing.T) {
+	u := foldtest.Given(t, users.Fold, subject, events.UserRegistered{Operator: true}, events.UserKeyEnrolled{PublicKey: "U"},
+		events.UserQuotaSet{GPUs: 1}, events.UserUnregistered{}, events.UserRegistered{})
+	if u.Operator || len(u.Keys) != 0 || u.Quota.GPUs != 0 || !u.Registered || u.RegisteredAt.Unix() != 5 {
+		t.Errorf("the new user has something of the old one: %+v", u)
+	}
+}

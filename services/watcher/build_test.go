@@ -2,9 +2,11 @@ package watcher
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -93,5 +95,33 @@ func TestBuild(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(w.opts.StateDir, "scratch", "*")); len(left) != 0 || w.box.count() != 0 {
 		t.Errorf("left behind: %v, %d sandboxes", left, w.box.count())
+	}
+}
+
+func TestHandOver(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755),
+		os.WriteFile(filepath.Join(dir, "a", "b", "c"), nil, 0o644), os.Chown(dir, 12345, 54321)); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := handOver(root); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "a/b", "a/b/c"} {
+		info, err := root.Lstat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := info.Sys().(*syscall.Stat_t); s.Uid != 12345 || s.Gid != 54321 {
+			t.Errorf("%s belongs to %d:%d", name, s.Uid, s.Gid)
+		}
 	}
 }

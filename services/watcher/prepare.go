@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -174,6 +176,8 @@ func (w *Watcher) fetchOnce(ctx context.Context, path string, blob events.Blob) 
 	return errors.Join(w.Blobs.Get(ctx, blob, f), f.Close())
 }
 
+// unpack lays the bundle into a build's folder, as whoever owns that folder: make must be able to
+// change what it finds. Nothing of the user's runs there yet.
 func unpack(ctx context.Context, path string, root *os.Root) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -182,6 +186,28 @@ func unpack(ctx context.Context, path string, root *os.Root) error {
 	defer f.Close() //nolint:errcheck // only read
 	if err := bundle.Extract(ctx, f, root, bundle.Limits{}); err != nil {
 		return inputError("the bundle", err)
+	}
+	return handOver(root)
+}
+
+// handOver gives everything beneath root to root's owner.
+func handOver(root *os.Root) error {
+	info, err := root.Stat(".")
+	if err != nil {
+		return fmt.Errorf("look at the build's folder: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(owner.Uid) == os.Geteuid() {
+		return nil
+	}
+	err = fs.WalkDir(root.FS(), ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		return root.Lchown(name, int(owner.Uid), int(owner.Gid))
+	})
+	if err != nil {
+		return fmt.Errorf("hand the build's folder over: %w", err)
 	}
 	return nil
 }

@@ -128,8 +128,13 @@ func (s *Server) answer(r micro.Request, name string, h RawHandler) {
 		e = publicError(err)
 	}
 	raw, _ := json.Marshal(e)
-	description := strings.Join(strings.Fields(e.Message), " ")
-	if err := r.Error(string(e.Kind), description, raw); err != nil {
+	// Not Request.Error: it keeps the error in the request, which micro reads when the handler has
+	// returned, and this runs beside it.
+	header = nats.Header{
+		micro.ErrorHeader:     {strings.Join(strings.Fields(e.Message), " ")},
+		micro.ErrorCodeHeader: {string(e.Kind)},
+	}
+	if err := r.Respond(raw, micro.WithHeaders(micro.Headers(header))); err != nil {
 		s.log.Warn("cannot answer", "op", name, "caller", caller, "err", err)
 	}
 }

@@ -41,9 +41,14 @@ type world struct {
 	opts Options
 }
 
-type blobsThatAreThere struct{}
+// uploaded is the digest of the only content that the user has uploaded.
+const uploaded = "sha256:" + zeros
 
-func (blobsThatAreThere) Has(context.Context, string) (bool, error) { return true, nil }
+type oneBlob struct{}
+
+func (oneBlob) IsHolder(_ context.Context, user, digest string) (bool, error) {
+	return user == "ana" && digest == uploaded, nil
+}
 
 type noBundles struct{}
 
@@ -76,7 +81,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { stop(); <-done; <-done })
 	w.opts = Options{
 		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Views: views.New(w.js, l, p, f),
-		Blobs: blobsThatAreThere{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
+		Blobs: oneBlob{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return w

@@ -35,7 +35,7 @@ func (s *Service) run(ctx context.Context, user string, ask api.Run) (api.Accept
 	if f.Owner == "" {
 		f.Owner, f.Name = ask.Function.Owner, ask.Function.Name
 	}
-	if err := s.checkInputBlob(ctx, ask.Input); err != nil {
+	if err := s.checkInputBlob(ctx, user, ask.Input); err != nil {
 		return api.Accepted{}, err
 	}
 	return s.accept(ctx, user, ask.ID, func(state executions.Execution) (events.Data, error) {
@@ -45,6 +45,9 @@ func (s *Service) run(ctx context.Context, user string, ask api.Run) (api.Accept
 
 func (s *Service) build(ctx context.Context, user string, ask api.FunctionBuild) (api.Accepted, error) {
 	if err := checkIDs(ask.Build); err != nil {
+		return api.Accepted{}, err
+	}
+	if err := s.checkHolder(ctx, user, "bundle", ask.Bundle); err != nil {
 		return api.Accepted{}, err
 	}
 	ref, config, err := s.Bundles.Manifest(ctx, ask.Bundle)
@@ -85,19 +88,27 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 	}
 }
 
-func (s *Service) checkInputBlob(ctx context.Context, in events.Input) error {
+func (s *Service) checkInputBlob(ctx context.Context, user string, in events.Input) error {
 	if in.Blob == nil {
 		return nil
 	}
 	if err := checkInput(s.Policy, in); err != nil {
 		return err
 	}
-	has, err := s.Blobs.Has(ctx, in.Blob.Digest)
-	if err != nil {
-		return fmt.Errorf("look for the input %s: %w", in.Blob.Digest, err)
+	return s.checkHolder(ctx, user, "input", *in.Blob)
+}
+
+// checkHolder refuses content that the user has not uploaded, whoever else has.
+func (s *Service) checkHolder(ctx context.Context, user, what string, blob events.Blob) error {
+	if err := events.CheckDigest(blob.Digest); err != nil {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "%s: %v", what, err)
 	}
-	if !has {
-		return api.Errorf(api.NotFound, api.NoSuchBlob, "the input %s was not uploaded", in.Blob.Digest).
+	holds, err := s.Blobs.IsHolder(ctx, user, blob.Digest)
+	if err != nil {
+		return fmt.Errorf("look for the %s %s: %w", what, blob.Digest, err)
+	}
+	if !holds {
+		return api.Errorf(api.NotFound, api.NoSuchBlob, "you have not uploaded the %s %s", what, blob.Digest).
 			WithHint("upload it first, then ask again")
 	}
 	return nil

@@ -37,7 +37,9 @@ type Views interface {
 
 // Blobs is what the orchestrator asks of the blob store.
 type Blobs interface {
-	Has(ctx context.Context, digest string) (bool, error)
+	// IsHolder reports whether the user has uploaded the content. To know a digest is not enough:
+	// lists and histories show digests.
+	IsHolder(ctx context.Context, user, digest string) (bool, error)
 }
 
 // Bundles reads a function's config out of a stored bundle.

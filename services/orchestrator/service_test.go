@@ -356,6 +356,7 @@ func TestBadRequestsChangeNothing(t *testing.T) {
 		{"an unknown version", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi", Version: "9.9.9"}}, api.NotFound},
 		{"too much inline", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi"}, Input: events.Input{Inline: make([]byte, 5000)}}, api.Invalid},
 		{"a bad digest", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi"}, Input: events.Input{Blob: &events.Blob{Digest: "x"}}}, api.Invalid},
+		{"content of somebody else's", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi"}, Input: events.Input{Blob: &events.Blob{Digest: "sha256:" + strings.Repeat("1", 64)}}}, api.NotFound},
 		{"a negative timeout", api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "pi"}, TimeoutMillis: -1}, api.Invalid},
 	}
 	for _, test := range tests {

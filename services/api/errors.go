@@ -42,7 +42,6 @@ const (
 	InvalidBundle         = "InvalidBundle"
 	InvalidConfig         = "InvalidConfig"
 	IDInUse               = "IDInUse"
-	OutputGone            = "OutputGone"
 	ServerUnavailable     = "ServerUnavailable"
 	InternalError         = "InternalError"
 )

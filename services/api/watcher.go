@@ -51,7 +51,9 @@ type RunRequest struct {
 
 // Hello announces a watcher at its start, after each reconnect and when its machine changed.
 type Hello struct {
-	Session string         `json:"session"`
+	Session string `json:"session"`
+	// Number grows with each hello of a session: one that arrives behind a later one says nothing.
+	Number  uint64         `json:"number"`
 	Machine events.Machine `json:"machine"`
 	// Holds are the attempts that run here or whose report is still to be taken. What the log says
 	// runs here and is not named is lost.
@@ -59,7 +61,11 @@ type Hello struct {
 }
 
 // HelloReply answers Hello.
-type HelloReply struct{}
+type HelloReply struct {
+	// Drop are held attempts that have ended, or go on elsewhere: what still runs of them is of no
+	// use to anybody.
+	Drop []AttemptRef `json:"drop,omitempty"`
+}
 
 // Claim asks to start an attempt. Nothing of the user's may run before it is granted.
 type Claim struct {

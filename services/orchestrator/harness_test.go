@@ -205,6 +205,7 @@ func (w *world) state(id string) executions.Execution {
 type watch struct {
 	*world
 	name, session string
+	hellos        uint64
 	machine       events.Machine
 }
 
@@ -234,8 +235,17 @@ func tell[Reply any](w *watch, op string, request any) Reply {
 
 func (w *watch) hello(holds ...api.AttemptRef) *watch {
 	w.t.Helper()
-	tell[api.HelloReply](w, api.OpHello, api.Hello{Session: w.session, Machine: w.machine, Holds: holds})
+	w.greet(holds...)
 	return w
+}
+
+// greet says hello and returns what is to be dropped.
+func (w *watch) greet(holds ...api.AttemptRef) []api.AttemptRef {
+	w.t.Helper()
+	w.hellos++
+	return tell[api.HelloReply](w, api.OpHello, api.Hello{
+		Session: w.session, Number: w.hellos, Machine: w.machine, Holds: holds,
+	}).Drop
 }
 
 // next takes a run request from the watcher's queue.

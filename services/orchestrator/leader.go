@@ -33,6 +33,9 @@ type leader struct {
 	// early holds placements found in the runs stream whose executions have not been followed yet.
 	early map[string]string
 
+	// hellos lets one hello be worked on at a time: what is lost is decided on one state.
+	hellos sync.Mutex
+
 	// kick asks for a new plan; one waiting kick is enough.
 	kick chan struct{}
 	// work counts what was started and not awaited; it ends with the leader's context.

@@ -124,7 +124,8 @@ func endOf(e executions.Execution, next int64) *api.OutputEnd {
 	return &end
 }
 
-// pager gathers stored chunks into a page. Chunks that were stored twice are taken once.
+// pager gathers stored chunks into a page. A chunk is taken when its
+// offset is the one expected, so each once and in order, however often and where it is stored.
 type pager struct {
 	page api.OutputPage
 	body []byte
@@ -159,7 +160,8 @@ func (p *pager) add(m *jetstream.RawStreamMsg) error {
 	skip := p.page.Next - c.Offset
 	switch {
 	case skip < 0:
-		return api.Errorf(api.NotFound, api.OutputGone, "bytes %d to %d of the output are no longer kept", p.page.Next, c.Offset)
+		// After a disturbance a chunk may be stored ahead of the one before it, and again behind it.
+		return nil
 	case skip >= int64(len(c.Data)):
 		return nil
 	}

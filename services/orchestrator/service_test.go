@@ -172,6 +172,26 @@ func TestRestartedWatcherLosesWhatItDoesNotHold(t *testing.T) {
 	}
 }
 
+func TestLateHelloLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	w1.hello()
+	id := w.run()
+	ref := w1.start()
+	w1.hellos = 0
+	w1.hello() // the first one again, which knows nothing of the attempt
+	if got := w.state(id).Status; got != executions.Running {
+		t.Errorf("a hello of before the claim made it %s", got)
+	}
+	w1.hellos = 9
+	w1.report(ref, api.Succeeded)
+	if drop := w1.greet(ref); len(drop) != 1 || drop[0] != ref {
+		t.Errorf("of an attempt that has ended it is told to drop %v", drop)
+	}
+}
+
 func TestSilentWatcherIsLost(t *testing.T) {
 	w := newWorld(t)
 	s, _ := w.orchestrate()
@@ -306,7 +326,7 @@ func TestOutputIsPaged(t *testing.T) {
 	}
 }
 
-// print publishes output as a watcher would, each chunk twice, and the end.
+// print publishes output as a watcher would, out of order and more than once, and the end.
 func (w *world) print(ref api.AttemptRef, watcher string, chunks, size int) string {
 	w.t.Helper()
 	subject := events.OutputSubject(watcher, ref.Owner, ref.ID)
@@ -320,12 +340,17 @@ func (w *world) print(ref api.AttemptRef, watcher string, chunks, size int) stri
 			w.t.Fatal(err)
 		}
 	}
-	for i := range chunks {
+	chunk := func(i int) api.Chunk {
 		data := strings.Repeat(string(rune('a'+i%26)), size)
-		c := api.Chunk{Attempt: ref.Attempt, Stream: api.Stdout, Offset: int64(all.Len()), Time: time.Now(), Data: []byte(data)}
-		publish(c)
-		publish(c)
-		all.WriteString(data)
+		return api.Chunk{Attempt: ref.Attempt, Stream: api.Stdout, Offset: int64(i * size), Time: time.Now(), Data: []byte(data)}
+	}
+	for i := range chunks {
+		if i+1 < chunks {
+			publish(chunk(i + 1)) // ahead of the one before it
+		}
+		publish(chunk(i))
+		publish(chunk(i))
+		all.Write(chunk(i).Data)
 	}
 	end, err := json.Marshal(api.OutputEnd{Attempt: ref.Attempt, StdoutBytes: int64(all.Len()), Chunks: int64(chunks)})
 	if err != nil {

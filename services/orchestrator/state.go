@@ -47,6 +47,8 @@ func (e *entry) need() Need {
 type node struct {
 	machine events.Machine
 	session string
+	// hello is the number of the session's last hello that was heard.
+	hello uint64
 	// seen is when it last renewed its lease; zero when it is not heard of.
 	seen     time.Time
 	draining bool

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/fleet"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -67,7 +68,12 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 	if err := events.CheckWatcherName(watcher); err != nil {
 		return api.HelloReply{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
 	}
+	l.hellos.Lock()
+	defer l.hellos.Unlock()
 	isNew := !l.isSession(watcher, hello.Session)
+	if !isNew && l.helloOf(watcher) >= hello.Number {
+		return api.HelloReply{}, nil
+	}
 	err := l.commitWatcher(ctx, watcher, func(known fleet.Watcher) events.Data {
 		if isNew || !known.Present() {
 			return events.WatcherJoined{Machine: hello.Machine}
@@ -81,16 +87,41 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 		return api.HelloReply{}, err
 	}
 	l.mu.Lock()
-	l.state.nodes[watcher] = &node{machine: hello.Machine, session: hello.Session, seen: time.Now()}
+	l.state.nodes[watcher] = &node{machine: hello.Machine, session: hello.Session, hello: hello.Number, seen: time.Now()}
 	l.mu.Unlock()
 	holds := map[api.AttemptRef]bool{}
 	for _, h := range hello.Holds {
 		holds[h] = true
 	}
 	l.loseAttempts(ctx, watcher, "the watcher was restarted while it ran", holds)
-	l.log.Info("watcher says hello", "watcher", watcher, "new", isNew, "slots", hello.Machine.Slots, "holds", len(hello.Holds))
+	if isNew {
+		l.log.Info("watcher joins", "watcher", watcher, "slots", hello.Machine.Slots, "holds", len(hello.Holds))
+	}
 	l.again()
-	return api.HelloReply{}, nil
+	drop, err := l.notHeld(ctx, watcher, hello.Holds)
+	return api.HelloReply{Drop: drop}, err
+}
+
+func (l *leader) helloOf(watcher string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.nodes[watcher].hello
+}
+
+// notHeld are the attempts that a watcher believes to hold and the log says are over for it.
+func (l *leader) notHeld(ctx context.Context, watcher string, holds []api.AttemptRef) ([]api.AttemptRef, error) {
+	var drop []api.AttemptRef
+	for _, ref := range holds {
+		s, err := l.current(ctx, ref.Owner, ref.ID)
+		if err != nil {
+			return nil, err
+		}
+		elsewhere := s.exec.Status == executions.Running && s.exec.Watcher != watcher
+		if s.exec.Status.Final() || s.exec.Attempt > ref.Attempt || elsewhere {
+			drop = append(drop, ref)
+		}
+	}
+	return drop, nil
 }
 
 func (l *leader) leave(ctx context.Context, watcher string, leave api.Leave) (api.LeaveReply, error) {

@@ -65,9 +65,11 @@ func (w *Watcher) hello(ctx context.Context) bool {
 	}
 	defer w.gate.Release(gateAll)
 	for tries := 0; ; tries++ {
-		hello := api.Hello{Session: w.session, Machine: *w.machine.Load(), Holds: w.held.refs()}
-		_, err := once[api.HelloReply](ctx, w.asker, api.OpHello, hello)
+		w.helloNumber++
+		hello := api.Hello{Session: w.session, Number: w.helloNumber, Machine: *w.machine.Load(), Holds: w.held.refs()}
+		reply, err := once[api.HelloReply](ctx, w.asker, api.OpHello, hello)
 		if err == nil {
+			w.drop(reply.Drop)
 			return true
 		}
 		if tries == 3 {
@@ -76,6 +78,16 @@ func (w *Watcher) hello(ctx context.Context) bool {
 		// Never the long wait of a refusal: nothing runs until this is answered.
 		if !pause(ctx, min(minAskBackoff<<min(tries, 10), maxAskBackoff)) {
 			return false
+		}
+	}
+}
+
+// drop ends what runs here and is nobody's any more.
+func (w *Watcher) drop(refs []api.AttemptRef) {
+	for _, ref := range refs {
+		if a := w.held.get(ref); a != nil {
+			w.Log.Warn("an attempt has ended without this watcher, ending it here", "execution", ref.ID, "attempt", ref.Attempt)
+			a.halt(leaseLost)
 		}
 	}
 }

@@ -39,7 +39,9 @@ type Watcher struct {
 	// greetings has room for one: a token asks for a hello. greeted is closed at the first answer.
 	greetings chan struct{}
 	greeted   chan struct{}
-	leaving   chan struct{} // closed when the drain begins
+	// helloNumber counts hellos; whoever says one holds the gate.
+	helloNumber uint64
+	leaving     chan struct{} // closed when the drain begins
 
 	// life ends last of all, storing when output is given up that could not be stored.
 	life, storing       context.Context

@@ -51,6 +51,8 @@ type executionResult struct {
 	Err       string `json:"err"`
 	OutBase64 string `json:"outBase64,omitempty"`
 	ErrBase64 string `json:"errBase64,omitempty"`
+	// MissingBytes is how much was printed and is not stored any more.
+	MissingBytes int64 `json:"missingBytes,omitempty"`
 }
 
 func newResult(j executionJSON, out, err []byte) executionResult {
@@ -75,16 +77,23 @@ func runExecutionInspect(o *executionInspectOptions) error {
 		return err
 	}
 	if o.result && o.app.human() {
-		return readOutput(o.ctx, client, e.ID, o.app.streams.Out, o.app.streams.Err)
+		return o.app.printOutput(o.ctx, client, e)
 	}
 	var out, errOut bytes.Buffer
-	if err := readOutput(o.ctx, client, e.ID, &out, &errOut); err != nil {
+	missing, err := readOutput(o.ctx, client, e, &out, &errOut)
+	if err != nil {
 		return err
 	}
 	if !o.app.human() {
-		return o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()))
+		result := newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes())
+		result.MissingBytes = missing
+		return o.app.printJSON(result)
 	}
-	return o.print(e, out.Bytes(), errOut.Bytes())
+	if err := o.print(e, out.Bytes(), errOut.Bytes()); err != nil {
+		return err
+	}
+	o.app.tellMissing(missing)
+	return nil
 }
 
 func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) error {
@@ -125,16 +134,32 @@ func section(w io.Writer, heading string, data []byte) error {
 	return err
 }
 
-// readOutput writes what is stored of an execution's output, up to where it is now.
-func readOutput(ctx context.Context, client *api.Client, id string, out, errOut io.Writer) error {
-	attempt, from := 0, int64(0)
+// printOutput writes an execution's output to where it belongs.
+func (a *app) printOutput(ctx context.Context, client *api.Client, e api.Execution) error {
+	missing, err := readOutput(ctx, client, e, a.streams.Out, a.streams.Err)
+	if err == nil {
+		a.tellMissing(missing)
+	}
+	return err
+}
+
+func (a *app) tellMissing(bytes int64) {
+	if bytes > 0 {
+		a.note("%d bytes of the output are not stored any more: the operator decides how long it is kept", bytes)
+	}
+}
+
+// readOutput writes what is stored of an execution's output, up to where it is now, and returns
+// how many bytes of an ended one are missing.
+func readOutput(ctx context.Context, client *api.Client, e api.Execution, out, errOut io.Writer) (missing int64, err error) {
+	attempt, from, got := 0, int64(0), int64(0)
 	for {
-		page, chunks, err := client.Output(ctx, api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: id}, From: from})
+		page, chunks, err := client.Output(ctx, api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: e.ID}, From: from})
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if attempt != 0 && page.Attempt != attempt {
-			return nil // started anew meanwhile: what was read is what that attempt printed
+			return 0, nil // started anew meanwhile: what was read is what that attempt printed
 		}
 		attempt = page.Attempt
 		for _, c := range chunks {
@@ -143,11 +168,12 @@ func readOutput(ctx context.Context, client *api.Client, id string, out, errOut 
 				w = errOut
 			}
 			if _, err := w.Write(c.Data); err != nil {
-				return fmt.Errorf("write the output: %w", err)
+				return 0, fmt.Errorf("write the output: %w", err)
 			}
+			got += int64(len(c.Data))
 		}
 		if page.End != nil || page.Next <= from {
-			return nil
+			return max(0, e.Output.StdoutBytes+e.Output.StderrBytes-got), nil
 		}
 		from = page.Next
 	}

@@ -51,7 +51,7 @@ func runExecutionLogs(o *executionLogsOptions) error {
 		return err
 	}
 	if !o.follow {
-		return readOutput(o.ctx, client, e.ID, o.app.streams.Out, o.app.streams.Err)
+		return o.app.printOutput(o.ctx, client, e)
 	}
 	v := o.app.newViewer(client, e.ID)
 	if err := v.subscribe(); err != nil {

@@ -22,17 +22,17 @@ type input struct {
 	events.Input
 	// content is the whole of a large one, from its beginning.
 	content *os.File
-	remove  bool
+	// scratch says that content is ours.
+	scratch bool
 }
 
 // close lets go of the file and of what was put aside.
 func (in *input) close() {
-	if in.content == nil {
-		return
-	}
-	_ = in.content.Close()
-	if in.remove {
-		_ = os.Remove(in.content.Name())
+	switch {
+	case in.scratch:
+		discard(in.content)
+	case in.content != nil:
+		_ = in.content.Close()
 	}
 }
 
@@ -108,13 +108,13 @@ func fileInput(f *os.File, size, most int64) (*input, error) {
 
 // spoolInput puts aside what can be read only once: its sum has to be known before it is sent.
 func spoolInput(r io.Reader, most int64) (*input, error) {
-	tmp, err := os.CreateTemp("", "hermes-input-*")
+	tmp, err := scratchFile("hermes-input-*")
 	if err != nil {
 		return nil, fmt.Errorf("put the input aside: %w", err)
 	}
-	in, err := sumInput(r, tmp, most, &input{content: tmp, remove: true})
+	in, err := sumInput(r, tmp, most, &input{content: tmp, scratch: true})
 	if err != nil {
-		(&input{content: tmp, remove: true}).close()
+		discard(tmp)
 		return nil, err
 	}
 	return in, nil

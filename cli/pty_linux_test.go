@@ -13,9 +13,6 @@ import (
 	"github.com/creack/pty"
 )
 
-// patience is how long a terminal test waits for something to appear before it fails.
-const patience = 30 * time.Second
-
 // home is a user's folder, with programs that think it theirs.
 type home struct {
 	t   *testing.T

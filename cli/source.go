@@ -22,9 +22,21 @@ type source struct {
 	archive  *os.File
 }
 
-func (s *source) close() {
-	_ = s.archive.Close()
-	_ = os.Remove(s.archive.Name())
+func (s *source) close() { discard(s.archive) }
+
+// scratchFile makes a file for the time of this process. Where the system allows it (not on
+// Windows) its name is gone at once, so that an interrupt leaves nothing behind.
+func scratchFile(pattern string) (*os.File, error) {
+	f, err := os.CreateTemp("", pattern)
+	if err == nil {
+		_ = os.Remove(f.Name())
+	}
+	return f, err
+}
+
+func discard(f *os.File) {
+	_ = f.Close()
+	_ = os.Remove(f.Name())
 }
 
 // openSource finds everything that is wrong with the folder before the server is asked.
@@ -36,7 +48,7 @@ func openSource(ctx context.Context, dir string) (*source, error) {
 	if err := checkMakefile(dir); err != nil {
 		return nil, err
 	}
-	archive, err := os.CreateTemp("", "hermes-bundle-*")
+	archive, err := scratchFile("hermes-bundle-*")
 	if err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)
 	}

@@ -65,6 +65,9 @@ func (e Execution) requested(r events.Record, d events.ExecutionRequested) (Exec
 	if e.Status != "" {
 		return e, impossible(r, "the execution was requested before")
 	}
+	if n := len(d.Input.Inline); n > events.MaxInlineInputBytes {
+		return e, impossible(r, "an input of %d bytes is inline, which would make a view of any size", n)
+	}
 	owner, id, err := events.ParseExecutionSubject(r.Subject)
 	if err != nil {
 		return e, impossible(r, "%v", err)

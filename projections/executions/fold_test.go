@@ -112,6 +112,11 @@ func TestFoldRefuses(t *testing.T) {
 	}
 }
 
+func TestFoldRefusesAnInlineInputOfAnySize(t *testing.T) {
+	large := events.ExecutionRequested{Input: events.Input{Inline: make([]byte, events.MaxInlineInputBytes+1)}}
+	foldtest.WantRefused(t, executions.Fold, executions.Execution{}, foldtest.Record(subject, 1, large))
+}
+
 // TestProjectionNumbers gives two owners' executions their numbers in the order of the log.
 func TestProjectionNumbers(t *testing.T) {
 	tx := foldtest.Tx{}

@@ -133,7 +133,7 @@ func (s bucketStore) keys(ctx context.Context) ([]string, error) {
 	for next, more := uint64(1), true; more; {
 		var messages []*jetstream.RawStreamMsg
 		var err error
-		messages, more, err = get.Next(ctx, s.js, s.stream(), s.subject(">"), next, page)
+		messages, more, err = get.Next(ctx, s.js, s.stream(), "", next, page)
 		if err != nil {
 			return nil, err
 		}

@@ -85,13 +85,15 @@ func cluster(t *testing.T) [3]*server.Server {
 		t.Cleanup(func() { stop(s) })
 		servers[i] = s
 	}
-	eventually(t, "JetStream is ready on the cluster", func(context.Context) bool {
+	eventually(t, "the cluster has a leader that all follow", func(context.Context) bool {
+		leads := false
 		for _, s := range servers {
 			if !s.ReadyForConnections(time.Second) || !s.JetStreamIsCurrent() {
 				return false
 			}
+			leads = leads || s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(servers)
 		}
-		return servers[0].JetStreamClusterPeers() != nil
+		return leads
 	})
 	return servers
 }

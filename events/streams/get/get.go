@@ -105,13 +105,15 @@ func One(ctx context.Context, js jetstream.JetStream, stream, subject string) (*
 	return raw, err
 }
 
-// Next returns up to limit messages of the filter (one subject or a wildcard) from the sequence
-// on, in order, and whether the replica that answered has more: those that did not fit into the
+// Next returns up to limit messages of the filter (one subject or a wildcard; empty is the whole
+// stream, and cheaper than ">") from the sequence on, in order, and whether the replica that answered has more: those that did not fit into the
 // limit or into one answer. To go on until there are none would be to chase a busy stream for ever.
 func Next(ctx context.Context, js jetstream.JetStream, stream, filter string, sequence uint64, limit int) (messages []*jetstream.RawStreamMsg, more bool, err error) {
-	messages, end, err := batch(ctx, js, stream, map[string]any{
-		"next_by_subj": filter, "seq": max(sequence, 1), "batch": limit, "max_bytes": maxBytes,
-	})
+	query := map[string]any{"seq": max(sequence, 1), "batch": limit, "max_bytes": maxBytes}
+	if filter != "" {
+		query["next_by_subj"] = filter
+	}
+	messages, end, err := batch(ctx, js, stream, query)
 	return messages, end.pending > 0, err
 }
 

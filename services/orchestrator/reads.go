@@ -18,6 +18,8 @@ const (
 	maxWait = 30 * time.Second
 	// viewWithin bounds how long a read waits for its view to catch up.
 	viewWithin = 5 * time.Second
+	// settleWithin bounds how long the news of an end waits for the view.
+	settleWithin = time.Second
 )
 
 func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) (api.Executions, error) {
@@ -161,5 +163,16 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 		state = found
 	}
 	state.Number = found.Number
-	return api.Execution{Execution: state}, nil
+	if state.Status.Final() {
+		s.settle(ctx, state.Sequence)
+	}
+	return api.Execution{Execution: state, Position: s.position(ctx, state)}, nil
+}
+
+// settle lets the view catch up with an end before somebody hears of it: who then lists or inspects
+// must find it there. A view that lags for longer is not worth more waiting.
+func (s *Service) settle(ctx context.Context, sequence uint64) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	_ = s.Views.WaitForExecutions(ctx, sequence)
 }

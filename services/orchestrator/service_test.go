@@ -39,7 +39,8 @@ func TestRunToItsEnd(t *testing.T) {
 	if err != nil || e.Status != executions.Success || e.Number != 1 || e.Watcher != "w1" {
 		t.Errorf("ended %+v, %v", e, err)
 	}
-	page, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{MinSequence: e.Sequence})
+	// Who has heard of the end finds it in the list, without asking for a sequence.
+	page, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{})
 	if err != nil || len(page.Executions) != 1 || page.Executions[0].Status != executions.Success {
 		t.Errorf("list: %+v, %v", page, err)
 	}
@@ -58,6 +59,11 @@ func TestQueueShowsPositions(t *testing.T) {
 			e, err := ask[api.Execution](w, api.OpExecutionInspect, api.ExecutionRef{ID: id})
 			return err == nil && e.Position == want
 		})
+		// Who waits is told, too.
+		e, err := ask[api.Execution](w, api.OpExecutionWait, api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: id}, WaitMillis: 1})
+		if err != nil || e.Position != want {
+			t.Errorf("wait: position %d, want %d, %v", e.Position, want, err)
+		}
 	}
 }
 

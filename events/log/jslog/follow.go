@@ -31,8 +31,12 @@ const (
 func (l *Log) Follow(ctx context.Context, filter string, from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
 		err := l.consume(ctx, filter, max(from, 1), 0, yield)
-		if !errors.Is(err, errStop) {
+		switch {
+		case errors.Is(err, errStop):
+		case ctx.Err() != nil || errors.Is(err, log.ErrClosed):
 			yield(events.Record{}, err)
+		default:
+			yield(events.Record{}, fmt.Errorf("follow %s of %s: %w", filter, l.stream, err))
 		}
 	}
 }
@@ -62,8 +66,9 @@ func (l *Log) consume(ctx context.Context, filter string, from, until uint64, yi
 			return ctx.Err()
 		case l.js.Conn().IsClosed():
 			return log.ErrClosed
-		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return fmt.Errorf("follow %s of %s: %w", filter, l.stream, err)
+		case errors.Is(err, jetstream.ErrStreamNotFound) || c.until != 0 && isAPIError(err):
+			// A read says what the server will not do; who follows waits until it will.
+			return err
 		}
 		if c.next > before {
 			wait = time.Millisecond
@@ -75,6 +80,11 @@ func (l *Log) consume(ctx context.Context, filter string, from, until uint64, yi
 			return ctx.Err()
 		}
 	}
+}
+
+func isAPIError(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api)
 }
 
 // session yields what one consumer delivers. It ends (not done) when the consumer may have

@@ -2,6 +2,8 @@ package jslog_test
 
 import (
 	"context"
+	"iter"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -47,6 +49,31 @@ func TestConformanceReplicated(t *testing.T) {
 		}
 		return subject
 	})
+}
+
+// TestNoStream: a stream that is not there is an error that names it, not an empty log.
+func TestNoStream(t *testing.T) {
+	s := start(t, options(t, "single", -1))
+	t.Cleanup(func() { stop(s) })
+	js := connect(t, s.ClientURL())
+	l := jslog.New(js, "NONE")
+	for name, read := range map[string]iter.Seq2[events.Record, error]{
+		"read": l.Read(t.Context(), "hermes.a", 0), "read all": l.Read(t.Context(), ">", 0), "follow": l.Follow(t.Context(), ">", 0),
+	} {
+		n := 0
+		for _, err := range read {
+			if n++; err == nil || !strings.Contains(err.Error(), "NONE") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s yields %d times, want one error", name, n)
+		}
+	}
+	event := events.Event{ID: "x", Source: "test", Data: events.WatcherLeft{}}
+	if _, err := l.Append(t.Context(), "hermes.a", 0, event); err == nil || !strings.Contains(err.Error(), "NONE") {
+		t.Errorf("append: %v", err)
+	}
 }
 
 // newSubject makes a stream, and removes it at the end of the test so that the next one starts

@@ -22,11 +22,11 @@ import (
 var (
 	// ErrNone: no message matches.
 	ErrNone = errors.New("no message matches")
-	// ErrTooMany: Last matches more subjects than the server answers at once (1024).
+	// ErrTooMany: a Snapshot would be larger than one answer.
 	ErrTooMany = errors.New("more subjects match than one answer holds")
 )
 
-// MaxSubjects is the most subjects that one Last answers.
+// MaxSubjects is the most subjects that one Snapshot answers.
 const MaxSubjects = 1024
 
 // maxBytes bounds one answer, so that the client's pending limit is never near.
@@ -128,25 +128,6 @@ func Snapshot(ctx context.Context, js jetstream.JetStream, stream string, filter
 	return messages, err
 }
 
-// Last returns the last message of every subject that matches one of the filters, in order of
-// sequence. It takes as many answers as it needs, and is a snapshot only if that is one. More than
-// MaxSubjects matches are ErrTooMany.
-func Last(ctx context.Context, js jetstream.JetStream, stream string, filters []string) ([]*jetstream.RawStreamMsg, error) {
-	query := map[string]any{"multi_last": filters, "max_bytes": maxBytes}
-	var all []*jetstream.RawStreamMsg
-	for {
-		messages, end, err := batch(ctx, js, stream, query)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, messages...)
-		if end.pending == 0 || len(messages) == 0 {
-			return all, nil
-		}
-		query["seq"], query["up_to_seq"] = messages[len(messages)-1].Sequence+1, end.upTo
-	}
-}
-
 // APISubject puts the JetStream API's prefix (or domain) of the connection before an API name.
 func APISubject(js jetstream.JetStream, name string) string {
 	switch o := js.Options(); {
@@ -160,7 +141,7 @@ func APISubject(js jetstream.JetStream, name string) string {
 
 // end is what the message that closes a batch says.
 type end struct {
-	pending, upTo uint64
+	pending uint64
 }
 
 // batch returns the whole answer, or an error: an answer that was cut is never passed off as whole.
@@ -207,8 +188,7 @@ func parse(msg *nats.Msg) (*jetstream.RawStreamMsg, *end, error) {
 	case "":
 	case "204":
 		pending, _ := strconv.ParseUint(h.Get("Nats-Num-Pending"), 10, 64)
-		upTo, _ := strconv.ParseUint(h.Get("Nats-UpTo-Sequence"), 10, 64)
-		return nil, &end{pending: pending, upTo: upTo}, nil
+		return nil, &end{pending: pending}, nil
 	case "404":
 		return nil, nil, ErrNone
 	case "413":

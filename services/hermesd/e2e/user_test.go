@@ -191,3 +191,6 @@ func tryOutput(c *api.Client, id string) (output, error) {
 		ask.From, ask.Cursor = page.Next, page.Cursor
 	}
 }
+
+// decode reads the one JSON value of a command.
+func decode(text string, to any) error { return json.Unmarshal([]byte(text), to) }

@@ -52,6 +52,10 @@ type bucketStore struct {
 // every execution that ends leaves one, and a reader of all active keys has to pass them.
 const markerTTL = time.Second
 
+// commitTimeout bounds a commit: an answer that a failing server took along never comes, and the
+// next session reads whether it happened.
+const commitTimeout = 10 * time.Second
+
 func (s bucketStore) subject(key string) string { return streams.BucketSubject(s.bucket, key) }
 
 func (s bucketStore) stream() string { return streams.BucketStream(s.bucket) }
@@ -112,6 +116,8 @@ func (s bucketStore) commit(ctx context.Context, writes map[string][]byte, check
 
 // publish stores all messages or none, and returns the last one's sequence.
 func (s bucketStore) publish(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
 	if len(messages) == 1 {
 		ack, err := s.js.PublishMsg(ctx, messages[0])
 		if err != nil {

@@ -22,8 +22,13 @@ const (
 	codeDuplicateInFlight jetstream.ErrorCode = 10158
 )
 
-// settleTimeout bounds an append whose context has no deadline.
-const settleTimeout = 10 * time.Second
+const (
+	// settleTimeout bounds an append whose context has no deadline.
+	settleTimeout = 10 * time.Second
+	// ackTimeout bounds one try: an answer that a failing server took along never comes, and
+	// trying again is safe.
+	ackTimeout = 2 * time.Second
+)
 
 // Append implements log.Log. A refusal is believed only after the leader was asked what stands on
 // the subject: the server refuses a repeated append just as it refuses a late one.
@@ -50,14 +55,12 @@ func (l *Log) Append(ctx context.Context, subject string, expected uint64, event
 
 func (l *Log) append(ctx context.Context, subject string, expected uint64, id string, m events.Message) (uint64, error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		msg := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: m.Data}
-		for key, value := range m.Header {
-			msg.Header.Set(key, value)
-		}
-		ack, err := l.js.PublishMsg(ctx, msg,
-			jetstream.WithExpectLastSequencePerSubject(expected), jetstream.WithExpectStream(l.stream))
+		ack, err := l.publish(ctx, subject, expected, m)
 		if err == nil && !ack.Duplicate {
 			return ack.Sequence, nil
+		}
+		if unanswered := errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil; unanswered {
+			continue
 		}
 		if err != nil && !refused(err) {
 			return 0, err
@@ -72,6 +75,17 @@ func (l *Log) append(ctx context.Context, subject string, expected uint64, id st
 			return 0, ctx.Err()
 		}
 	}
+}
+
+func (l *Log) publish(ctx context.Context, subject string, expected uint64, m events.Message) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	msg := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: m.Data}
+	for key, value := range m.Header {
+		msg.Header.Set(key, value)
+	}
+	return l.js.PublishMsg(ctx, msg,
+		jetstream.WithExpectLastSequencePerSubject(expected), jetstream.WithExpectStream(l.stream))
 }
 
 func refused(err error) bool {

@@ -32,8 +32,9 @@ const MaxSubjects = 1024
 // maxBytes bounds one answer, so that the client's pending limit is never near.
 const maxBytes = 8 << 20
 
-// defaultTimeout holds for a context that has no deadline.
-const defaultTimeout = 5 * time.Second
+// timeout bounds one call however late the context's deadline is: an answer that a failing server
+// took along never comes.
+const timeout = 5 * time.Second
 
 // LeaderLast returns the last message of the subject (wildcards allowed), as the stream's leader
 // knows it, or ErrNone.
@@ -212,8 +213,5 @@ func parse(msg *nats.Msg) (*jetstream.RawStreamMsg, *end, error) {
 }
 
 func withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, defaultTimeout)
+	return context.WithTimeout(ctx, timeout)
 }

@@ -4,16 +4,12 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
 	"github.com/hermes-serverless/hermes/cli/iostreams"
 )
-
-// patience is how long a test waits for something to appear before it fails.
-const patience = 30 * time.Second
 
 // TestMain makes the test binary be hermes, and the server of the scripts, when it is called so.
 func TestMain(m *testing.M) {

@@ -202,7 +202,8 @@ func (s *Supervised) once(ctx context.Context) error {
 	}
 	child := exec.CommandContext(ctx, executable, s.opts.Args...)
 	child.Env = append(append(os.Environ(), s.opts.Env...), ownMountsEnv+"=1")
-	child.Stdout, child.Stderr = s.opts.Stderr, s.opts.Stderr
+	log := &quiet{to: s.opts.Stderr}
+	child.Stdout, child.Stderr = log, log // the same writer: exec then writes from one goroutine
 	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
 	child.WaitDelay = stopTimeout
 	child.SysProcAttr = &syscall.SysProcAttr{

@@ -55,6 +55,9 @@ func (e Execution) apply(r events.Record) (Execution, error) {
 		e.Output, e.Usage, e.ExitCode, e.Signal = d.Output, d.Usage, d.ExitCode, d.Signal
 		return e.ended(r, d.Attempt, Timeout)
 	case events.ExecutionLost:
+		if d.Watcher != e.Watcher {
+			return e, impossible(r, "it runs on %s, not on %s", e.Watcher, d.Watcher)
+		}
 		e.Message = d.Message
 		return e.ended(r, d.Attempt, Lost)
 	}
@@ -94,8 +97,8 @@ func (e Execution) retried(r events.Record, d events.ExecutionRetried) (Executio
 	switch {
 	case e.Status != Running:
 		return e, impossible(r, "no attempt runs")
-	case d.Attempt != e.Attempt:
-		return e, impossible(r, "attempt %d is not the one that runs (%d)", d.Attempt, e.Attempt)
+	case d.Attempt != e.Attempt || d.Watcher != e.Watcher:
+		return e, impossible(r, "attempt %d on %s is not the one that runs (%d on %s)", d.Attempt, d.Watcher, e.Attempt, e.Watcher)
 	case e.RetriesUsed() >= e.Request.Retries:
 		return e, impossible(r, "no retry is left of %d", e.Request.Retries)
 	}

@@ -67,7 +67,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: until PATTERN COMMAND…")
 	}
 	pattern := regexp.MustCompile(args[0])
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		_ = ts.Exec(args[1], args[2:]...)
 		if pattern.MatchString(ts.ReadFile("stdout")) {
 			return
@@ -89,7 +89,7 @@ func repeat(ts *testscript.TestScript, neg bool, args []string) {
 // waitReady waits until the server in the background can be used: it writes the context last.
 func waitReady(ts *testscript.TestScript, _ bool, _ []string) {
 	file := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "nats", "context", defaultContext+".json")
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if raw, err := os.ReadFile(file); err == nil && json.Valid(raw) {
 			return
 		}

@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for something to appear before it fails.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // stub is a NATS server with as many of the API's operations as the test answers by hand: for
 // what a whole instance does only on a bad day.

@@ -130,7 +130,7 @@ func (f *follower) message(ctx context.Context, m Message) error {
 	if m.Chunk.Attempt < f.assembly.attempt {
 		return nil
 	}
-	if !f.trusts(m) && !f.exec.Status.Final() {
+	if m.Chunk.Attempt > f.exec.Attempt && !f.exec.Status.Final() {
 		if err := f.learn(ctx); err != nil {
 			return err
 		}

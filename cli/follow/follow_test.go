@@ -152,6 +152,12 @@ func TestForgedOutputIsNotShown(t *testing.T) {
 		f.send(genuine)
 		f.send(forged)
 		f.sees("genuine|")
+		for range 100 {
+			f.send(forged)
+		}
+		if f.server.inspects > 1 {
+			t.Errorf("forged output cost %d requests", f.server.inspects)
+		}
 		f.send(f.server.finish(executions.Success))
 		f.ends("")
 	})

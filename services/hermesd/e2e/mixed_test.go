@@ -39,7 +39,7 @@ type job struct {
 // newJob makes the n-th job; what it prints is no other's.
 func newJob(n int) *job {
 	seed := uint64(n)
-	j := &job{id: api.NewID(), status: executions.Success}
+	j := &job{status: executions.Success}
 	short := func(bytes int) {
 		j.input, j.stdout = fmt.Sprintf("print %d %d\n", bytes, n), printed(bytes, seed)
 	}
@@ -47,7 +47,7 @@ func newJob(n int) *job {
 	case 0, 1:
 		short(1000 + n)
 	case 2:
-		j.input, j.stdout = fmt.Sprintf("drip %d 20\n", 10+n%7), numbered("drop", 10+n%7)
+		j.input, j.stdout = fmt.Sprintf("drip %d 50\n", 30+n%7), numbered("drop", 30+n%7)
 	case 3:
 		j.input, j.stdout, j.status, j.code = fmt.Sprintf("exit %d\n", 1+n), "exiting\n", executions.Error, 1+n
 	case 4:
@@ -145,6 +145,7 @@ func runJobs(t *testing.T, w world, jobs []*job, k *killing) *sync.WaitGroup {
 
 // runByAPI repeats its request with the same id until it is answered, as a client may.
 func runByAPI(c *api.Client, j *job) error {
+	j.id = api.NewID()
 	ask := api.Run{
 		ID: j.id, Function: events.FunctionRef{Name: "acts"}, Input: events.Input{Inline: []byte(j.input)}, TimeoutMillis: j.timeoutMillis,
 	}
@@ -170,7 +171,6 @@ func runByAPI(c *api.Client, j *job) error {
 // runByCLI gets what the function printed, or an error with a name. The id is the program's own.
 func runByCLI(t *testing.T, w world, j *job) {
 	r := w.hermes(t, []byte(j.input), "function", "run", "acts", "--json")
-	j.id = ""
 	if r.code == 125 {
 		if !strings.Contains(r.stderr, `"name": "`) && !strings.Contains(r.stdout, `"status": "lost"`) {
 			t.Errorf("%q by the program failed without a name:\n%s%s", j.input, r.stdout, r.stderr)

@@ -32,6 +32,20 @@ type Projection struct {
 	Reads func(r events.Record) []string
 	// Decode is the inverse of Encode for one key.
 	Decode func(key string, raw []byte) (any, error)
+	// Transient are the keys that Apply deletes again; nil: it deletes none.
+	Transient *Transient
+}
+
+// Transient tells which stored keys may stand. A bucket keeps nothing of a value that a deletion
+// replaced, nor of the deletion after a while, so that a server which crashed may find the value
+// again: whoever keeps the keys then asks, and deletes it once more.
+type Transient struct {
+	// Prefix is what the keys begin with, up to a dot; one more token follows.
+	Prefix string
+	// Witness is the key by whose value that is judged, given the transient key's own.
+	Witness func(value any) string
+	// Stands judges. The value is nil if the witness has none.
+	Stands func(witness any) bool
 }
 
 // KeyCheckpoint holds the last applied sequence, in decimal.

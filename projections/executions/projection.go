@@ -1,6 +1,7 @@
 package executions
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -14,7 +15,10 @@ import (
 //	id.<owner>.<id>        the number, in decimal
 //	user.<owner>           User
 //	active.<id>            <owner>.<number>, only while it is not final
-var Projection = projections.Projection{Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode}
+var Projection = projections.Projection{
+	Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode,
+	Transient: &projections.Transient{Prefix: ActiveKey(""), Witness: viewOfRef, Stands: isLive},
+}
 
 // User is what an owner's executions have in common.
 type User struct {
@@ -36,6 +40,13 @@ func UserKey(owner string) string { return "user." + owner }
 
 // ActiveKey is the key that stands while an execution is live.
 func ActiveKey(id string) string { return "active." + id }
+
+func viewOfRef(ref any) string { return fmt.Sprint("view.", ref) }
+
+func isLive(view any) bool {
+	e, ok := view.(Execution)
+	return ok && !e.Status.Final()
+}
 
 func apply(tx projections.Tx, r events.Record) error {
 	owner, id, err := parse(r)

@@ -19,7 +19,12 @@ import (
 	"github.com/hermes-serverless/hermes/projections/executions"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The server's own: one waits out its delay after a shutdown, one looks at the process each second.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"),
+		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/pse.periodic"))
+}
 
 // Connect starts a server with everything provisioned.
 func Connect(t testing.TB) jetstream.JetStream {

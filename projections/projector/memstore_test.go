@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -46,10 +47,11 @@ func (s *memStore) commit(_ context.Context, writes map[string][]byte, checkpoin
 	return s.snap.revision, nil
 }
 
-func (s *memStore) keys(context.Context) ([]string, error) {
+func (s *memStore) keys(_ context.Context, prefix string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.snap.values)), nil
+	all := slices.Collect(maps.Keys(s.snap.values))
+	return slices.DeleteFunc(all, func(key string) bool { return !strings.HasPrefix(key, prefix) }), nil
 }
 
 // crashingStore lets so many operations through and then ends the process, as far as the

@@ -70,7 +70,11 @@ func New(o Options) *Projector {
 	if o.Standby == 0 {
 		o.Standby = 250 * time.Millisecond
 	}
-	return &Projector{o: o, store: bucketStore{js: o.JS, bucket: o.Projection.Name}, progress: newProgress()}
+	store := bucketStore{js: o.JS, bucket: o.Projection.Name}
+	if o.Projection.Transient != nil {
+		store.transient = o.Projection.Transient.Prefix
+	}
+	return &Projector{o: o, store: store, progress: newProgress()}
 }
 
 // Bucket is the name of the bucket that it writes.
@@ -98,6 +102,8 @@ func (p *Projector) Run(ctx context.Context) error {
 			return fmt.Errorf("project %s: %w", p.Bucket(), err)
 		case errors.Is(err, errConflict):
 			pause = p.o.Standby
+		case errors.Is(err, errReconnected):
+			pause = 0
 		default:
 			p.o.Logger.Warn("projection starts again", "bucket", p.Bucket(), "err", err)
 			wait = min(2*wait, maxRetryWait)
@@ -116,12 +122,29 @@ type item struct {
 	err    error
 }
 
-// session projects from the bucket's checkpoint on. It ends with the first error.
+// session projects until the first error, or until the server may have crashed.
 func (p *Projector) session(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if p.o.JS != nil {
+		defer onReconnect(p.o.JS.Conn(), func() { cancel(errReconnected) })()
+	}
+	err := p.project(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, errReconnected) {
+		return cause
+	}
+	return err
+}
+
+// project goes on from the bucket's checkpoint. It ends with the first error.
+func (p *Projector) project(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	t, err := p.open(ctx)
 	if err != nil {
+		return err
+	}
+	if err := p.deleteRevived(t); err != nil {
 		return err
 	}
 	p.progress.advance(t.checkpoint)

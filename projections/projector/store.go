@@ -28,8 +28,9 @@ type store interface {
 	// commit writes the keys (nil deletes) and the checkpoint, all or nothing, if the checkpoint's
 	// revision still is the given one, and returns its new revision. Else it is errConflict.
 	commit(ctx context.Context, writes map[string][]byte, checkpoint, revision uint64) (uint64, error)
-	// keys returns every key that has a value, the checkpoint left out, in no order.
-	keys(ctx context.Context) ([]string, error)
+	// keys returns every key that has a value, the checkpoint left out, in no order; below a prefix
+	// that ends with a dot only those of one more token.
+	keys(ctx context.Context, prefix string) ([]string, error)
 }
 
 type snapshot struct {
@@ -46,10 +47,13 @@ type snapshot struct {
 type bucketStore struct {
 	js     jetstream.JetStream
 	bucket string
+	// transient is the prefix of keys of whose deletion nothing is to stay.
+	transient string
 }
 
-// markerTTL is how long the marker of a deleted key stays: as short as the server allows, because
-// every execution that ends leaves one, and a reader of all active keys has to pass them.
+// markerTTL is how long the marker of a deleted transient key stays: as short as the server allows,
+// because every execution that ends leaves one, and a reader of all active keys has to pass them.
+// Any other key's stays for ever: without it, a crash of the server could bring the value back.
 const markerTTL = time.Second
 
 // commitTimeout bounds a commit: an answer that a failing server took along never comes, and the
@@ -94,7 +98,9 @@ func (s bucketStore) commit(ctx context.Context, writes map[string][]byte, check
 		m := &nats.Msg{Subject: s.subject(key), Header: nats.Header{}, Data: value}
 		if value == nil {
 			m.Header.Set(kvOperation, "DEL")
-			m.Header.Set(jetstream.MsgTTLHeader, markerTTL.String())
+			if s.transient != "" && strings.HasPrefix(key, s.transient) {
+				m.Header.Set(jetstream.MsgTTLHeader, markerTTL.String())
+			}
 		}
 		messages = append(messages, m)
 	}
@@ -132,14 +138,18 @@ func (s bucketStore) publish(ctx context.Context, messages []*nats.Msg) (uint64,
 	return ack.Sequence, nil
 }
 
-func (s bucketStore) keys(ctx context.Context) ([]string, error) {
+func (s bucketStore) keys(ctx context.Context, under string) ([]string, error) {
 	const page = 1000
+	filter := "" // cheaper than one that matches all
+	if under != "" {
+		filter = s.subject(under + "*")
+	}
 	seen := map[string]bool{}
 	prefix := s.subject("")
 	for next, more := uint64(1), true; more; {
 		var messages []*jetstream.RawStreamMsg
 		var err error
-		messages, more, err = get.Next(ctx, s.js, s.stream(), "", next, page)
+		messages, more, err = get.Next(ctx, s.js, s.stream(), filter, next, page)
 		if err != nil {
 			return nil, err
 		}

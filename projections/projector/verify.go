@@ -86,7 +86,7 @@ func (p *Projector) reconcile(ctx context.Context, checkpoint uint64, repair boo
 	if err := f.advance(ctx, checkpoint); err != nil {
 		return nil, err
 	}
-	keys, err := p.store.keys(ctx)
+	keys, err := p.store.keys(ctx, "")
 	if err != nil {
 		return nil, err
 	}

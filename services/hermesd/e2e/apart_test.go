@@ -18,6 +18,8 @@ import (
 // set it up, the services, and two watchers.
 type apart struct {
 	*user
+	// t is the whole test's: a part that is started again in a subtest outlives it.
+	t                      *testing.T
 	dir, address           string
 	natsServer, services   *process
 	watchers               map[string]*process
@@ -28,7 +30,7 @@ func newApart(t *testing.T) *apart {
 	t.Helper()
 	dir, address := newDataDir(t), newAddress(t)
 	a := &apart{
-		user: newUser(t, "nats://"+address, filepath.Join(dir, "user.nk")), dir: dir, address: address,
+		user: newUser(t, "nats://"+address, filepath.Join(dir, "user.nk")), t: t, dir: dir, address: address,
 		watchers: map[string]*process{}, operatorSeed: filepath.Join(dir, "operator.nk"), natsConf: filepath.Join(dir, "nats.conf"),
 	}
 	a.configure(t)
@@ -73,19 +75,19 @@ func makeKey(t *testing.T, file string) (public string) {
 
 func (a *apart) startNATS(t *testing.T) {
 	t.Helper()
-	a.natsServer = start(t, a.environment(), nil, programs.natsServer, "-c", a.natsConf)
+	a.natsServer = start(a.t, a.environment(), nil, programs.natsServer, "-c", a.natsConf)
 	a.natsServer.waitFor(t, a.natsServer.stderr, "Server is ready")
 }
 
 func (a *apart) startServices(t *testing.T) {
 	t.Helper()
-	a.services = start(t, a.environment(), nil, programs.hermesd, "serve", "--nats", a.url, "--creds", filepath.Join(a.dir, "services.nk"))
+	a.services = start(a.t, a.environment(), nil, programs.hermesd, "serve", "--nats", a.url, "--creds", filepath.Join(a.dir, "services.nk"))
 	a.services.waitFor(t, a.services.stdout, "hermesd serves: ")
 }
 
 func (a *apart) startWatcher(t *testing.T, name string) {
 	t.Helper()
-	p := start(t, a.environment(), nil, programs.hermesd, "watcher", "--nats", a.url, "--creds", filepath.Join(a.dir, name+".nk"),
+	p := start(a.t, a.environment(), nil, programs.hermesd, "watcher", "--nats", a.url, "--creds", filepath.Join(a.dir, name+".nk"),
 		"--name", name, "--data-dir", filepath.Join(a.dir, name), "--slots", fmt.Sprint(slots/2), "--grace", "5s")
 	p.waitFor(t, p.stdout, "hermesd watches: ")
 	a.watchers[name] = p

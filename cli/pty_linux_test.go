@@ -275,23 +275,25 @@ func TestRunAtATerminal(t *testing.T) {
 		term.exits(exitCancelled)
 		h.at(t).output("hermes", "execution", "cancel", "6")
 	})
-	t.Run("colour on a terminal only", func(t *testing.T) {
-		colourful := h.at(t)
-		colourful.env = append(colourful.env, "TERM=xterm")
-		term := colourful.terminal("hermes", "function", "list")
-		term.shows("\x1b[32mready\x1b[0m")
-		term.exits(0)
-		colourful.env = append(colourful.env, "NO_COLOR=1")
-		term = colourful.terminal("hermes", "function", "list")
-		term.shows("ready")
-		term.exits(0)
-		if strings.Contains(term.text(), "\x1b[3") {
-			t.Errorf("colour in spite of NO_COLOR: %q", term.text())
-		}
-		if out := h.at(t).output("hermes", "function", "list"); strings.Contains(out, "\x1b") {
-			t.Errorf("colour in a pipe: %q", out)
-		}
-	})
+	t.Run("colour on a terminal only", func(t *testing.T) { testColour(t, h.at(t)) })
+}
+
+func testColour(t *testing.T, h *home) {
+	colourful := h.at(t)
+	colourful.env = append(colourful.env, "TERM=xterm")
+	term := colourful.terminal("hermes", "function", "list")
+	term.shows("\x1b[32mready\x1b[0m")
+	term.exits(0)
+	colourful.env = append(colourful.env, "NO_COLOR=1")
+	term = colourful.terminal("hermes", "function", "list")
+	term.shows("ready")
+	term.exits(0)
+	if strings.Contains(term.text(), "\x1b[3") {
+		t.Errorf("colour in spite of NO_COLOR: %q", term.text())
+	}
+	if out := h.at(t).output("hermes", "function", "list"); strings.Contains(out, "\x1b") {
+		t.Errorf("colour in a pipe: %q", out)
+	}
 }
 
 // at is the same home, reporting to another test.

@@ -3,25 +3,14 @@ package cli
 import (
 	"fmt"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// linkedVersion is set by a release build: -ldflags "-X github.com/hermes-serverless/hermes/cli.linkedVersion=v1.2.3".
-var linkedVersion string
-
-// version is the release, else what the go tool knows of the source, else "dev".
-func version() string {
-	if linkedVersion != "" {
-		return linkedVersion
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
-		return "dev"
-	}
-	return info.Main.Version
-}
+// version is the same as the server's of the same release, so that the two can be compared.
+func version() string { return api.Version }
 
 type versionOptions struct{ app *app }
 

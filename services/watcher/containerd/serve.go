@@ -58,7 +58,7 @@ func Serve(ctx context.Context, dir string) error {
 			return fmt.Errorf("containerd: make its folder: %w", err)
 		}
 	}
-	if err := putShimOnPath(); err != nil {
+	if err := errors.Join(putShimOnPath(), quietShims()); err != nil {
 		return err
 	}
 	lock, err := waitForLock(ctx, filepath.Join(dir, serveLock))

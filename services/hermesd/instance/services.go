@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -63,6 +64,9 @@ type services struct {
 	orchestrator *orchestrator.Service
 	registry     *registry.Service
 	log          *slog.Logger
+	conn         *nats.Conn
+	// provision makes what is missing of streams, buckets and stores.
+	provision func(context.Context) error
 }
 
 // newServices provisions the streams and wires the services; run starts them.
@@ -75,7 +79,10 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 		return nil, err
 	}
 	logs := OpenLogs(js)
-	s := &services{projectors: Projectors(js, logs, o.log.With("part", "projector")), log: o.log}
+	s := &services{
+		projectors: Projectors(js, logs, o.log.With("part", "projector")), log: o.log, conn: o.conn,
+		provision: func(ctx context.Context) error { return ensureStreams(ctx, js, o) },
+	}
 	v := views.New(js, logs.Executions, s.projectors...)
 	store, err := blobs.Open(ctx, js, streams.Blobs)
 	if err != nil {
@@ -130,9 +137,35 @@ func (s *services) run(ctx context.Context) error {
 	for _, p := range s.projectors {
 		g.Go(func() error { return p.Run(ctx) })
 	}
+	g.Go(func() error { return s.provisionAgain(ctx) })
 	g.Go(func() error { return s.registry.Run(ctx) })
 	g.Go(func() error { return s.orchestrator.Run(ctx) })
 	return g.Wait()
+}
+
+// provisionAgain provisions after each reconnect: a server that was restarted has lost what it kept
+// in memory, the leases, without which nobody leads and no watcher lives.
+func (s *services) provisionAgain(ctx context.Context) error {
+	const pause = 200 * time.Millisecond
+	status := s.conn.StatusChanged(nats.CONNECTED)
+	defer s.conn.RemoveStatusListener(status)
+	var again <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case _, open := <-status:
+			if !open {
+				return nats.ErrConnectionClosed
+			}
+		case <-again:
+		}
+		again = nil
+		if err := s.provision(ctx); err != nil {
+			s.log.Warn("cannot provision after a reconnect yet", "err", err)
+			again = time.After(pause)
+		}
+	}
 }
 
 // Serve runs the services on a connection until the context ends; ready is called when they are

@@ -136,37 +136,57 @@ func (s *Service) position(ctx context.Context, e executions.Execution) int {
 	return reply.Position
 }
 
-// wait answers when the execution has ended, or when the time is over.
+// wait answers when the execution has ended, or when the time is over. An id that nobody has seen
+// yet is waited for too: a build is asked for behind the registration that names it.
 func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) (api.Execution, error) {
 	found, err := s.find(ctx, user, ask.ExecutionRef)
-	if err != nil || found.Status.Final() {
+	unseen := ask.ID != "" && api.IsKind(err, api.NotFound)
+	if err != nil && !unseen || found.Status.Final() {
 		return api.Execution{Execution: found}, err
+	}
+	if unseen {
+		found.ID = ask.ID
 	}
 	within, cancel := context.WithTimeout(ctx, min(time.Duration(ask.WaitMillis)*time.Millisecond, maxWait))
 	defer cancel()
+	state, followErr := s.untilFinal(within, user, found.ID)
+	switch {
+	case followErr != nil:
+		return api.Execution{}, followErr
+	case state.Status == "" && unseen:
+		return api.Execution{}, err
+	case state.Status == "":
+		state = found
+	}
+	if state.Status.Final() {
+		s.settle(ctx, state.Sequence)
+	}
+	if state.Number = found.Number; unseen {
+		if seen, err := s.Views.ExecutionByID(ctx, user, state.ID); err == nil {
+			state.Number = seen.Number
+		}
+	}
+	return api.Execution{Execution: state, Position: s.position(ctx, state)}, nil
+}
+
+// untilFinal follows an execution to its end, or until the context ends: what is known then is no error.
+func (s *Service) untilFinal(ctx context.Context, user, id string) (executions.Execution, error) {
 	var state executions.Execution
-	for record, err := range s.Executions.Follow(within, events.ExecutionSubject(user, found.ID), 0) {
+	for record, err := range s.Executions.Follow(ctx, events.ExecutionSubject(user, id), 0) {
+		if ctx.Err() != nil {
+			return state, nil
+		}
 		if err != nil {
-			if within.Err() != nil {
-				break
-			}
-			return api.Execution{}, fmt.Errorf("wait for execution %s: %w", found.ID, err)
+			return state, fmt.Errorf("wait for execution %s: %w", id, err)
 		}
 		if state, err = executions.Fold(state, record); err != nil {
-			return api.Execution{}, fmt.Errorf("fold execution %s at sequence %d: %w", found.ID, record.Sequence, err)
+			return state, fmt.Errorf("fold execution %s at sequence %d: %w", id, record.Sequence, err)
 		}
 		if state.Status.Final() {
 			break
 		}
 	}
-	if state.Status == "" {
-		state = found
-	}
-	state.Number = found.Number
-	if state.Status.Final() {
-		s.settle(ctx, state.Sequence)
-	}
-	return api.Execution{Execution: state, Position: s.position(ctx, state)}, nil
+	return state, nil
 }
 
 // settle lets the view catch up with an end before somebody hears of it: who then lists or inspects

@@ -46,6 +46,33 @@ func TestRunToItsEnd(t *testing.T) {
 	}
 }
 
+func TestWaitForWhatIsAboutToBe(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	id := api.NewID()
+	got := make(chan api.Execution, 1)
+	go func() {
+		e, err := ask[api.Execution](w, api.OpExecutionWait, api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: id}, WaitMillis: 8000})
+		if err != nil {
+			t.Errorf("waiting for an id that nobody has seen: %v", err)
+		}
+		got <- e
+	}()
+	if _, err := ask[api.Accepted](w, api.OpRun, api.Run{ID: id, Function: events.FunctionRef{Name: "pi"}}); err != nil {
+		t.Fatal(err)
+	}
+	w1.report(w1.start(), api.Succeeded)
+	if e := <-got; e.Status != executions.Success || e.Number != 1 {
+		t.Errorf("it is told %s, number %d", e.Status, e.Number)
+	}
+	never := api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: api.NewID()}, WaitMillis: 1}
+	if _, err := ask[api.Execution](w, api.OpExecutionWait, never); !api.IsKind(err, api.NotFound) {
+		t.Errorf("waiting for what never is: %v", err)
+	}
+}
+
 func TestQueueShowsPositions(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrate()

@@ -70,7 +70,7 @@ func decide(e ending, limits events.Limits) verdict {
 		return fail("", "%s ran longer than its limit of %s", e.step, time.Duration(limits.TimeoutMillis)*time.Millisecond)
 	case outputLimit:
 		return fail(events.ReasonOutputLimit, "%s printed more than its limit of %d bytes on stdout or stderr; "+
-			"print less, or raise limits.outputBytes", e.step, limits.OutputBytes)
+			"print less, or write to a file and print what matters", e.step, limits.OutputBytes)
 	case shutdown:
 		return fail(events.ReasonShutdown, "the watcher was stopped, and %s did not end within its grace period; run it again", e.step)
 	case leaseLost:

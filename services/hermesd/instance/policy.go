@@ -23,7 +23,7 @@ func DefaultPolicy() orchestrator.Policy {
 			PIDs: 256, TmpBytes: 256 * mib, OutputBytes: 10 * mib,
 		},
 		Maxima: events.Limits{
-			TimeoutMillis: (7 * 24 * time.Hour).Milliseconds(), MemoryBytes: 1 << 50, CPUMillis: cores,
+			TimeoutMillis: (7 * 24 * time.Hour).Milliseconds(), MemoryBytes: 1 << 40, CPUMillis: cores,
 			PIDs: 4096, TmpBytes: 16 * gib, OutputBytes: 10 * mib,
 		},
 		Build: events.Limits{

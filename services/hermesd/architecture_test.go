@@ -70,7 +70,7 @@ func forbidden(from, path string) string {
 		return ""
 	case from == "events":
 		return "events knows nothing but the standard library"
-	case from == "projections" || within(from, "projections") && !within(from, "projections/projector"):
+	case within(from, "projections") && !within(from, "projections/projector", "projections/foldtest"):
 		if !within(to, "events", "projections") || within(to, "projections/projector") || within(to, "events/log", "events/streams") {
 			return "a fold sees events and views only"
 		}

@@ -69,8 +69,8 @@ func decide(e ending, limits events.Limits) verdict {
 		v.outcome = api.TimedOut
 		return fail("", "%s ran longer than its limit of %s", e.step, time.Duration(limits.TimeoutMillis)*time.Millisecond)
 	case outputLimit:
-		return fail(events.ReasonOutputLimit, "%s printed more than its limit of %d bytes on stdout or stderr; "+
-			"print less, or write to a file and print what matters", e.step, limits.OutputBytes)
+		return fail(events.ReasonOutputLimit, "%s printed more than its limit of %d bytes on stdout or stderr: print less",
+			e.step, limits.OutputBytes)
 	case shutdown:
 		return fail(events.ReasonShutdown, "the watcher was stopped, and %s did not end within its grace period; run it again", e.step)
 	case leaseLost:

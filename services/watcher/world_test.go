@@ -51,10 +51,9 @@ type world struct {
 	claims         chan api.Claim
 	reports        chan api.Report
 
-	mu      sync.Mutex
-	grant   func(api.Claim) api.ClaimReply
-	present bool // the orchestrator is there
-	subs    []*nats.Subscription
+	mu    sync.Mutex
+	grant func(api.Claim) api.ClaimReply
+	subs  []*nats.Subscription
 }
 
 func newWorld(t *testing.T, change ...func(*Options)) *world {

@@ -120,12 +120,16 @@ func same(t *testing.T, what string, got, want result) {
 	}
 }
 
+// deployAll goes in two parts, as a user may upload only so much at once.
 func deployAll(t *testing.T, w world) {
-	tests := map[string]func(*testing.T){
-		"acts":  func(t *testing.T) { w.deploy(t, writeActs(t, "acts", nil)) },
-		"brief": func(t *testing.T) { w.deploy(t, writeActs(t, "brief", map[string]any{"timeout": "500ms"})) },
-		"small": func(t *testing.T) { w.deploy(t, writeActs(t, "small", map[string]any{"memory": "16MiB"})) },
-	}
+	together(t, map[string]func(*testing.T){
+		"acts":              func(t *testing.T) { w.deploy(t, writeActs(t, "acts", nil)) },
+		"brief":             func(t *testing.T) { w.deploy(t, writeActs(t, "brief", map[string]any{"timeout": "500ms"})) },
+		"small":             func(t *testing.T) { w.deploy(t, writeActs(t, "small", map[string]any{"memory": "16MiB"})) },
+		"cuda":              func(t *testing.T) { withoutCUDA(t, w, "cuda") },
+		"gpu-pi-montecarlo": func(t *testing.T) { withoutCUDA(t, w, "gpu-pi-montecarlo") },
+	})
+	tests := map[string]func(*testing.T){"pi-montecarlo": func(t *testing.T) { piMontecarlo(t, w) }}
 	for name, c := range map[string]struct{ input, output string }{
 		"cpp":          {"one\ntwo\n", "one\ntwo\n"},
 		"waiter":       {"0.25 1\n", "0.25 s of 1 s\n0.5 s of 1 s\n0.75 s of 1 s\n1 s of 1 s\n"},
@@ -136,10 +140,6 @@ func deployAll(t *testing.T, w world) {
 			w.deploy(t, w.initTemplate(t, name))
 			w.check(t, name, c.input, result{stdout: c.output})
 		}
-	}
-	tests["pi-montecarlo"] = func(t *testing.T) { piMontecarlo(t, w) }
-	for _, name := range []string{"cuda", "gpu-pi-montecarlo"} {
-		tests[name] = func(t *testing.T) { withoutCUDA(t, w, name) }
 	}
 	together(t, tests)
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,6 +112,7 @@ func TestMixed(t *testing.T) {
 			must(t, syscall.Kill(childContainerd(t, s.dir), syscall.SIGKILL))
 			continue
 		}
+		awaitDripping(t, w)
 		k.note()
 		s.process.kill(t)
 		s.up(t)
@@ -118,6 +120,18 @@ func TestMixed(t *testing.T) {
 	all.Wait()
 	checkMixed(t, w, s, jobs, k)
 	s.checkEnd(t)
+}
+
+// awaitDripping returns when an execution has just begun that takes longer than a kill.
+func awaitDripping(t *testing.T, w world) {
+	t.Helper()
+	eventually(t, "one that runs for a while", func() bool {
+		list := ask[api.Executions](t, w.client, api.OpExecutionList, api.ExecutionList{Limit: 500})
+		return slices.ContainsFunc(list.Executions, func(e api.Execution) bool {
+			return e.Status == executions.Running && time.Since(e.StartedAt) < 700*time.Millisecond &&
+				strings.HasPrefix(string(e.Request.Input.Inline), "drip")
+		})
+	})
 }
 
 // runJobs asks for all jobs and sees each to its end.
@@ -208,6 +222,9 @@ func checkMixed(t *testing.T, w world, s *single, jobs []*job, k *killing) {
 		checkJob(t, n, j, e, o, k)
 	}
 	t.Logf("of %d executions in the log, these ended so: %v", len(all), counts)
+	if counts[executions.Lost] == 0 {
+		t.Error("no kill hit an execution that ran")
+	}
 	checkQueueEmpty(t, js)
 	checkViews(t, s.user)
 }

@@ -4,17 +4,20 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hermes-serverless/hermes/events"
 )
 
 // Need is what a waiting execution asks of a machine.
 type Need struct {
-	ID       string
-	User     string
-	Kind     events.ExecutionKind
-	Base     string
-	Language string
+	ID string
+	// RequestedAt is when the server accepted it.
+	RequestedAt time.Time
+	User        string
+	Kind        events.ExecutionKind
+	Base        string
+	Language    string
 	// MemoryBytes is reserved whole while it runs; CPU time is shared, bounded by slots.
 	MemoryBytes int64
 	GPUs        int
@@ -80,8 +83,8 @@ func nextQueue(queues []Queue) int {
 		if len(q.Waiting) == 0 {
 			continue
 		}
-		if best < 0 || q.Running < queues[best].Running ||
-			q.Running == queues[best].Running && q.Waiting[0].ID < queues[best].Waiting[0].ID {
+		if best < 0 || cmp.Or(cmp.Compare(q.Running, queues[best].Running),
+			q.Waiting[0].RequestedAt.Compare(queues[best].Waiting[0].RequestedAt)) < 0 {
 			best = i
 		}
 	}

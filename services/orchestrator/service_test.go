@@ -104,6 +104,28 @@ func (w *world) placed() int {
 	return int(s.CachedInfo().State.Msgs)
 }
 
+func TestQueueIsInTheServersOrder(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	first := w.run()
+	w.eventually("the first is placed", func() bool { return w.placed() == 1 })
+	second := w.run()
+	// An id from a clock that is years behind.
+	early := "01AAAAAAAAAAAAAAAAAAAAAAAA"
+	if _, err := ask[api.Accepted](w, api.OpRun, api.Run{ID: early, Function: events.FunctionRef{Name: "pi"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{first, second, early} {
+		ref := w1.start()
+		if ref.ID != want {
+			t.Fatalf("placed %s, want %s", ref.ID, want)
+		}
+		w1.report(ref, api.Succeeded)
+	}
+}
+
 func TestCancelWhileQueued(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrate()

@@ -1,8 +1,10 @@
 package orchestrator
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -38,10 +40,23 @@ func (e *entry) holder() string {
 func (e *entry) need() Need {
 	r := e.exec.Request
 	return Need{
-		ID: e.exec.ID, User: e.exec.Owner, Kind: r.Kind, Base: r.Base, Language: r.Language,
+		ID: e.exec.ID, RequestedAt: e.exec.RequestedAt, User: e.exec.Owner, Kind: r.Kind, Base: r.Base, Language: r.Language,
 		MemoryBytes: r.Limits.MemoryBytes, GPUs: r.GPUs,
 	}
 }
+
+// ticket is a place in the queue: by the time at which the server accepted the request. The id is
+// the client's, and its clock may be wrong.
+type ticket struct {
+	at time.Time
+	id string
+}
+
+func (t ticket) compare(other ticket) int {
+	return cmp.Or(t.at.Compare(other.at), strings.Compare(t.id, other.id))
+}
+
+func (e *entry) ticket() ticket { return ticket{at: e.exec.RequestedAt, id: e.exec.ID} }
 
 // node is a watcher as the leader knows it.
 type node struct {
@@ -58,9 +73,9 @@ type node struct {
 // no lock, no clock and no I/O of its own.
 type state struct {
 	execs map[string]*entry
-	// queues hold the waiting executions of each user, first come first. Ids that no longer wait
-	// are dropped when they are met.
-	queues map[string][]string
+	// queues hold the waiting executions of each user, first come first. What no longer waits is
+	// dropped when it is met.
+	queues map[string][]ticket
 	held   map[string]*entry
 	nodes  map[string]*node
 	// followed is the last sequence of the log that has been followed; later ones may have been
@@ -70,7 +85,7 @@ type state struct {
 
 func newState() *state {
 	return &state{
-		execs: map[string]*entry{}, queues: map[string][]string{}, held: map[string]*entry{}, nodes: map[string]*node{},
+		execs: map[string]*entry{}, queues: map[string][]ticket{}, held: map[string]*entry{}, nodes: map[string]*node{},
 	}
 }
 
@@ -140,12 +155,11 @@ func (s *state) index(e *entry) {
 	}
 }
 
-// enqueue keeps a user's queue in the order of ids, which is the order of time: an execution that
-// lost its place goes back to where it was.
+// enqueue keeps a user's queue in order: an execution that lost its place goes back to where it was.
 func (s *state) enqueue(e *entry) {
 	q := s.queues[e.exec.Owner]
-	if at, there := slices.BinarySearch(q, e.exec.ID); !there {
-		s.queues[e.exec.Owner] = slices.Insert(q, at, e.exec.ID)
+	if at, there := slices.BinarySearchFunc(q, e.ticket(), ticket.compare); !there {
+		s.queues[e.exec.Owner] = slices.Insert(q, at, e.ticket())
 	}
 }
 
@@ -208,12 +222,7 @@ func (s *state) planInput(alive func(*node) bool) ([]Queue, []Node) {
 			queues = append(queues, Queue{User: user, Running: running[user], Waiting: waiting})
 		}
 	}
-	slices.SortFunc(queues, func(a, b Queue) int {
-		if a.User < b.User {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(queues, func(a, b Queue) int { return strings.Compare(a.User, b.User) })
 	list := make([]Node, 0, len(nodes))
 	for _, n := range nodes {
 		list = append(list, *n)
@@ -223,8 +232,8 @@ func (s *state) planInput(alive func(*node) bool) ([]Queue, []Node) {
 
 // waitingOf is the head of a user's queue. It drops what no longer waits.
 func (s *state) waitingOf(user string, most int) []Need {
-	q := slices.DeleteFunc(s.queues[user], func(id string) bool {
-		e := s.execs[id]
+	q := slices.DeleteFunc(s.queues[user], func(t ticket) bool {
+		e := s.execs[t.id]
 		return e == nil || !e.waiting()
 	})
 	if len(q) == 0 {
@@ -233,8 +242,8 @@ func (s *state) waitingOf(user string, most int) []Need {
 	}
 	s.queues[user] = q
 	needs := make([]Need, 0, min(most, len(q)))
-	for _, id := range q[:min(most, len(q))] {
-		needs = append(needs, s.execs[id].need())
+	for _, t := range q[:min(most, len(q))] {
+		needs = append(needs, s.execs[t.id].need())
 	}
 	return needs
 }
@@ -249,7 +258,7 @@ func (s *state) position(id string) int {
 	n := 1
 	for _, q := range s.queues {
 		for _, other := range q {
-			if o := s.execs[other]; other < id && o != nil && o.waiting() {
+			if o := s.execs[other.id]; other.compare(e.ticket()) < 0 && o != nil && o.waiting() {
 				n++
 			}
 		}

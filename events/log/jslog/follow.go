@@ -18,6 +18,9 @@ import (
 const (
 	// pullBytes keeps a window of large messages under the client's 64 MiB pending limit.
 	pullBytes = 8 << 20
+	// pullMessages bounds them in number: the client reserves a slot for each message of a pull, and
+	// without a bound, that is 8 MiB for each that follows.
+	pullMessages = 4096
 	// heartbeat is how often an idle consumer says that it lives; twice that without a sign and
 	// it is made anew.
 	heartbeat = 5 * time.Second
@@ -151,7 +154,7 @@ func (l *Log) open(ctx context.Context, filter string, from uint64) (jetstream.M
 	if err != nil {
 		return nil, nil, err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(pullBytes),
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
 		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return nil, nil, err

@@ -10,21 +10,16 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/executions"
 )
 
-func TestMain(m *testing.M) {
-	// The server's own: one waits out its delay after a shutdown, one looks at the process each second.
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"),
-		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server/pse.periodic"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // Connect starts a server with everything provisioned.
 func Connect(t testing.TB) jetstream.JetStream {

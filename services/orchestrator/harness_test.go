@@ -10,9 +10,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/streams"
@@ -23,11 +23,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-func TestMain(m *testing.M) {
-	// A server that is shut down while it sets up a sourced stream leaves this one waiting for an
-	// answer for a while: nats-server's, not ours.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const patience = 20 * time.Second
 

@@ -14,9 +14,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/log/memlog"
 	"github.com/hermes-serverless/hermes/projections/functions"
@@ -26,11 +26,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/bundle"
 )
 
-func TestMain(m *testing.M) {
-	// nats.go starts this with a publisher's first publish; it waits for ever when the publisher is
-	// cleaned up before it has read the channel that it waits on. One a publisher, not ours.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats.go/jetstream.(*jetStream).resetPendingAcksOnReconnect"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var _ Views = (*views.Views)(nil)
 

@@ -3,11 +3,7 @@ package watcher
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/hermes-serverless/hermes/events/leaktest"
 )
 
-func TestMain(m *testing.M) {
-	// The server's own: a request of its sourced stream that nobody ended ends by its timeout.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(
-		"github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }

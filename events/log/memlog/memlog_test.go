@@ -3,14 +3,13 @@ package memlog_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/events/log/logtest"
 	"github.com/hermes-serverless/hermes/events/log/memlog"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestConformance(t *testing.T) {
 	logtest.Run(t, func(*testing.T) logtest.Subject {

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"go.uber.org/goleak"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/bundle"
@@ -21,11 +21,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/watcher/fake"
 )
 
-func TestMain(m *testing.M) {
-	// A server that is shut down while it sets up a sourced stream leaves this one waiting for an
-	// answer for a while: nats-server's, not ours.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func start(t *testing.T, dir string) *instance.Instance {
 	t.Helper()

@@ -5,8 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.uber.org/goleak"
-
+	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/services/watcher/fake"
 	"github.com/hermes-serverless/hermes/services/watcher/runtimetest"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
@@ -16,7 +15,7 @@ const stateEnv = "HERMES_TEST_FAKE_STATE"
 
 func TestMain(m *testing.M) {
 	runtimetest.LeaveBehind(func() (sandbox.Runtime, error) { return fake.New(os.Getenv(stateEnv)), nil })
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 func TestConformance(t *testing.T) {

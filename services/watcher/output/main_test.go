@@ -3,7 +3,7 @@ package output
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/hermes-serverless/hermes/events/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -27,7 +27,9 @@ func (l *leader) followFunctions(ctx context.Context) error {
 	}
 	for _, f := range known {
 		for version, pending := range f.Pending {
-			l.requestBuild(ctx, f.Owner, f.Name, version, pending)
+			if err := l.requestBuild(ctx, f.Owner, f.Name, version, pending); err != nil {
+				return err
+			}
 		}
 	}
 	clear(known)
@@ -44,10 +46,13 @@ func (l *leader) followFunctions(ctx context.Context) error {
 			l.log.Error("event on a subject that is not a function's", "subject", record.Subject)
 			continue
 		}
-		l.requestBuild(ctx, owner, name, registered.Version, functions.Pending{
+		err = l.requestBuild(ctx, owner, name, registered.Version, functions.Pending{
 			Config: registered.Config, Base: registered.Base, Bundle: registered.Bundle, Build: registered.Build,
 			Reuses: registered.Reuses,
 		})
+		if err != nil {
+			return err
+		}
 	}
 	return ctx.Err()
 }
@@ -65,26 +70,26 @@ func (l *leader) foldFunction(known map[string]functions.Function, record events
 }
 
 // requestBuild appends the request for a build, once: the registration names the execution's id.
-// One that takes an earlier build's artifact asks for nothing.
-func (l *leader) requestBuild(ctx context.Context, owner, name, version string, p functions.Pending) {
+// One that takes an earlier build's artifact asks for nothing. An error ends the leader, and the
+// next one finds the registration again.
+func (l *leader) requestBuild(ctx context.Context, owner, name, version string, p functions.Pending) error {
 	if p.Reuses != "" {
-		return
+		return nil
 	}
 	ref := events.FunctionRef{Owner: owner, Name: name, Version: version}
 	event, err := decideBuild(l.Policy, executions.Execution{}, buildRequest(ref, p))
 	if err != nil {
-		l.log.Error("cannot build a registered function", "function", ref, "err", err)
-		return
+		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}
 	record, err := l.append(ctx, owner, p.Build, 0, requestEventID(p.Build), event)
-	switch {
-	case errors.Is(err, log.ErrConflict):
-		return
-	case err != nil:
-		l.log.Error("cannot ask for a build; the next leader will", "function", ref, "build", p.Build, "err", err)
-		return
+	if errors.Is(err, log.ErrConflict) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}
 	l.observe(ctx, record, false)
+	return nil
 }
 
 func buildRequest(ref events.FunctionRef, p functions.Pending) events.ExecutionRequested {

@@ -38,8 +38,9 @@ type leader struct {
 
 	// kick asks for a new plan; one waiting kick is enough.
 	kick chan struct{}
-	// work counts what was started and not awaited; it ends with the leader's context.
-	work sync.WaitGroup
+	// work counts what was started and not awaited; nothing is added once ended is set, under mu.
+	work  sync.WaitGroup
+	ended bool
 }
 
 func newLeader(p *parts) *leader {
@@ -57,7 +58,7 @@ func (l *leader) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer l.work.Wait()
+	defer l.end()
 	defer func() { _ = server.Stop() }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.followExecutions(ctx) })
@@ -154,8 +155,22 @@ func (l *leader) again() {
 	}
 }
 
-// background runs f; the leader waits for it before it ends.
-func (l *leader) background(f func()) { l.work.Go(f) }
+// background runs f; the leader waits for it before it ends. A leader that has ended does nothing:
+// the next one finds what is to be done in the log.
+func (l *leader) background(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.work.Go(f)
+	}
+}
+
+func (l *leader) end() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+	l.work.Wait()
+}
 
 // plan places what waits, whenever something changed, and looks after what no event announces.
 func (l *leader) plan(ctx context.Context) error {
@@ -189,7 +204,7 @@ func (l *leader) placeWaiting(ctx context.Context) {
 			Request:    e.exec.Request,
 		})
 	}
-	hopeless := l.hopeless(queues, nodes)
+	hopeless := l.hopeless(queues)
 	l.mu.Unlock()
 	for i, p := range plan {
 		l.background(func() { l.sendRun(ctx, p.Watcher, requests[i]) })
@@ -202,8 +217,8 @@ func (l *leader) placeWaiting(ctx context.Context) {
 }
 
 // hopeless finds the waiting executions that no machine of the fleet can ever run: why, by owner and id.
-func (l *leader) hopeless(queues []Queue, nodes []Node) map[string]map[string]string {
-	found := map[string]map[string]string{}
+func (l *leader) hopeless(queues []Queue) map[string]map[string]string {
+	found, nodes := map[string]map[string]string{}, l.state.fleet()
 	for _, q := range queues {
 		for _, need := range q.Waiting {
 			if e := l.state.execs[need.ID]; e == nil || !e.waiting() {

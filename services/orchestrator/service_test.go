@@ -312,6 +312,46 @@ func TestUnplaceableEndsAtOnce(t *testing.T) {
 	}
 }
 
+func TestWhatAnAbsentMachineCanRunWaits(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	able := w.watcher("able", 1).hello()
+	tell[api.LeaveReply](able, api.OpLeave, api.Leave{Session: able.session})
+	unable := w.watcher("unable", 1)
+	unable.machine.Bases = []string{"other"}
+	unable.hello()
+	id := w.run()
+	w.eventually("it waits", func() bool {
+		e, err := ask[api.Execution](w, api.OpExecutionInspect, api.ExecutionRef{ID: id})
+		return err == nil && e.Position == 1
+	})
+	able.session = api.NewID()
+	if ref := able.hello().start(); ref.ID != id {
+		t.Errorf("the machine that came back got %s", ref.ID)
+	}
+}
+
+func TestRefusedClaimIsPlacedAnew(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	id := w.run()
+	request, m := w1.next()
+	stale := *w1
+	stale.session = api.NewID()
+	if stale.claim(request.AttemptRef).Granted {
+		t.Fatal("a session that was never heard of was granted a claim")
+	}
+	if err := m.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	if ref := w1.start(); ref.ID != id {
+		t.Errorf("started %s", ref.ID)
+	}
+}
+
 func TestBuildIsAskedForOnce(t *testing.T) {
 	w := newWorld(t)
 	_, stop := w.orchestrate()

@@ -78,6 +78,9 @@ type state struct {
 	queues map[string][]ticket
 	held   map[string]*entry
 	nodes  map[string]*node
+	// machines are those of every watcher that was ever known, by name: one that is away may come
+	// back, so what only it can run waits.
+	machines map[string]events.Machine
 	// followed is the last sequence of the log that has been followed; later ones may have been
 	// applied too, by those who appended them.
 	followed uint64
@@ -86,6 +89,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		execs: map[string]*entry{}, queues: map[string][]ticket{}, held: map[string]*entry{}, nodes: map[string]*node{},
+		machines: map[string]events.Machine{},
 	}
 }
 
@@ -228,6 +232,15 @@ func (s *state) planInput(alive func(*node) bool) ([]Queue, []Node) {
 		list = append(list, *n)
 	}
 	return queues, list
+}
+
+// fleet is every machine that was ever known, as Unplaceable takes it.
+func (s *state) fleet() []Node {
+	all := make([]Node, 0, len(s.machines))
+	for _, name := range slices.Sorted(maps.Keys(s.machines)) {
+		all = append(all, Node{Name: name, Machine: s.machines[name]})
+	}
+	return all
 }
 
 // waitingOf is the head of a user's queue. It drops what no longer waits.

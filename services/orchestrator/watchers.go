@@ -44,6 +44,7 @@ func (l *leader) queuePosition(_ context.Context, _ string, ask api.QueuePositio
 
 func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (api.ClaimReply, error) {
 	if !l.isSession(watcher, claim.Session) {
+		l.dropped(watcher, claim.ID)
 		return api.ClaimReply{Why: "the watcher has not said hello in this session"}, nil
 	}
 	refusal, err := l.commit(ctx, claim.Owner, claim.ID, func(s subjectState) (events.Data, string) {
@@ -52,7 +53,19 @@ func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (ap
 	if err != nil {
 		return api.ClaimReply{}, err
 	}
+	if refusal != "" {
+		l.dropped(watcher, claim.ID)
+	}
 	return api.ClaimReply{Granted: refusal == "", Why: refusal}, nil
+}
+
+// dropped takes a placement back whose claim was refused: the watcher drops the request, and the
+// execution, if it still waits there, has to be placed anew.
+func (l *leader) dropped(watcher, id string) {
+	l.mu.Lock()
+	l.state.unplace(id, watcher)
+	l.mu.Unlock()
+	l.again()
 }
 
 func (l *leader) report(ctx context.Context, watcher string, report api.Report) (api.ReportReply, error) {
@@ -88,6 +101,7 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 	}
 	l.mu.Lock()
 	l.state.nodes[watcher] = &node{machine: hello.Machine, session: hello.Session, hello: hello.Number, seen: time.Now()}
+	l.state.machines[watcher] = hello.Machine
 	l.mu.Unlock()
 	holds := map[api.AttemptRef]bool{}
 	for _, h := range hello.Holds {
@@ -200,6 +214,7 @@ func (l *leader) recoverFleet(ctx context.Context) error {
 		return fmt.Errorf("read the fleet: %w", err)
 	}
 	for _, w := range watchers {
+		l.state.machines[w.Name] = w.Machine
 		if w.Present() {
 			l.state.nodes[w.Name] = &node{machine: w.Machine, seen: time.Now()}
 		}

@@ -23,6 +23,9 @@ const (
 	// pagePieces bounds the pieces, and so the header that lists them.
 	pagePieces = 1000
 	batchSize  = 256
+	// batchWithin bounds one read. An answer that a dying server took along never comes; it is over
+	// well before the client's patience is, so that the client hears that it may ask again.
+	batchWithin = 3 * time.Second
 )
 
 // output answers OpExecutionOutput: a page of stored output from an offset.
@@ -79,7 +82,7 @@ func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.
 }
 
 func (s *Service) readBatch(ctx context.Context, subject string, p *pager) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, batchWithin)
 	defer cancel()
 	batch, err := jetstreamext.GetBatch(ctx, s.JS, s.Output.CachedInfo().Config.Name, batchSize,
 		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(p.page.Cursor+1), jetstreamext.GetBatchMaxBytes(2*pageBytes))

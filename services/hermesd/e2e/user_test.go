@@ -120,16 +120,27 @@ func ask[Reply any](t testing.TB, c *api.Client, op string, request any) Reply {
 
 // tryAsk is ask for where a test must not be ended, as in a goroutine.
 func tryAsk[Reply any](c *api.Client, op string, request any) (Reply, error) {
+	var reply Reply
+	err := untilAvailable(func(ctx context.Context) (err error) {
+		reply, err = api.Call[Reply](ctx, c, op, request)
+		return err
+	})
+	return reply, err
+}
+
+// untilAvailable calls until there is a server to answer: a request that was on its way when the
+// server died has a named error and may be repeated.
+func untilAvailable(call func(context.Context) error) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
 		// Long enough for a wait on the server, short enough for an answer that died with it.
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		reply, err := api.Call[Reply](ctx, c, op, request)
+		err := call(ctx)
 		cancel()
 		if err == nil || !api.IsKind(err, api.Unavailable) {
-			return reply, err
+			return err
 		}
 		if time.Now().After(deadline) {
-			return reply, fmt.Errorf("for %s: %w", patience, err)
+			return fmt.Errorf("for %s: %w", patience, err)
 		}
 	}
 }
@@ -173,7 +184,12 @@ type output struct {
 func tryOutput(c *api.Client, id string) (output, error) {
 	var o output
 	for ask := (api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: id}}); ; {
-		page, chunks, err := c.Output(context.Background(), ask)
+		var page api.OutputPage
+		var chunks []api.Chunk
+		err := untilAvailable(func(ctx context.Context) (err error) {
+			page, chunks, err = c.Output(ctx, ask)
+			return err
+		})
 		if err != nil {
 			return o, fmt.Errorf("output of %s from %d: %w", id, ask.From, err)
 		}

@@ -81,14 +81,14 @@ func (l *leader) requestBuild(ctx context.Context, owner, name, version string, 
 	if err != nil {
 		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}
-	record, err := l.append(ctx, owner, p.Build, 0, requestEventID(p.Build), event)
+	exec, err := l.append(ctx, owner, p.Build, executions.Execution{}, requestEventID(p.Build), event)
 	if errors.Is(err, log.ErrConflict) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}
-	l.observe(ctx, record, false)
+	l.learn(ctx, exec, event)
 	return nil
 }
 

@@ -39,15 +39,19 @@ func (p *parts) fold(ctx context.Context, owner, id string) (executions.Executio
 	return state, nil
 }
 
-// append stores one event of an execution and returns it as a record.
-func (p *parts) append(ctx context.Context, owner, id string, expected uint64, eventID string, data events.Data) (events.Record, error) {
+// append stores one event behind the state that it was decided on, and returns the state after it.
+// What does not fold is not stored.
+func (p *parts) append(ctx context.Context, owner, id string, state executions.Execution, eventID string, data events.Data) (executions.Execution, error) {
 	r := events.Record{
 		Event:   events.Event{ID: eventID, Source: source, Time: time.Now().UTC(), Data: data},
 		Subject: events.ExecutionSubject(owner, id),
 	}
-	var err error
-	r.Sequence, err = p.Executions.Append(ctx, r.Subject, expected, r.Event)
-	return r, err
+	next, err := executions.Fold(state, r)
+	if err != nil {
+		return state, err
+	}
+	next.Sequence, err = p.Executions.Append(ctx, r.Subject, state.Sequence, r.Event)
+	return next, err
 }
 
 // current is the state to decide on: what the leader holds, or else the log's.
@@ -85,10 +89,10 @@ func (l *leader) commit(ctx context.Context, owner, id string, decide func(subje
 		if data == nil {
 			return words, nil
 		}
-		record, err2 := l.append(ctx, owner, id, state.exec.Sequence, api.NewID(), data)
+		next, err2 := l.append(ctx, owner, id, state.exec, api.NewID(), data)
 		switch {
 		case err2 == nil:
-			l.observe(ctx, record, false)
+			l.learn(ctx, next, data)
 			return words, nil
 		case !errors.Is(err2, log.ErrConflict):
 			return "", fmt.Errorf("append %s of execution %s: %w", data.Type(), id, err2)

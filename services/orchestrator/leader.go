@@ -12,6 +12,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -36,6 +37,9 @@ type leader struct {
 	// hellos lets one hello be worked on at a time: what is lost is decided on one state.
 	hellos sync.Mutex
 
+	// since is when it began to listen: who has not been heard of for a lease after that is gone.
+	since time.Time
+
 	// kick asks for a new plan; one waiting kick is enough.
 	kick chan struct{}
 	// work counts what was started and not awaited; nothing is added once ended is set, under mu.
@@ -45,15 +49,18 @@ type leader struct {
 
 func newLeader(p *parts) *leader {
 	return &leader{
-		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[string]string{}, kick: make(chan struct{}, 1),
+		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[string]string{}, since: time.Now(),
+		kick: make(chan struct{}, 1),
 	}
 }
 
-// run leads until the context ends or something fails that a new start may mend.
-func (l *leader) run(ctx context.Context) error {
+// run leads until the context ends or something fails that a new start may mend. From ready on,
+// others may tell it what they have appended; what was appended before is followed from the log.
+func (l *leader) run(ctx context.Context, ready func()) error {
 	if err := l.recover(ctx); err != nil {
 		return fmt.Errorf("recover the leader's state: %w", err)
 	}
+	ready()
 	server, err := l.serve()
 	if err != nil {
 		return err
@@ -75,13 +82,16 @@ func (l *leader) recover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the live executions: %w", err)
 	}
-	l.state.followed = checkpoint
 	for _, exec := range live {
 		l.state.load(exec)
 	}
+	l.state.followed = checkpoint
 	for record, err := range l.Executions.Read(ctx, executionsFilter, checkpoint+1) {
 		if err := l.skipUndecodable(err); err != nil {
 			return fmt.Errorf("read the executions' log: %w", err)
+		}
+		if record.Data == nil {
+			continue
 		}
 		if _, err := l.state.follow(record); err != nil {
 			l.log.Error("event does not fit its execution", "subject", record.Subject, "sequence", record.Sequence, "err", err)
@@ -115,34 +125,49 @@ func (l *leader) followExecutions(ctx context.Context) error {
 		if record.Data == nil {
 			continue
 		}
-		l.observe(ctx, record, true)
+		l.follow(ctx, record)
 	}
 	return ctx.Err()
 }
 
-// observe folds a record that was appended by this instance or followed, and does what it calls for.
-func (l *leader) observe(ctx context.Context, record events.Record, followed bool) {
+// follow folds a record of the log, and does what it calls for.
+func (l *leader) follow(ctx context.Context, record events.Record) {
 	l.mu.Lock()
-	var e *entry
-	var err error
-	if followed {
-		e, err = l.state.follow(record)
-	} else {
-		e, err = l.state.apply(record)
-	}
-	if err == nil && e != nil {
-		if watcher, ok := l.early[e.exec.ID]; ok {
-			delete(l.early, e.exec.ID)
-			l.state.place(e.exec.ID, watcher, time.Now())
-		}
-	}
+	e, err := l.state.follow(record)
+	l.adopt(e)
 	l.mu.Unlock()
 	if err != nil {
 		l.log.Error("event does not fit its execution", "subject", record.Subject, "sequence", record.Sequence, "err", err)
 		return
 	}
-	if _, ok := record.Data.(events.ExecutionCancelRequested); ok && e != nil {
-		l.background(func() { l.pursueCancel(ctx, e.exec.Owner, e.exec.ID) })
+	if e != nil {
+		l.react(ctx, e.exec.Owner, e.exec.ID, record.Data)
+	}
+}
+
+// learn takes an execution as its log stood right behind an event that this process appended. It
+// is the whole fold and not the event alone: events before it may not have been followed yet.
+func (l *leader) learn(ctx context.Context, exec executions.Execution, last events.Data) {
+	l.mu.Lock()
+	l.adopt(l.state.load(exec))
+	l.mu.Unlock()
+	l.react(ctx, exec.Owner, exec.ID, last)
+}
+
+// adopt puts an execution where the runs stream had its request, before the execution was known.
+func (l *leader) adopt(e *entry) {
+	if e == nil {
+		return
+	}
+	if watcher, ok := l.early[e.exec.ID]; ok {
+		delete(l.early, e.exec.ID)
+		l.state.place(e.exec.ID, watcher, time.Now())
+	}
+}
+
+func (l *leader) react(ctx context.Context, owner, id string, last events.Data) {
+	if _, ok := last.(events.ExecutionCancelRequested); ok {
+		l.background(func() { l.pursueCancel(ctx, owner, id) })
 	}
 	l.again()
 }
@@ -184,6 +209,7 @@ func (l *leader) plan(ctx context.Context) error {
 		case <-l.kick:
 		case <-tick.C:
 			l.checkLeases(ctx)
+			l.loseOrphans(ctx)
 			l.pursueCancels(ctx)
 			l.takeBackUnclaimed(ctx)
 		}

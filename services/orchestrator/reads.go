@@ -149,6 +149,7 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 	}
 	within, cancel := context.WithTimeout(ctx, min(time.Duration(ask.WaitMillis)*time.Millisecond, maxWait))
 	defer cancel()
+	defer context.AfterFunc(s.ending, cancel)()
 	state, followErr := s.untilFinal(within, user, found.ID)
 	switch {
 	case followErr != nil:

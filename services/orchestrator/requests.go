@@ -73,11 +73,10 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 		if data == nil {
 			return api.Accepted{ID: id, Function: state.Request.Function, RequestedAt: state.RequestedAt, Sequence: state.Sequence}, nil
 		}
-		record, err := s.append(ctx, user, id, 0, requestEventID(id), data)
+		next, err := s.append(ctx, user, id, executions.Execution{}, requestEventID(id), data)
 		if err == nil {
-			s.appended(ctx, record)
-			requested, _ := data.(events.ExecutionRequested)
-			return api.Accepted{ID: id, Function: requested.Function, RequestedAt: record.Time, Sequence: record.Sequence}, nil
+			s.appended(ctx, next, data)
+			return api.Accepted{ID: id, Function: next.Request.Function, RequestedAt: next.RequestedAt, Sequence: next.Sequence}, nil
 		}
 		if !errors.Is(err, log.ErrConflict) {
 			return api.Accepted{}, fmt.Errorf("append the request of execution %s: %w", id, err)
@@ -130,11 +129,10 @@ func (s *Service) cancel(ctx context.Context, user string, ref api.ExecutionRef)
 		if err != nil || data == nil {
 			return api.Execution{Execution: state}, err
 		}
-		record, err := s.append(ctx, user, found.ID, state.Sequence, api.NewID(), data)
+		next, err := s.append(ctx, user, found.ID, state, api.NewID(), data)
 		if err == nil {
-			s.appended(ctx, record)
-			state.CancelRequestedBy, state.Sequence = user, record.Sequence
-			return api.Execution{Execution: state}, nil
+			s.appended(ctx, next, data)
+			return api.Execution{Execution: next}, nil
 		}
 		if !errors.Is(err, log.ErrConflict) {
 			return api.Execution{}, fmt.Errorf("append the cancel of execution %s: %w", found.ID, err)

@@ -77,12 +77,17 @@ type Service struct {
 	*parts
 	functions *functionCache
 	leader    atomic.Pointer[leader]
+	// ending is over when the service stops: who waits for an execution is answered then.
+	ending context.Context
+	end    context.CancelFunc
 }
 
 // New returns a service that does nothing before Run.
 func New(o Options) *Service {
 	p := &parts{Options: o}
-	return &Service{parts: p, functions: newFunctionCache(o.Functions)}
+	s := &Service{parts: p, functions: newFunctionCache(o.Functions)}
+	s.ending, s.end = context.WithCancel(context.Background())
+	return s
 }
 
 // Run answers and leads until the context ends; it returns nil then.
@@ -92,6 +97,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.lead(ctx)
+	s.end()
 	return server.Stop()
 }
 
@@ -121,9 +127,10 @@ func (s *Service) leadWhile(ctx context.Context, held *leadership) {
 		kept <- err
 	}()
 	l := newLeader(s.parts)
-	s.leader.Store(l)
-	s.Log.Info("leading")
-	err := l.run(ctx)
+	err := l.run(ctx, func() {
+		s.leader.Store(l)
+		s.Log.Info("leading")
+	})
 	s.leader.CompareAndSwap(l, nil)
 	cancel()
 	lost := <-kept
@@ -135,9 +142,9 @@ func (s *Service) leadWhile(ctx context.Context, held *leadership) {
 }
 
 // appended tells a leader in this process what was appended, ahead of the log.
-func (s *Service) appended(ctx context.Context, record events.Record) {
+func (s *Service) appended(ctx context.Context, exec executions.Execution, last events.Data) {
 	if l := s.leader.Load(); l != nil {
-		l.observe(context.WithoutCancel(ctx), record, false)
+		l.learn(context.WithoutCancel(ctx), exec, last)
 	}
 }
 

@@ -352,6 +352,120 @@ func TestRefusedClaimIsPlacedAnew(t *testing.T) {
 	}
 }
 
+// viewsBehind are views that have seen nothing yet.
+type viewsBehind struct{ Views }
+
+func (viewsBehind) Active(context.Context) ([]executions.Execution, uint64, error) {
+	return nil, 0, nil
+}
+
+func TestRecoverySkipsWhatItCannotRead(t *testing.T) {
+	w := newWorld(t)
+	m := nats.NewMsg(events.ExecutionSubject("ana", someID))
+	m.Header.Set(events.HeaderType, "io.hermes.execution.v9.from_the_future")
+	if _, err := w.js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	w.opts.Views = viewsBehind{w.opts.Views}
+	w.register()
+	w.orchestrate()
+	w1 := w.watcher("w1", 1).hello()
+	id := w.run()
+	if ref := w1.start(); ref.ID != id {
+		t.Errorf("started %s", ref.ID)
+	}
+}
+
+func TestOrphansAreLost(t *testing.T) {
+	w := newWorld(t)
+	subject := events.ExecutionSubject("ana", someID)
+	w.append(w.opts.Executions, subject, 0, events.ExecutionRequested{Kind: events.KindRun, Base: "host"})
+	w.append(w.opts.Executions, subject, 1, events.ExecutionStarted{Attempt: 1, Watcher: "ghost", Sandbox: "cold"})
+	s, _ := w.orchestrate()
+	w.eventually("a leader leads", func() bool { return s.leader.Load() != nil })
+	// As if it had listened for long: the leader's clock is not the test's to wait for.
+	l := newLeader(s.parts)
+	l.since = time.Now().Add(-time.Hour)
+	if err := l.recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.loseOrphans(t.Context())
+	if got := w.state(someID).Status; got != executions.Lost {
+		t.Errorf("what a watcher holds that nobody knows is %s", got)
+	}
+}
+
+func TestCancelSeesWhatTheLeaderHasNotFollowed(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	for range 20 {
+		id := w.run()
+		// As an earlier leader may have stored it, or one whose answer was lost.
+		w.append(w.opts.Executions, events.ExecutionSubject("ana", id), w.state(id).Sequence,
+			events.ExecutionStarted{Attempt: 1, Watcher: "w1", Sandbox: "cold"})
+		if _, err := ask[api.Execution](w, api.OpExecutionCancel, api.ExecutionRef{ID: id}); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.state(id); got.Status != executions.Running || got.CancelRequestedBy == "" {
+			t.Fatalf("what runs and is to be cancelled is %+v", got)
+		}
+	}
+}
+
+func TestHelloDoesNotEndADrain(t *testing.T) {
+	w := newWorld(t)
+	s, _ := w.orchestrate()
+	w1 := w.watcher("w1", 1).hello()
+	l := s.leader.Load()
+	l.mu.Lock()
+	l.state.nodes["w1"].draining = true
+	l.mu.Unlock()
+	w1.hello()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.state.nodes["w1"].draining {
+		t.Error("a hello in a drain makes the watcher accept again")
+	}
+}
+
+func TestStopAnswersWhoWaits(t *testing.T) {
+	w := newWorld(t)
+	_, stop := w.orchestrate()
+	w.register()
+	id := w.run()
+	answered := make(chan error, 1)
+	go func() {
+		// Longer than anything here has patience for.
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := api.Call[api.Execution](ctx, api.NewClient(w.nc, "ana"), api.OpExecutionWait,
+			api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: id}, WaitMillis: maxWait.Milliseconds()})
+		answered <- err
+	}()
+	w.eventually("somebody waits", func() bool { return w.waiters() > 0 })
+	stop()
+	if err := <-answered; err != nil {
+		t.Errorf("who waited when the service stopped: %v", err)
+	}
+}
+
+// waiters counts the consumers that follow a single execution.
+func (w *world) waiters() int {
+	w.t.Helper()
+	s, err := w.js.Stream(w.t.Context(), streams.Executions)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := 0
+	for info := range s.ListConsumers(w.t.Context()).Info() {
+		if strings.HasPrefix(info.Config.FilterSubject, "hermes.execution.") && !strings.HasSuffix(info.Config.FilterSubject, ">") {
+			n++
+		}
+	}
+	return n
+}
+
 func TestBuildIsAskedForOnce(t *testing.T) {
 	w := newWorld(t)
 	_, stop := w.orchestrate()

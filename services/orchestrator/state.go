@@ -93,11 +93,12 @@ func newState() *state {
 	}
 }
 
-// load puts in an execution as a view or a fold had it, unless what is known is newer.
+// load puts in an execution as a view or a fold had it, unless what is known is newer. What is not
+// known although the log has been followed past it has ended since.
 func (s *state) load(exec executions.Execution) *entry {
 	e := s.execs[exec.ID]
 	if e == nil {
-		if exec.Status == "" || exec.Status.Final() && exec.Sequence <= s.followed {
+		if exec.Status == "" || exec.Sequence <= s.followed {
 			return &entry{exec: exec}
 		}
 		e = &entry{}

@@ -17,6 +17,10 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
+// silentFor is how long nothing is heard of a watcher that has ended its runs: its lease, counted
+// from before it was sent, and a margin for its way here.
+const silentFor = api.WatcherLeaseTTL + 2*time.Second
+
 // serve answers the watchers; only the leader does.
 func (l *leader) serve() (*api.Server, error) {
 	s, err := api.NewServer(l.Conn, "hermes-leader", l.Version, "places executions and grants attempts", l.log)
@@ -83,8 +87,8 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 	}
 	l.hellos.Lock()
 	defer l.hellos.Unlock()
-	isNew := !l.isSession(watcher, hello.Session)
-	if !isNew && l.helloOf(watcher) >= hello.Number {
+	isNew, isLate := l.orderOf(watcher, hello)
+	if isLate {
 		return api.HelloReply{}, nil
 	}
 	err := l.commitWatcher(ctx, watcher, func(known fleet.Watcher) events.Data {
@@ -100,7 +104,11 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 		return api.HelloReply{}, err
 	}
 	l.mu.Lock()
-	l.state.nodes[watcher] = &node{machine: hello.Machine, session: hello.Session, hello: hello.Number, seen: time.Now()}
+	greeted := &node{machine: hello.Machine, session: hello.Session, hello: hello.Number, seen: time.Now()}
+	if old := l.state.nodes[watcher]; old != nil && old.session == hello.Session {
+		greeted.draining = old.draining
+	}
+	l.state.nodes[watcher] = greeted
 	l.state.machines[watcher] = hello.Machine
 	l.mu.Unlock()
 	holds := map[api.AttemptRef]bool{}
@@ -116,10 +124,15 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 	return api.HelloReply{Drop: drop}, err
 }
 
-func (l *leader) helloOf(watcher string) uint64 {
+// orderOf says whether a hello begins a session, and whether a later one of its session was heard.
+func (l *leader) orderOf(watcher string, hello api.Hello) (isNew, isLate bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state.nodes[watcher].hello
+	n := l.state.nodes[watcher]
+	if n == nil || n.session != hello.Session {
+		return true, false
+	}
+	return false, n.hello >= hello.Number
 }
 
 // notHeld are the attempts that a watcher believes to hold and the log says are over for it.
@@ -273,7 +286,7 @@ func (l *leader) checkLeases(ctx context.Context) {
 	l.mu.Lock()
 	silent := map[string]time.Duration{}
 	for name, n := range l.state.nodes {
-		if quiet := now.Sub(n.seen); quiet > api.WatcherLeaseTTL+2*time.Second {
+		if quiet := now.Sub(n.seen); quiet > silentFor {
 			silent[name] = quiet
 		}
 	}
@@ -283,6 +296,30 @@ func (l *leader) checkLeases(ctx context.Context) {
 			continue
 		}
 		l.loseWatcher(ctx, name, quiet)
+	}
+}
+
+// loseOrphans finds what is held by a watcher that nobody knows: its loss was noted, but a leader
+// died, or an append failed, before its attempts were.
+func (l *leader) loseOrphans(ctx context.Context) {
+	if time.Since(l.since) < silentFor {
+		return
+	}
+	l.mu.Lock()
+	orphaned := map[string]bool{}
+	for _, e := range l.state.held {
+		if l.state.nodes[e.holder()] == nil {
+			orphaned[e.holder()] = true
+		}
+	}
+	l.mu.Unlock()
+	for watcher := range orphaned {
+		if l.leaseHolds(ctx, watcher) {
+			continue
+		}
+		l.log.Warn("taking back what an unknown watcher holds", "watcher", watcher)
+		l.requeue(ctx, watcher)
+		l.loseAttempts(ctx, watcher, fmt.Sprintf("the watcher %s is gone", watcher), nil)
 	}
 }
 

@@ -30,7 +30,8 @@ const window = 8
 // already r is read and verified to its end: nil always means that r yielded the blob.
 //
 // Errors: a *MismatchError when r yields something else, r's own, the context's, the server's.
-// After an error nothing of the content stays, unless the server could not be told to drop it.
+// After an error nothing of the content stays, unless the server could not be told to drop it or
+// did not say whether the content has its name. Then it may appear later, whole.
 func (s *Store) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
 	checked := newVerifier(&endingReader{ctx, r}, blob)
 	have, err := s.Has(ctx, blob.Digest)
@@ -49,10 +50,22 @@ func (s *Store) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
 	if have, err := s.Has(ctx, blob.Digest); err == nil && have { // somebody was faster
 		return u.drop(ctx)
 	}
-	if err := u.name(ctx, blob); err != nil {
-		return errors.Join(fmt.Errorf("store %s: %w", blob.Digest, err), u.drop(ctx))
+	if err := u.name(ctx, blob); err != nil && !s.named(ctx, blob.Digest) {
+		return fmt.Errorf("store %s: %w", blob.Digest, err)
 	}
 	return nil
+}
+
+// named reports whether the content has its name after all, also when the context of the upload
+// is over: the answer may be lost, or nobody may have waited for it, when the server had stored
+// the name. The same can happen after this has looked, so from the moment that a name was sent
+// nobody may drop the chunks: a name without them would be believed and never read. Chunks that
+// never get a name only take room.
+func (s *Store) named(ctx context.Context, digest string) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
+	defer cancel()
+	have, err := s.Has(ctx, digest)
+	return err == nil && have
 }
 
 // upload is an object of which the chunks are on their way. It gets a name, and with that becomes
@@ -121,8 +134,11 @@ func (u *upload) wait(ctx context.Context, i int) error {
 	}
 }
 
-// name makes the chunks an object of the bucket, as every client of object stores reads it.
+// name makes the chunks an object of the bucket, as every client of object stores reads it. After
+// an error it may be one, or become one.
 func (u *upload) name(ctx context.Context, blob events.Blob) error {
+	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
+	defer cancel()
 	info, err := json.Marshal(jetstream.ObjectInfo{
 		ObjectMeta: jetstream.ObjectMeta{
 			Name: objectName(blob.Digest), Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkBytes},
@@ -140,7 +156,7 @@ func (u *upload) name(ctx context.Context, blob events.Blob) error {
 	return err
 }
 
-// drop removes the chunks, also when the context of the upload is over.
+// drop removes the chunks of an upload that was not named, also when its context is over.
 func (u *upload) drop(ctx context.Context) error {
 	if u.chunks == 0 {
 		return nil

@@ -20,7 +20,11 @@ var ErrNoBlob = errors.New("no such blob")
 // transferTimeout ends an upload that never ends.
 const transferTimeout = time.Hour
 
-// dropTimeout bounds the cleaning up after an upload that failed.
+// nameTimeout bounds the one message that gives an upload its name: an answer that is not there by
+// then was lost with a connection.
+const nameTimeout = 10 * time.Second
+
+// dropTimeout bounds what follows an upload that failed: looking what became of it, cleaning up.
 const dropTimeout = 10 * time.Second
 
 // Store is the instance's content.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -126,6 +127,79 @@ func TestWrongContentIsRefusedAndLeavesNothing(t *testing.T) {
 	if stream.State.Msgs != 0 {
 		t.Fatalf("%d messages stayed", stream.State.Msgs)
 	}
+}
+
+// lossy is a server of which the answers to names are lost.
+type lossy struct{ jetstream.JetStream }
+
+func (l lossy) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	_, err := l.JetStream.PublishMsg(ctx, m, opts...)
+	return nil, errors.Join(err, nats.ErrTimeout)
+}
+
+func TestALostAnswerLosesNoContent(t *testing.T) {
+	store, _ := bucket(t)
+	store.js = lossy{store.js}
+	raw := random(chunkBytes + 5)
+	blob := blobOf(raw)
+	must(t, store.Put(t.Context(), blob, bytes.NewReader(raw)))
+	must(t, getSoon(t, store, blob))
+}
+
+// silent is a server that names reach only when nobody waits for them any more.
+type silent struct {
+	jetstream.JetStream
+	heard []*nats.Msg
+}
+
+func (s *silent) PublishMsg(_ context.Context, m *nats.Msg, _ ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	s.heard = append(s.heard, m)
+	return nil, nats.ErrTimeout
+}
+
+func TestANameThatArrivesLateNamesContent(t *testing.T) {
+	store, _ := bucket(t)
+	good := store.js
+	late := &silent{JetStream: good}
+	raw := random(chunkBytes + 5)
+	blob := blobOf(raw)
+	store.js = late
+	if err := store.Put(t.Context(), blob, bytes.NewReader(raw)); !errors.Is(err, nats.ErrTimeout) {
+		t.Fatalf("got %v", err)
+	}
+	store.js = good
+	for _, m := range late.heard {
+		_, err := good.PublishMsg(t.Context(), m)
+		must(t, err)
+	}
+	must(t, store.Put(t.Context(), blob, bytes.NewReader(raw)))
+	must(t, getSoon(t, store, blob))
+}
+
+func TestPutEndedAtAnyMomentCanBeTriedAgain(t *testing.T) {
+	store, _ := bucket(t)
+	begin := time.Now()
+	raw := random(2048)
+	must(t, store.Put(t.Context(), blobOf(raw), bytes.NewReader(raw)))
+	whole := time.Since(begin)
+	for round := range 150 {
+		binary.BigEndian.PutUint64(raw, uint64(round))
+		blob := blobOf(raw)
+		ctx, cancel := context.WithTimeout(t.Context(), rand.N(whole*3/2))
+		first := store.Put(ctx, blob, bytes.NewReader(raw))
+		cancel()
+		must(t, store.Put(t.Context(), blob, bytes.NewReader(raw)))
+		if err := getSoon(t, store, blob); err != nil {
+			t.Fatalf("round %d, after %v: %v", round, first, err)
+		}
+	}
+}
+
+// getSoon does not wait until the store finds that nothing comes.
+func getSoon(t *testing.T, store *Store, blob events.Blob) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return store.Get(ctx, blob, io.Discard)
 }
 
 func TestHoldersAreNoted(t *testing.T) {

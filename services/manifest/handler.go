@@ -10,7 +10,9 @@ import (
 	"unicode"
 )
 
-const maxHandlerBytes = 1024
+// maxHandlerBytes is that of a file's name. All versions of a function lie in one message, each with
+// its handler, in which a character may take 6 bytes.
+const maxHandlerBytes = 255
 
 func readHandler(m *Manifest, raw json.RawMessage) error {
 	s, err := text(raw)

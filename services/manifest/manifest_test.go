@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,7 +88,7 @@ func TestHandlerStaysInsideTheFolder(t *testing.T) {
 			t.Errorf("%q: got %q, %v, want %q", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", ".", "./", "..", "../x", "a/../../x", "/bin/sh", `a\b`, "a\x00", "bin/", "./."} {
+	for _, in := range []string{"", ".", "./", "..", "../x", "a/../../x", "/bin/sh", `a\b`, "a\x00", "bin/", "./.", strings.Repeat("<", maxHandlerBytes+1)} {
 		if got, err := cleanHandler(in); err == nil {
 			t.Errorf("%q is allowed as %q", in, got)
 		}

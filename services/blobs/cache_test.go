@@ -214,6 +214,17 @@ func TestCacheSurvivesACrash(t *testing.T) {
 	}
 }
 
+func TestCacheCannotBeListedByOthers(t *testing.T) {
+	folder := cacheFolder(t)
+	must(t, os.MkdirAll(folder, 0o755)) // as an earlier version made it
+	cacheIn(t, folder, &memory{}, 1<<20)
+	info, err := os.Stat(folder)
+	must(t, err)
+	if info.Mode().Perm() != 0o711 {
+		t.Fatal(info.Mode())
+	}
+}
+
 func TestCacheCallersComeAndGo(t *testing.T) {
 	source := &memory{gate: make(chan struct{})}
 	blob := source.add("x")

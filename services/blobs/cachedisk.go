@@ -23,7 +23,9 @@ const bootFile = "boot"
 // left half done is removed, and everything if the machine has started anew since.
 func OpenCache(o CacheOptions) (*Cache, error) {
 	c := &Cache{CacheOptions: o, entries: map[string]*entry{}}
-	if err := os.MkdirAll(o.Folder, 0o755); err != nil {
+	// What lies in the cache can be read by everybody, as sandboxes run as other users, so who may
+	// not know a digest must not learn it here: functions may be private.
+	if err := errors.Join(os.MkdirAll(o.Folder, 0o755), os.Chmod(o.Folder, 0o711)); err != nil {
 		return nil, fmt.Errorf("open the cache: %w", err)
 	}
 	trusted := sameBoot(o.Folder)

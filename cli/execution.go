@@ -50,10 +50,11 @@ type executionJSON struct {
 	RunningTime   string `json:"runningTime,omitempty"`
 	RunningMillis int64  `json:"runningMillis,omitempty"`
 	Position      int    `json:"position,omitempty"`
-	ExitCode      int    `json:"exitCode"`
-	Signal        string `json:"signal,omitempty"`
-	Reason        string `json:"reason,omitempty"`
-	Error         string `json:"error,omitempty"`
+	// ExitCode is there when a command has ended.
+	ExitCode *int   `json:"exitCode,omitempty"`
+	Signal   string `json:"signal,omitempty"`
+	Reason   string `json:"reason,omitempty"`
+	Error    string `json:"error,omitempty"`
 
 	Attempt int           `json:"attempt,omitempty"`
 	Watcher string        `json:"watcher,omitempty"`
@@ -62,11 +63,21 @@ type executionJSON struct {
 	Usage   events.Usage  `json:"usage,omitzero"`
 }
 
+// exitCodeOf is the code that a command of the execution ended with; nil while none has, and when
+// none ever did: it was lost, cancelled in the queue, or its sandbox could not be made.
+func exitCodeOf(e api.Execution) *int {
+	ended := e.Status.Final() && e.Status != executions.Lost && (e.StartedAt != time.Time{})
+	if !ended || e.Status == executions.Error && e.ExitCode == 0 {
+		return nil
+	}
+	return &e.ExitCode
+}
+
 func (a *app) executionJSON(e api.Execution) executionJSON {
 	j := executionJSON{
 		RunID: e.Number, ID: e.ID, Kind: string(e.Request.Kind), Status: string(e.Status),
 		Function: e.Request.Function.String(), RequestedAt: e.RequestedAt, StartTime: e.StartedAt, EndTime: e.EndedAt,
-		Position: e.Position, ExitCode: e.ExitCode, Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
+		Position: e.Position, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 	}
 	if !e.StartedAt.IsZero() {

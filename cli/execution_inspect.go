@@ -103,8 +103,8 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 	if e.Position > 0 {
 		position = fmt.Sprint(e.Position)
 	}
-	if e.Status.Final() {
-		exit = fmt.Sprint(e.ExitCode)
+	if j.ExitCode != nil {
+		exit = fmt.Sprint(*j.ExitCode)
 	}
 	fields := [][2]string{
 		{"runID", fmt.Sprint(e.Number)}, {"id", e.ID}, {"function", functionOf(e)},

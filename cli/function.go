@@ -97,7 +97,11 @@ func runFunctionList(o *functionListOptions) error {
 		return err
 	}
 	if o.app.human() && len(list.Functions) == 0 {
-		fmt.Fprintln(o.app.streams.Err, "No functions. `hermes function init` makes one.")
+		if owner := api.OwnerOf(o.owner, client.User()); owner != client.User() {
+			fmt.Fprintf(o.app.streams.Err, "%s has no public functions.\n", owner)
+		} else {
+			fmt.Fprintln(o.app.streams.Err, "No functions. `hermes function init` makes one.")
+		}
 		return nil
 	}
 	return o.app.printFunctions(list.Functions)

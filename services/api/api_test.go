@@ -168,3 +168,11 @@ func TestInboxNamesItsUser(t *testing.T) {
 		}
 	}
 }
+
+func TestMeIsTheCaller(t *testing.T) {
+	for owner, want := range map[string]string{"": "ana", "me": "ana", "ana": "ana", "bob": "bob"} {
+		if got := api.OwnerOf(owner, "ana"); got != want {
+			t.Errorf("%q means %q, want %q", owner, got, want)
+		}
+	}
+}

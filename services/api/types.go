@@ -94,7 +94,7 @@ type FunctionBuild struct {
 
 // FunctionList asks for a user's functions: all of one's own, the public ones of somebody else.
 type FunctionList struct {
-	// Owner is the caller when empty.
+	// Owner is the caller when empty or "me".
 	Owner string `json:"owner,omitempty"`
 }
 
@@ -146,6 +146,14 @@ type Function struct {
 // Ref is the function's full name.
 func (f Function) Ref() events.FunctionRef {
 	return events.FunctionRef{Owner: f.Owner, Name: f.FunctionName, Version: f.FunctionVersion}
+}
+
+// OwnerOf is whom an owner in a request means: the caller, when it is empty or "me".
+func OwnerOf(owner, caller string) string {
+	if owner == "" || owner == "me" {
+		return caller
+	}
+	return owner
 }
 
 // Run asks for an execution.

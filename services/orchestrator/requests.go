@@ -22,9 +22,7 @@ func (s *Service) run(ctx context.Context, user string, ask api.Run) (api.Accept
 	if err := checkIDs(ask.ID); err != nil {
 		return api.Accepted{}, err
 	}
-	if ask.Function.Owner == "" || ask.Function.Owner == "me" {
-		ask.Function.Owner = user
-	}
+	ask.Function.Owner = api.OwnerOf(ask.Function.Owner, user)
 	if err := checkRef(ask.Function); err != nil {
 		return api.Accepted{}, err
 	}

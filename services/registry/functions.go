@@ -70,10 +70,7 @@ func (s *Service) unused(ctx context.Context, caller, build string) error {
 }
 
 func (s *Service) list(ctx context.Context, caller string, ask api.FunctionList) (api.Functions, error) {
-	owner := ask.Owner
-	if owner == "" {
-		owner = caller
-	}
+	owner := api.OwnerOf(ask.Owner, caller)
 	if err := events.CheckUserName(owner); err != nil {
 		return api.Functions{}, api.Errorf(api.Invalid, api.InvalidArguments, "owner: %v", err)
 	}
@@ -103,9 +100,7 @@ func (s *Service) catchUp(ctx context.Context) {
 }
 
 func (s *Service) inspect(ctx context.Context, caller string, ask api.FunctionInspect) (api.Functions, error) {
-	if ask.Owner == "" {
-		ask.Owner = caller
-	}
+	ask.Owner = api.OwnerOf(ask.Owner, caller)
 	if err := checkInspect(ask); err != nil {
 		return api.Functions{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
 	}

@@ -83,7 +83,7 @@ func TestRun(t *testing.T) {
 	})
 	t.Run("prints too much", func(t *testing.T) {
 		r, report := w.run("yes", func(r *api.RunRequest) { r.Request.Limits.OutputBytes = 100_000 })
-		expect(t, report, api.Failed, events.ReasonOutputLimit, "100000")
+		expect(t, report, api.Failed, events.ReasonOutputLimit, "98 KiB")
 		if stdout, _, end := w.output(r); len(stdout) != 100_000 || end.Cut == "" || report.Output.Cut != end.Cut {
 			t.Errorf("%d bytes, end %+v", len(stdout), end)
 		}

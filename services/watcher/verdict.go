@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
@@ -69,8 +71,8 @@ func decide(e ending, limits events.Limits) verdict {
 		v.outcome = api.TimedOut
 		return fail("", "%s ran longer than its limit of %s", e.step, time.Duration(limits.TimeoutMillis)*time.Millisecond)
 	case outputLimit:
-		return fail(events.ReasonOutputLimit, "%s printed more than its limit of %d bytes on stdout or stderr: print less",
-			e.step, limits.OutputBytes)
+		return fail(events.ReasonOutputLimit, "%s printed more than its limit of %s on stdout or stderr: print less",
+			e.step, humanize.IBytes(uint64(limits.OutputBytes)))
 	case shutdown:
 		return fail(events.ReasonShutdown, "the watcher was stopped, and %s did not end within its grace period; run it again", e.step)
 	case leaseLost:
@@ -78,8 +80,8 @@ func decide(e ending, limits events.Limits) verdict {
 	}
 	switch {
 	case e.exit.OOM:
-		return fail(events.ReasonOOM, "%s used more than its limit of %d bytes of memory; use less, or raise limits.memoryBytes",
-			e.step, limits.MemoryBytes)
+		return fail(events.ReasonOOM, "%s used more than its limit of %s of memory; use less, or raise \"memory\" in hermes.config.json",
+			e.step, humanize.IBytes(uint64(limits.MemoryBytes)))
 	case e.failure != nil:
 		if e.failure.exitCode != 0 {
 			v.exitCode = e.failure.exitCode
@@ -87,7 +89,7 @@ func decide(e ending, limits events.Limits) verdict {
 		return fail(e.failure.reason, "%s", e.failure.message)
 	case e.exit.PIDsLimit && e.exit.Code != 0:
 		return fail(events.ReasonPIDs, "%s reached its limit of %d processes and threads and exited with code %d; "+
-			"start fewer, or raise limits.pids", e.step, limits.PIDs, e.exit.Code)
+			"start fewer", e.step, limits.PIDs, e.exit.Code)
 	case e.exit.Signal != 0:
 		reason := events.ReasonSignal
 		if e.reason != events.ReasonExit {

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -18,8 +19,12 @@ const (
 	OperatorContext = "hermes-operator"
 )
 
-// writeContexts saves both contexts in the NATS configuration folder of whoever runs hermesd.
-func writeContexts(url, name string, userKey, operatorKey key) error {
+// writeContexts saves both contexts in the NATS configuration folder of whoever runs hermesd. Those
+// of another instance are replaced, which is said.
+func writeContexts(url, name string, userKey, operatorKey key, log *slog.Logger) error {
+	if old, err := natscontext.New(UserContext, true); err == nil && old.ServerURL() != "" && old.ServerURL() != url {
+		log.Warn("the contexts now lead to this instance", "context", UserContext, "was", old.ServerURL(), "is", url)
+	}
 	err := saveContext(UserContext, url, userKey, "Hermes on this machine, as "+name, api.InboxPrefix(name))
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	if err := in.startWatcher(ctx, o, keys); err != nil {
 		return nil, err
 	}
-	if err := writeContexts(in.url, in.user, keys.user, keys.operator); err != nil {
+	if err := writeContexts(in.url, in.user, keys.user, keys.operator, o.Log); err != nil {
 		return nil, err
 	}
 	return in, nil

@@ -29,7 +29,8 @@ func (s *Service) fold(ctx context.Context, owner, name string) (functions.Funct
 // that it appended, or the function's last one if there was nothing to append.
 //
 // The events of one decision are not appended as one: each state between them must be one that
-// finishing later makes whole (see decideReuse).
+// finishing later makes whole (see decideReuse). A decision that does not fold is an error, an
+// *events.ImpossibleError, and nothing of it is appended.
 func (s *Service) commit(ctx context.Context, owner, name string, decide func(functions.Function) ([]events.Data, error)) (uint64, error) {
 	for {
 		f, err := s.fold(ctx, owner, name)
@@ -39,6 +40,9 @@ func (s *Service) commit(ctx context.Context, owner, name string, decide func(fu
 		decided, err := decide(f)
 		if err != nil || len(decided) == 0 {
 			return f.Sequence, err
+		}
+		if _, err := foldDecided(f, decided...); err != nil {
+			return 0, err
 		}
 		first, expected := uint64(0), f.Sequence
 		for _, data := range decided {

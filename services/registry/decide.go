@@ -51,19 +51,20 @@ func decideDeploy(f functions.Function, d deploy) ([]events.Data, api.Deployed, 
 		return nil, answer, api.Errorf(api.Exists, api.FunctionAlreadyExists, "%s exists", d.Function).
 			WithHint("replace it with `hermes function deploy -u`, or raise functionVersion in hermes.config.json")
 	}
-	if !exists && len(f.Versions) >= functions.MaxVersions || len(f.Pending) >= functions.MaxVersions {
-		return nil, answer, api.Errorf(api.LimitReached, versionsLimitReached,
-			"%s/%s has %d versions; no more are allowed", d.Function.Owner, d.Function.Name, functions.MaxVersions).
-			WithHint("delete old versions: hermes function delete %s VERSION", d.Function.Name)
+	if err := checkVersions(f, d.Function); err != nil {
+		return nil, answer, err
 	}
 	registered := events.FunctionRegistered{
 		Version: version, Config: d.Config, Bundle: d.Bundle, Base: d.Base, Build: d.Build, Replaces: exists,
 	}
 	built, found := builtBefore(f, d.Bundle, d.Base)
+	registered.Reuses = built.BuiltBy // empty if nothing was found
+	if err := checkSize(f, registered); err != nil {
+		return nil, answer, err
+	}
 	if !found {
 		return []events.Data{registered}, answer, nil
 	}
-	registered.Reuses = built.BuiltBy
 	answer.Reused, answer.BuiltBy = true, built.BuiltBy
 	return []events.Data{registered, events.FunctionBuilt{
 		Version: version, Build: d.Build, Artifact: built.Artifact, BuiltBy: built.BuiltBy,
@@ -124,7 +125,7 @@ func decideBuildEnded(f functions.Function, e executions.Execution) events.Data 
 			return events.FunctionBuilt{Version: version, Build: e.ID, Artifact: *e.Artifact, BuiltBy: e.ID}
 		}
 		reason, message := whyFailed(e)
-		return events.FunctionBuildFailed{Version: version, Build: e.ID, Reason: reason, Message: message}
+		return events.FunctionBuildFailed{Version: version, Build: e.ID, Reason: reason, Message: clip(message)}
 	}
 	return nil
 }

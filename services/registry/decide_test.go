@@ -1,13 +1,18 @@
 package registry
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log/memlog"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -147,6 +152,132 @@ func TestDecideDeployBoundsVersions(t *testing.T) {
 	command.Function.Version, command.Update = "0.0.1", true
 	if _, _, err := decideDeploy(f, command); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// after folds what was decided.
+func after(t *testing.T, f functions.Function, decided ...events.Data) functions.Function {
+	t.Helper()
+	f, err := foldDecided(f, decided...)
+	must(t, err)
+	return f
+}
+
+func buildNo(i int) deploy {
+	return deploy{
+		Function: events.FunctionRef{Owner: "ana", Name: "pi", Version: fmt.Sprintf("0.0.%d", i)},
+		Config:   config("public"), Build: fmt.Sprint("B", i), Bundle: blobNo(i), Base: host,
+	}
+}
+
+func failedBuild(id, message string) executions.Execution {
+	return executions.Execution{ID: id, Owner: "ana", Status: executions.Error, Reason: "make", Message: message,
+		Request: events.ExecutionRequested{Kind: events.KindBuild}}
+}
+
+func TestFailedVersionsAreBounded(t *testing.T) {
+	f := functions.Function{Owner: "ana", Name: "pi"}
+	for i := range functions.MaxVersions {
+		decided, _, err := decideDeploy(f, buildNo(i))
+		must(t, err)
+		f = after(t, f, decided...)
+		if i%100 != 0 { // some go on
+			f = after(t, f, decideBuildEnded(f, failedBuild(buildNo(i).Build, "no")))
+		}
+	}
+	_, _, err := decideDeploy(f, buildNo(functions.MaxVersions))
+	if e := wantName(t, err, versionsLimitReached); !strings.Contains(e.Hint, "hermes function delete pi VERSION") {
+		t.Fatal(e.Hint)
+	}
+	again := buildNo(1)
+	again.Build = "again"
+	decided, _, err := decideDeploy(f, again)
+	must(t, err)
+	f = after(t, f, decided...)
+	for _, id := range []string{"B0", "B100", "B200", "B300", "B400", "again"} {
+		f = after(t, f, decideBuildEnded(f, failedBuild(id, "no")))
+	}
+	deleted, _ := decideDelete(f, "0.0.7")
+	f = after(t, f, deleted)
+	decided, _, err = decideDeploy(f, buildNo(functions.MaxVersions))
+	must(t, err)
+	after(t, f, decided...)
+}
+
+// maxPayload is the largest message that NATS takes.
+const maxPayload = 1 << 20
+
+func TestAFunctionFitsIntoOneMessage(t *testing.T) {
+	wide := strings.Repeat("<", 255) // each is 6 bytes in JSON
+	long, longest := strings.Repeat(wide, 400), strings.Repeat("x", maxMessageBytes-2)
+	for name, c := range map[string]struct {
+		handler string
+		end     func(f functions.Function, build deploy) events.Data
+	}{
+		"all are built": {wide, func(_ functions.Function, b deploy) events.Data { return built(b.Function.Version, b.Build) }},
+		"all fail": {wide, func(f functions.Function, b deploy) events.Data {
+			return decideBuildEnded(f, failedBuild(b.Build, long))
+		}},
+		// What they leave is larger than what they are.
+		"all go on, then fail": {"a", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := functions.Function{Owner: "ana", Name: "pi"}
+			for i := range 2000 {
+				command := buildNo(i)
+				command.Config.Handler = c.handler
+				decided, _, err := decideDeploy(f, command)
+				if err != nil {
+					wantName(t, err, versionsLimitReached)
+					break
+				}
+				if f = after(t, f, decided...); c.end != nil {
+					f = after(t, f, c.end(f, command))
+				}
+			}
+			for _, p := range f.Pending {
+				f = after(t, f, decideBuildEnded(f, failedBuild(p.Build, longest)))
+			}
+			raw, err := json.Marshal(f)
+			if err != nil || len(raw) > maxStateBytes || maxStateBytes > maxPayload/2 {
+				t.Fatal(len(raw), err)
+			}
+			deleted, _ := decideDelete(f, "0.0.0")
+			f = after(t, f, deleted)
+			_, _, err = decideDeploy(f, buildNo(5000))
+			must(t, err)
+		})
+	}
+}
+
+func TestClip(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "make failed": "make failed", strings.Repeat("x", maxMessageBytes-2): strings.Repeat("x", maxMessageBytes-2),
+		strings.Repeat("x", 1<<20): strings.Repeat("x", maxMessageBytes*3/4) + " …",
+	} {
+		if got := clip(in); got != want {
+			t.Errorf("%d bytes: got %q", len(in), got)
+		}
+	}
+	for _, in := range []string{strings.Repeat("é", 5000), strings.Repeat("\xff", 5000), strings.Repeat("<", 5000)} {
+		if got := clip(in); storedBytes(got) > maxMessageBytes || !utf8.ValidString(got) {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
+func TestWhatDoesNotFoldIsNotAppended(t *testing.T) {
+	log := memlog.New()
+	s := New(Options{Functions: log})
+	_, err := s.commit(t.Context(), "ana", "pi", func(functions.Function) ([]events.Data, error) {
+		return []events.Data{registered("1.0.0", "B1", 1), built("1.0.0", "B2")}, nil
+	})
+	var impossible *events.ImpossibleError
+	if !errors.As(err, &impossible) {
+		t.Fatalf("got %v", err)
+	}
+	if head, err := log.Head(t.Context(), functionsFilter); head != 0 || err != nil {
+		t.Fatal(head, err)
 	}
 }
 

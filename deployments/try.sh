@@ -11,7 +11,9 @@ log=$PWD/.hermes/hermesd.log
 example=$PWD/.hermes/pi-montecarlo
 mkdir -p .hermes
 
-say() { printf '\n\033[1m$ %s\033[0m\n' "$*" >&2; }
+bold= plain=
+if [ -t 2 ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+say() { printf '\n%s$ %s%s\n' "$bold" "$*" "$plain" >&2; }
 show() { say "${*/#$bin\//}"; "$@"; }
 
 if ! "$bin/hermes" remote whoami >/dev/null 2>&1; then
@@ -39,6 +41,7 @@ echo 20000000 | "$bin/hermes" function run pi-montecarlo
 say 'echo 5000000 | hermes function run pi-montecarlo --async'
 echo 5000000 | "$bin/hermes" function run pi-montecarlo --async --output json | tee ../last.json
 run=$(sed -n 's/.*"runID": *\([0-9]*\).*/\1/p' ../last.json | head -1)
+show "$bin/hermes" execution logs "$run" -f
 show "$bin/hermes" execution list
 show "$bin/hermes" execution inspect "$((run - 1))"
 show "$bin/hermes" execution inspect "$run"

@@ -43,7 +43,8 @@ func (p *parts) fold(ctx context.Context, owner, id string) (executions.Executio
 // What does not fold is not stored.
 func (p *parts) append(ctx context.Context, owner, id string, state executions.Execution, eventID string, data events.Data) (executions.Execution, error) {
 	r := events.Record{
-		Event:   events.Event{ID: eventID, Source: source, Time: time.Now().UTC(), Data: data},
+		// As the log keeps it, so that what is learned now and what is read later are the same.
+		Event:   events.Event{ID: eventID, Source: source, Time: time.Now().UTC().Truncate(time.Microsecond), Data: data},
 		Subject: events.ExecutionSubject(owner, id),
 	}
 	next, err := executions.Fold(state, r)

@@ -192,12 +192,25 @@ func (k *keeper) renewNow() {
 	}
 }
 
-// release removes the lease. It is called when keep has returned.
+// release removes the lease. It is called when keep has returned. The last renewal may have been
+// stored although its answer was not waited for: then the lease has moved, and is still this
+// session's.
 func (k *keeper) release(ctx context.Context) error {
-	if err := k.store.remove(ctx, k.lastRevision()); !errors.Is(err, errLeaseMoved) {
+	err := k.store.remove(ctx, k.lastRevision())
+	if !errors.Is(err, errLeaseMoved) {
 		return err
 	}
-	return nil // it has run out already
+	held, revision, err := k.store.get(ctx)
+	switch {
+	case errors.Is(err, errNoLease) || err == nil && held.Session != k.session:
+		return nil // it has run out already
+	case err != nil:
+		return err
+	}
+	if err := k.store.remove(ctx, revision); !errors.Is(err, errLeaseMoved) {
+		return err
+	}
+	return nil
 }
 
 func (k *keeper) value() api.Lease {

@@ -80,7 +80,43 @@ func (l *leases) update(ctx context.Context, lease api.Lease, revision uint64) (
 	return l.put(ctx, lease, func() bool { return l.stands() && l.revision == revision })
 }
 
-func (l *leases) remove(context.Context, uint64) error { l.revision = 0; return nil }
+func (l *leases) remove(ctx context.Context, revision uint64) error {
+	return l.answer(ctx, func() error {
+		if !l.stands() || l.revision != revision {
+			return errLeaseMoved
+		}
+		l.revision = 0
+		return nil
+	})
+}
+
+func TestReleaseFindsARenewalThatWasNotHeardOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &leases{ttl: ttl}
+		k := keep(store)
+		if _, err := k.acquire(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.update(t.Context(), k.value(), k.lastRevision()); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.release(t.Context()); err != nil || store.stands() {
+			t.Errorf("after the release it stands: %t, %v", store.stands(), err)
+		}
+		// Somebody else's is left alone.
+		theirs := api.Lease{Session: "theirs"}
+		store.revision = 7
+		if _, err := store.create(t.Context(), theirs); err == nil {
+			t.Fatal("a lease was made beside one that stands")
+		}
+		if _, err := store.update(t.Context(), theirs, 7); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.release(t.Context()); err != nil || !store.stands() {
+			t.Errorf("another's lease stands: %t, %v", store.stands(), err)
+		}
+	})
+}
 
 const ttl = 9 * time.Second
 

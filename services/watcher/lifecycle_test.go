@@ -170,7 +170,8 @@ func TestReportOutlivesOrchestratorAndWatcher(t *testing.T) {
 		<-w.holds
 	}
 	w.orchestrate(true)
-	stop = w.watch() // takes over the lease of its dead self at once
+	w.opts.ReportGrace = patience // this one has all the time to say goodbye
+	stop = w.watch()              // takes over the lease of its dead self at once
 	if held := next(t, "hello", w.holds); len(held) > 1 || len(held) == 1 && held[0] != r.AttemptRef {
 		t.Errorf("hello names %v", held)
 	}

@@ -118,8 +118,8 @@ func (s *sender) repair(ctx context.Context, cause error) {
 	}
 	later := false
 	for _, c := range s.unacked[1:] {
-		stored, alive := settled(ctx, c)
-		later = later || stored
+		possible, alive := settled(ctx, c)
+		later = later || possible
 		if !alive {
 			break
 		}
@@ -140,16 +140,18 @@ func (s *sender) repair(ctx context.Context, cause error) {
 	}
 }
 
-// settled waits for a chunk's fate: whether it is stored, and whether the context still lives.
-func settled(ctx context.Context, c *sent) (stored, alive bool) {
+// settled waits for a chunk's fate: whether it may be stored, and whether the context still lives.
+// A failure that no server has uttered leaves it open: what was sent while the connection was going
+// down may be delivered when it is up again, long after the client has given up on its answer.
+func settled(ctx context.Context, c *sent) (possiblyStored, alive bool) {
 	if c.future == nil {
 		return false, true
 	}
 	select {
 	case <-c.future.Ok():
 		return true, true
-	case <-c.future.Err():
-		return false, true
+	case err := <-c.future.Err():
+		return classify(err) == silence, true
 	case <-ctx.Done():
 		return false, false
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -177,6 +178,41 @@ func TestStreamIsCompleteWhateverHappens(t *testing.T) {
 				t.Error("the budget was not given back")
 			}
 		})
+	}
+}
+
+// A connection that goes down loses one chunk and delivers the next ones from its buffer when it is
+// up again, unheard: those must be stored once more, behind the lost one.
+func TestChunksThatWereStoredUnheardAreRepeatedInOrder(t *testing.T) {
+	s := &store{ids: map[string]bool{}, script: func(n int) fate {
+		return fate{stored: n != 2, err: errIf(n > 1 && n <= 4, nats.ErrDisconnected)}
+	}}
+	sender := &sender{
+		transport: s, subject: "hermes.output.w.o.id", ref: api.AttemptRef{Owner: "o", ID: "id", Attempt: 1},
+		release: func(int64) {}, sum: newSum(),
+	}
+	for _, text := range []string{"one ", "two ", "three ", "four"} {
+		sender.publish([]part{{stream: api.Stdout, at: time.Now(), data: []byte(text)}})
+	}
+	for len(sender.unacked) > 0 {
+		ok, bad, _ := sender.head()
+		select {
+		case <-ok:
+			sender.acked()
+		case err := <-bad:
+			sender.repair(t.Context(), err)
+		}
+	}
+	read := ""
+	for _, m := range s.msgs {
+		if c, err := api.ParseChunk(m); err != nil {
+			t.Fatal(err)
+		} else if c.Offset == int64(len(read)) {
+			read += string(c.Data)
+		}
+	}
+	if read != "one two three four" {
+		t.Errorf("a reader takes %q of what is stored", read)
 	}
 }
 

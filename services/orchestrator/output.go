@@ -66,13 +66,11 @@ func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.
 		return p.page, nil, nil
 	}
 	subject := events.OutputSubject(e.Watcher, e.Owner, e.ID)
-	for !p.full {
-		n, err := s.readBatch(ctx, subject, &p)
-		if err != nil {
+	// The cursor stays before what a later page must see again; the reading itself always goes on.
+	for seen, more := p.page.Cursor, true; more && !p.full; {
+		var err error
+		if seen, more, err = s.readBatch(ctx, subject, seen, &p); err != nil {
 			return p.page, nil, err
-		}
-		if n == 0 {
-			break
 		}
 	}
 	if p.page.End == nil && !p.full {
@@ -81,31 +79,32 @@ func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.
 	return p.page, p.body, nil
 }
 
-func (s *Service) readBatch(ctx context.Context, subject string, p *pager) (int, error) {
+// readBatch adds messages behind the sequence seen to the page, and returns the last that it looked
+// at and whether there was any.
+func (s *Service) readBatch(ctx context.Context, subject string, seen uint64, p *pager) (last uint64, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, batchWithin)
 	defer cancel()
 	batch, err := jetstreamext.GetBatch(ctx, s.JS, s.Output.CachedInfo().Config.Name, batchSize,
-		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(p.page.Cursor+1), jetstreamext.GetBatchMaxBytes(2*pageBytes))
+		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(seen+1), jetstreamext.GetBatchMaxBytes(2*pageBytes))
 	if err != nil {
-		return 0, err
+		return seen, false, err
 	}
-	n := 0
 	for m, err := range batch {
 		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return n, nil
+			return seen, false, nil
 		}
 		if err != nil {
-			return n, err
+			return seen, false, err
 		}
-		n++
+		seen, more = m.Sequence, true
 		if p.full {
 			continue
 		}
 		if err := p.add(m); err != nil {
-			return n, err
+			return seen, false, err
 		}
 	}
-	return n, nil
+	return seen, more, nil
 }
 
 // endOf says where the output of an ended execution ends when the stream has no end message: the

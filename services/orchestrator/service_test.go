@@ -535,6 +535,29 @@ func TestOutputIsPaged(t *testing.T) {
 	}
 }
 
+// An end message ahead of a chunk that never came must not keep the reader for ever.
+func TestOutputWithAGapIsReadToItsEnd(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	id := w.run()
+	ref := w1.start()
+	publish := func(c api.Chunk) {
+		if _, err := w.js.PublishMsg(t.Context(), c.Message(events.OutputSubject("w1", ref.Owner, ref.ID), ref.ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(api.Chunk{Attempt: 1, Stream: api.Stdout, Time: time.Now(), Data: []byte("one")})
+	publish(api.Chunk{Attempt: 1, Stream: api.End, Offset: 6, Time: time.Now(), Data: []byte(`{"attempt":1,"stdoutBytes":6,"chunks":2}`)})
+	report := api.Report{AttemptRef: ref, Started: true, Outcome: api.Succeeded, Output: events.Output{StdoutBytes: 6, Chunks: 2}}
+	tell[api.ReportReply](w1, api.OpReport, report)
+	page, chunks, err := api.NewClient(w.nc, "ana").Output(t.Context(), api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: id}})
+	if err != nil || len(chunks) != 1 || page.Next != 3 || page.End == nil || !strings.Contains(page.End.Cut, "3 bytes") {
+		t.Errorf("%+v, end %+v, %d chunks, %v", page, page.End, len(chunks), err)
+	}
+}
+
 // print publishes output as a watcher would, out of order and more than once, and the end.
 func (w *world) print(ref api.AttemptRef, watcher string, chunks, size int) string {
 	w.t.Helper()

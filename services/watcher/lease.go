@@ -144,12 +144,14 @@ func (k *keeper) await(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// renewBefore renews once and, while the lease is alive, returns no later than its deadline.
+// renewBefore renews once and, while the lease is alive, returns no later than its deadline. One
+// that a dying server took along is never answered: it must leave the time for others.
 func (k *keeper) renewBefore(ctx context.Context, deadline time.Time, alive bool) error {
-	if !alive {
-		deadline = time.Now().Add(k.ttl / 3)
+	patience := time.Now().Add(k.ttl / 6)
+	if alive && deadline.Before(patience) {
+		patience = deadline
 	}
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	ctx, cancel := context.WithDeadline(ctx, patience)
 	defer cancel()
 	return k.renew(ctx)
 }

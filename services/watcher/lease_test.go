@@ -219,6 +219,36 @@ func TestLeaseIsLostBeforeItIsOver(t *testing.T) {
 	}
 }
 
+// The server dies with a renewal on its way and is back, without its leases, in time.
+func TestLeaseOutlivesARenewalThatIsNeverAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &leases{ttl: ttl}
+		k := keep(store)
+		acquired, err := k.acquire(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- k.keep(ctx, acquired) }()
+		time.Sleep(ttl/3 - time.Second)
+		store.set(func() { store.down = true })
+		time.Sleep(2 * time.Second) // a renewal is on its way
+		store.set(func() { store.down, store.revision = false, 0 })
+		time.Sleep(ttl)
+		synctest.Wait()
+		store.set(func() {
+			if !store.stands() || k.loses != 0 {
+				t.Errorf("lost %d times, stands: %t", k.loses, store.stands())
+			}
+		})
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestLeaseTakenByAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &leases{ttl: ttl}

@@ -175,29 +175,24 @@ func serverDies(t *testing.T, a *apart, w world) {
 	}
 }
 
-// watcherDies: what it runs is lost, what waits goes to the other, and it is welcome again.
+// watcherDies: what it runs is lost, what waits goes to the other, and it is welcome again. On a slow
+// machine some may have ended before it dies.
 func watcherDies(t *testing.T, a *apart, w world) {
 	refs := w.dripping(t)
-	ran := map[string]string{}
-	for _, ref := range refs {
-		e := ask[api.Execution](t, w.client, api.OpExecutionInspect, ref)
-		if e.Status == executions.Running {
-			ran[ref.ID] = e.Watcher
-		}
-	}
 	a.watchers["w1"].kill(t)
+	lost := 0
 	for _, ref := range refs {
 		e := await(t, w.client, ref)
-		switch {
-		case ran[ref.ID] == "w1":
-			if e.Status != executions.Lost || !strings.Contains(e.Message, "w1") {
-				t.Errorf("it ran on the dead watcher and ended %s: %s", e.Status, e.Message)
-			}
-		case e.Watcher != "w2":
-			t.Errorf("it waited or ran elsewhere, and ended %s on %s", e.Status, e.Watcher)
-		default:
+		if e.Watcher != "w1" || e.Status != executions.Lost {
 			w.checkDripped(t, []api.ExecutionRef{ref})
+			continue
 		}
+		if lost++; !strings.Contains(e.Message, "w1") {
+			t.Errorf("it ran on the dead watcher and ended %s: %s", e.Status, e.Message)
+		}
+	}
+	if lost == 0 || lost > slots/2 {
+		t.Errorf("%d executions were lost with a watcher that runs up to %d at once", lost, slots/2)
 	}
 	a.startWatcher(t, "w1")
 	// Both are free now; of equals, the first by name is taken.

@@ -27,7 +27,9 @@ type lazyBar struct {
 	total int64
 	what  string
 	start time.Time
-	bar   *progressbar.ProgressBar
+	// counts: total is a number of things, not of bytes.
+	counts bool
+	bar    *progressbar.ProgressBar
 }
 
 func (b *lazyBar) set(done int64) {
@@ -35,10 +37,14 @@ func (b *lazyBar) set(done int64) {
 		if !b.app.streams.ErrTerminal || b.app.now().Sub(b.start) < barAfter {
 			return
 		}
+		unit := progressbar.OptionShowBytes(true)
+		if b.counts {
+			unit = progressbar.OptionShowCount()
+		}
 		b.bar = progressbar.NewOptions64(b.total,
 			progressbar.OptionSetWriter(b.app.streams.Err),
 			progressbar.OptionSetDescription(b.what),
-			progressbar.OptionShowBytes(true),
+			unit,
 			progressbar.OptionClearOnFinish(),
 			progressbar.OptionFullWidth(),
 		)

@@ -94,6 +94,10 @@ func (b *building) watch(minSequence uint64) (api.Execution, error) {
 	if err != nil || e.Status == executions.Success {
 		return e, err
 	}
+	if e.Status == executions.Cancelled {
+		return e, &exitError{code: exitCancelled, err: api.Errorf(api.State, buildCancelled,
+			"the build of %s was %s", e.Request.Function, executionError(e))}
+	}
 	failed := api.Errorf(api.State, buildFailed, "the build of %s failed: %s", e.Request.Function, buildReason(e)).
 		WithHint("`hermes execution logs %s` shows its output again", name(e, e.ID)).WithDetail(string(b.tail))
 	return e, &exitError{code: exitFailed, err: failed}

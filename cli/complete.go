@@ -28,8 +28,9 @@ func contextNames() []string {
 	return natsctx.Names(dir)
 }
 
-// completeFunctions offers the caller's functions: with versions, or each name once.
-func (a *app) completeFunctions(versions bool) completer {
+// completeFunctions offers the caller's functions and their versions; where runnable is true, those
+// that can be run.
+func (a *app) completeFunctions(runnable bool) completer {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, noFiles
@@ -39,13 +40,17 @@ func (a *app) completeFunctions(versions bool) completer {
 			return nil, noFiles
 		}
 		var names []string
-		for i, f := range list.Functions {
-			if i == 0 || list.Functions[i-1].FunctionName != f.FunctionName {
+		last := ""
+		for _, f := range list.Functions {
+			// An artifact is what can be run, also while a new one is built.
+			if runnable && f.Digest == "" {
+				continue
+			}
+			if f.FunctionName != last {
 				names = append(names, f.FunctionName)
 			}
-			if versions {
-				names = append(names, f.FunctionName+":"+f.FunctionVersion)
-			}
+			last = f.FunctionName
+			names = append(names, f.FunctionName+":"+f.FunctionVersion)
 		}
 		return names, noFiles
 	}

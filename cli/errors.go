@@ -25,6 +25,7 @@ const (
 	noMakefile     = "NoMakefile"
 	folderExists   = "FolderExists"
 	buildFailed    = "BuildFailed"
+	buildCancelled = "BuildCancelled"
 	authFailed     = "AuthenticationError"
 )
 

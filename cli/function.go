@@ -52,7 +52,7 @@ func (a *app) functionStatus(status string) string {
 	switch status {
 	case "ready":
 		return a.streams.Green(status)
-	case "failed":
+	case "failed", "cancelled":
 		return a.streams.Red(status)
 	}
 	return a.streams.Yellow(status)
@@ -99,6 +99,9 @@ func runFunctionList(o *functionListOptions) error {
 	if o.app.human() && len(list.Functions) == 0 {
 		if owner := api.OwnerOf(o.owner, client.User()); owner != client.User() {
 			fmt.Fprintf(o.app.streams.Err, "%s has no public functions.\n", owner)
+			if list.OwnerLike != "" {
+				fmt.Fprintf(o.app.streams.Err, "→ did you mean `hermes function list %s`?\n", list.OwnerLike)
+			}
 		} else {
 			fmt.Fprintln(o.app.streams.Err, "No functions. `hermes function init` makes one.")
 		}

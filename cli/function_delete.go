@@ -27,7 +27,7 @@ func newFunctionDeleteCmd(a *app, run func(*functionDeleteOptions) error) *cobra
 and what runs goes on to its end.`,
 		Example:           "  hermes function delete pi\n  hermes function delete pi 1.0.0\n  hermes function delete pi:1.0.0",
 		Args:              argsOf(cobra.RangeArgs(1, 2)),
-		ValidArgsFunction: a.completeFunctions(true),
+		ValidArgsFunction: a.completeFunctions(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := parseRef(args[0])
 			if err != nil {

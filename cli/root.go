@@ -81,6 +81,7 @@ func newExitCodesTopic() *cobra.Command {
     5  not logged in, or not allowed
     6  a limit or quota is reached
     7  the server cannot be reached or does not answer
+  130  interrupted: the build was cancelled, or you detached from it
 
 "hermes function run" without --async exits with the function's own exit code, and with:
 

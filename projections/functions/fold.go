@@ -84,14 +84,17 @@ func (f Function) built(r events.Record, d events.FunctionBuilt) (Function, erro
 }
 
 func (f Function) buildFailed(r events.Record, d events.FunctionBuildFailed) (Function, error) {
-	if _, err := f.pending(r, d.Version, d.Build); err != nil {
+	pending, err := f.pending(r, d.Version, d.Build)
+	if err != nil {
 		return f, err
 	}
 	if _, failed := f.Failed[d.Version]; !failed && len(f.Failed) >= MaxVersions {
 		return f, impossible(r, "there are %d failed builds already", len(f.Failed))
 	}
 	f.Failed = with(f.Failed, d.Version, FailedBuild{
-		Build: d.Build, Reason: d.Reason, Message: d.Message, FailedAt: r.Time,
+		Config: pending.Config, Base: pending.Base, Bundle: pending.Bundle,
+		Build: d.Build, RegisteredAt: pending.RegisteredAt,
+		Reason: d.Reason, Message: d.Message, FailedAt: r.Time,
 	})
 	f.Pending = without(f.Pending, d.Version)
 	return f, nil

@@ -64,6 +64,17 @@ func TestReplacedVersionStaysUntilItsBuildSucceeds(t *testing.T) {
 	}
 }
 
+func TestFailedBuildKeepsWhatItWouldHaveBeen(t *testing.T) {
+	config := events.FunctionConfig{Language: "cuda", GPUCapable: true, Scope: "public", Handler: "a.out"}
+	f := foldtest.Given(t, functions.Fold, subject,
+		events.FunctionRegistered{Version: "1.0.0", Build: "A", Config: config, Base: "host", Bundle: events.Blob{Digest: "bundle of A"}},
+		events.FunctionBuildFailed{Version: "1.0.0", Build: "A", Reason: "make"})
+	failed := f.Failed["1.0.0"]
+	if failed.Config != config || failed.Base != "host" || failed.Bundle.Digest != "bundle of A" || failed.RegisteredAt.IsZero() {
+		t.Errorf("%+v", failed)
+	}
+}
+
 func TestDeletedTakesEverythingThatNamesIt(t *testing.T) {
 	f := foldtest.Given(t, functions.Fold, subject,
 		registered("1.0.0", "A"), events.FunctionBuilt{Version: "1.0.0", Build: "A"},

@@ -48,9 +48,14 @@ type Pending struct {
 	Reuses string `json:"reuses,omitempty"`
 }
 
-// FailedBuild says why a version is not there.
+// FailedBuild says why a version is not there, and what it would have been.
 type FailedBuild struct {
-	Build    string    `json:"build"`
+	Config       events.FunctionConfig `json:"config"`
+	Base         string                `json:"base"`
+	Bundle       events.Blob           `json:"bundle"`
+	Build        string                `json:"build"`
+	RegisteredAt time.Time             `json:"registeredAt"`
+	// Reason is one of the events' Reason constants, or the status that the build ended with.
 	Reason   string    `json:"reason"`
 	Message  string    `json:"message"`
 	FailedAt time.Time `json:"failedAt"`

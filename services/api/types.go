@@ -117,6 +117,8 @@ type FunctionDelete struct {
 // Functions is a list of versions, sorted by name, then by version in semver order.
 type Functions struct {
 	Functions []Function `json:"functions"`
+	// OwnerLike is whose functions were probably meant, when the owner that a list asks for has none.
+	OwnerLike string `json:"ownerLike,omitempty"`
 }
 
 // Function is one version of a function as users see it. The keys are the first Hermes' where it had them.
@@ -130,7 +132,7 @@ type Function struct {
 	Handler         string `json:"handler"`
 	Base            string `json:"base"`
 	// Status is "ready", "building" (no version to run yet), "updating" (the old one still runs)
-	// or "failed" (it never could run).
+	// or, if it never could run, "failed" or "cancelled".
 	Status string `json:"status"`
 	// Digest is the artifact's; empty before the first successful build.
 	Digest       string        `json:"digest,omitempty"`

@@ -141,6 +141,19 @@ func TestMarshalIsReadBack(t *testing.T) {
 	}
 }
 
+func TestLimitsAreSaidAsTheFileTakesThem(t *testing.T) {
+	for got, want := range map[string]string{
+		TimeoutText(600_000): "10m", TimeoutText(3_600_000): "1h", TimeoutText(36_000_000): "10h",
+		TimeoutText(5_410_500): "1h30m10.5s", TimeoutText(1): "1ms", TimeoutText(30_000): "30s",
+		MemoryText(512 << 20): "512MiB", MemoryText(3 << 30): "3GiB", MemoryText(10_000_001): "10000001",
+		CPUsText(1500): "1.5", CPUsText(2000): "2", CPUsText(10): "0.01",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(old))
 	f.Add([]byte(with(`"timeout": "1m", "memory": "1GiB", "cpus": 1`)))

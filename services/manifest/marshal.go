@@ -3,6 +3,8 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,6 +21,35 @@ type file struct {
 	CPUs            *float64 `json:"cpus,omitempty"`
 }
 
+// TimeoutText says milliseconds as the key timeout may have them: "1h30m".
+func TimeoutText(millis int64) string {
+	s := (time.Duration(millis) * time.Millisecond).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// MemoryText says bytes as the key memory may have them: "512MiB", or a plain number where they
+// are no whole MiB.
+func MemoryText(bytes int64) string {
+	switch {
+	case bytes%(1<<30) == 0:
+		return fmt.Sprintf("%dGiB", bytes>>30)
+	case bytes%(1<<20) == 0:
+		return fmt.Sprintf("%dMiB", bytes>>20)
+	}
+	return strconv.FormatInt(bytes, 10)
+}
+
+// CPUsText says thousandths of a core as the key cpus has them: "1.5".
+func CPUsText(millis int64) string {
+	return strconv.FormatFloat(float64(millis)/1000, 'f', -1, 64)
+}
+
 // Marshal writes the file. It fails, with Parse's error, for a manifest that Parse would refuse.
 func Marshal(m Manifest) ([]byte, error) {
 	f := file{
@@ -27,12 +58,12 @@ func Marshal(m Manifest) ([]byte, error) {
 		Handler: "./" + m.Config.Handler,
 	}
 	if t := m.Config.Limits.TimeoutMillis; t != 0 {
-		f.Timeout = (time.Duration(t) * time.Millisecond).String()
+		f.Timeout = TimeoutText(t)
 	}
 	if b := m.Config.Limits.MemoryBytes; b != 0 {
 		f.Memory = b
 		if b%(1<<20) == 0 {
-			f.Memory = fmt.Sprintf("%dMiB", b>>20)
+			f.Memory = MemoryText(b)
 		}
 	}
 	if c := float64(m.Config.Limits.CPUMillis) / 1000; c != 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/manifest"
 )
 
 // deploy is the command to register a version.
@@ -85,7 +86,7 @@ func acceptedBefore(f functions.Function, d deploy) (events.Blob, bool) {
 	}
 	for _, failed := range f.Failed {
 		if failed.Build == d.Build {
-			return d.Bundle, true // what it was of is not known any more
+			return failed.Bundle, true
 		}
 	}
 	return events.Blob{}, false
@@ -137,7 +138,7 @@ func whyFailed(e executions.Execution) (reason, message string) {
 	case executions.Cancelled:
 		return string(e.Status), "the build was cancelled by " + e.CancelRequestedBy
 	case executions.Timeout:
-		return string(e.Status), fmt.Sprintf("the build took longer than %d ms", e.Request.Limits.TimeoutMillis)
+		return string(e.Status), "the build took longer than " + manifest.TimeoutText(e.Request.Limits.TimeoutMillis)
 	case executions.Lost:
 		return string(e.Status), "the watcher that built it was lost: " + e.Message
 	}
@@ -179,24 +180,25 @@ func decideDelete(f functions.Function, version string) (events.Data, []api.Func
 }
 
 // checkLimits refuses a config that asks for more than the operator allows, by an *api.Error that
-// names all of it. A maximum of 0 is none.
+// names all of it as the file says it. A maximum of 0 is none.
 func checkLimits(asked, maxima events.Limits) error {
 	var over []string
 	for _, l := range []struct {
-		key, unit    string
+		key          string
+		text         func(int64) string
 		asked, limit int64
 	}{
-		{"timeout", "ms", asked.TimeoutMillis, maxima.TimeoutMillis},
-		{"memory", "bytes", asked.MemoryBytes, maxima.MemoryBytes},
-		{"cpus", "thousandths of a core", asked.CPUMillis, maxima.CPUMillis},
+		{"timeout", manifest.TimeoutText, asked.TimeoutMillis, maxima.TimeoutMillis},
+		{"memory", manifest.MemoryText, asked.MemoryBytes, maxima.MemoryBytes},
+		{"cpus", manifest.CPUsText, asked.CPUMillis, maxima.CPUMillis},
 	} {
 		if l.limit > 0 && l.asked > l.limit {
-			over = append(over, fmt.Sprintf("%s: %d %s are asked for, at most %d are allowed", l.key, l.asked, l.unit, l.limit))
+			over = append(over, fmt.Sprintf("%s: %s is asked for, at most %s is allowed", l.key, l.text(l.asked), l.text(l.limit)))
 		}
 	}
 	if len(over) == 0 {
 		return nil
 	}
-	return api.Errorf(api.Invalid, api.InvalidConfig, "hermes.config.json asks for more than this instance allows: %s", over[0]).
+	return api.Errorf(api.Invalid, api.InvalidConfig, "%s asks for more than this instance allows", manifest.FileName).
 		WithDetail(strings.Join(over, "\n")).WithHint("`hermes remote info` shows what it allows")
 }

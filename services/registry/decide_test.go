@@ -87,6 +87,7 @@ func TestDecideDeploy(t *testing.T) {
 		{name: "the same again while it is built", given: history{registered("1.0.0", "B1", 1)}, when: command("B1", 1, false)},
 		{name: "the same again when it is built", given: history{registered("1.0.0", "B1", 1), built("1.0.0", "B1")}, when: command("B1", 1, false)},
 		{name: "the same again when it failed", given: history{registered("1.0.0", "B1", 1), failedBuild}, when: command("B1", 1, false)},
+		{name: "another bundle under the id of a failure", given: history{registered("1.0.0", "B1", 1), failedBuild}, when: command("B1", 2, false), fails: api.IDInUse},
 		{name: "another try after a failure", given: history{registered("1.0.0", "B1", 1), failedBuild}, when: command("B2", 1, false),
 			then: history{registered("1.0.0", "B2", 1)}},
 		{name: "another bundle under the same id", given: history{registered("1.0.0", "B1", 1)}, when: command("B1", 2, false), fails: api.IDInUse},
@@ -305,7 +306,7 @@ func TestDecideBuildEnded(t *testing.T) {
 		{"without an artifact", pending, end(executions.Success, nil), failed("artifact", "the build ended well but left no artifact")},
 		{"it failed", pending, end(executions.Error, func(e *executions.Execution) { e.Reason, e.Message = "make", "make failed" }), failed("make", "make failed")},
 		{"it was cancelled", pending, end(executions.Cancelled, func(e *executions.Execution) { e.CancelRequestedBy = "ana" }), failed("cancelled", "the build was cancelled by ana")},
-		{"it took too long", pending, end(executions.Timeout, func(e *executions.Execution) { e.Request.Limits.TimeoutMillis = 5 }), failed("timeout", "the build took longer than 5 ms")},
+		{"it took too long", pending, end(executions.Timeout, func(e *executions.Execution) { e.Request.Limits.TimeoutMillis = 5 }), failed("timeout", "the build took longer than 5ms")},
 		{"it was lost", pending, end(executions.Lost, func(e *executions.Execution) { e.Message = "silent" }), failed("lost", "the watcher that built it was lost: silent")},
 		{"it goes on", pending, end(executions.Running, nil), nil},
 		{"it was told before", append(pending, built("1.0.0", "B1")), end(executions.Success, good), nil},
@@ -372,6 +373,7 @@ func TestRows(t *testing.T) {
 		private, registered("0.1.0", "B3", 3), events.FunctionBuildFailed{Version: "0.1.0", Build: "B3", Reason: "make", Message: "no"},
 		registered("1.0.0", "B5", 1), built("1.0.0", "B5"),
 		replacing(registered("1.0.0", "B6", 6)), events.FunctionBuildFailed{Version: "1.0.0", Build: "B6", Reason: "clean", Message: "no"},
+		registered("0.2.0", "B7", 7), events.FunctionBuildFailed{Version: "0.2.0", Build: "B7", Reason: "cancelled", Message: "by ana"},
 	})
 	show := func(caller string) (shown []string) {
 		for _, r := range Rows(f, caller) {
@@ -380,7 +382,7 @@ func TestRows(t *testing.T) {
 		return shown
 	}
 	want := []string{
-		"0.1.0 failed B3 false  make\n", "1.0.0 ready B5 true public clean\n",
+		"0.1.0 failed B3 false public make\n", "0.2.0 cancelled B7 false public cancelled\n", "1.0.0 ready B5 true public clean\n",
 		"1.9.0 updating B4 true public \n", "1.10.0 building B2 false private \n",
 	}
 	if diff := cmp.Diff(want, show("ana")); diff != "" {
@@ -393,21 +395,24 @@ func TestRows(t *testing.T) {
 }
 
 func TestCheckLimits(t *testing.T) {
-	maxima := events.Limits{TimeoutMillis: 10, MemoryBytes: 10}
-	if err := checkLimits(events.Limits{TimeoutMillis: 10, CPUMillis: 1 << 40}, maxima); err != nil {
+	maxima := events.Limits{TimeoutMillis: 5_400_000, MemoryBytes: 512 << 20}
+	if err := checkLimits(events.Limits{TimeoutMillis: 5_400_000, CPUMillis: 1 << 40}, maxima); err != nil {
 		t.Fatal(err)
 	}
-	err := checkLimits(events.Limits{TimeoutMillis: 11, MemoryBytes: 12}, maxima)
+	maxima.CPUMillis = 500
+	err := checkLimits(events.Limits{TimeoutMillis: 7_200_000, MemoryBytes: 2 << 30, CPUMillis: 1250}, maxima)
 	e, _ := api.AsError(err)
-	want := "timeout: 11 ms are asked for, at most 10 are allowed\nmemory: 12 bytes are asked for, at most 10 are allowed"
-	if e == nil || e.Name != api.InvalidConfig || e.Detail != want {
+	want := "timeout: 2h is asked for, at most 1h30m is allowed\n" +
+		"memory: 2GiB is asked for, at most 512MiB is allowed\n" +
+		"cpus: 1.25 is asked for, at most 0.5 is allowed"
+	if e == nil || e.Name != api.InvalidConfig || e.Detail != want || strings.Contains(e.Message, "timeout") {
 		t.Fatalf("%+v", e)
 	}
 }
 
 func TestNearest(t *testing.T) {
 	names := []string{"pi-montecarlo", "mandelbrot", "pi"}
-	for in, want := range map[string]string{"pi-montcarlo": "pi-montecarlo", "p": "", "mandelbort": "mandelbrot", "zzz": ""} {
+	for in, want := range map[string]string{"pi-montcarlo": "pi-montecarlo", "p": "pi", "man": "mandelbrot", "mandelbort": "mandelbrot", "zzz": ""} {
 		if got := nearest(in, names); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}

@@ -84,7 +84,11 @@ func (s *Service) list(ctx context.Context, caller string, ask api.FunctionList)
 		rows = append(rows, Rows(f, caller)...)
 	}
 	SortRows(rows)
-	return api.Functions{Functions: rows}, nil
+	found := api.Functions{Functions: rows}
+	if len(rows) == 0 && owner != caller {
+		found.OwnerLike = s.ownerLike(ctx, caller, owner)
+	}
+	return found, nil
 }
 
 // catchUp waits a little for the view to show what this instance appended. An old list is better

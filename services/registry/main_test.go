@@ -122,6 +122,9 @@ func (w *world) eventually(what string, is func() bool) {
 type folding struct{ log log.Log }
 
 func (v folding) ListFunctions(ctx context.Context, owner string) ([]functions.Function, error) {
+	if owner == "" {
+		owner = "*"
+	}
 	bySubject := map[string]functions.Function{}
 	for record, err := range v.log.Read(ctx, events.FunctionSubject(owner, "*"), 0) {
 		var unknown *log.UndecodableError

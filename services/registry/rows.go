@@ -7,6 +7,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -17,6 +18,8 @@ const (
 	building = "building"
 	updating = "updating"
 	failed   = "failed"
+	// cancelled is a version whose build its owner ended.
+	cancelled = string(executions.Cancelled)
 )
 
 // Rows returns the versions of a function that the caller may see, in semver order: all of one's
@@ -34,10 +37,10 @@ func Rows(f functions.Function, caller string) []api.Function {
 	}
 	rows := []api.Function{}
 	for v := range maps.Keys(versions) {
-		// A version that never could run has no scope that is known: it is its owner's alone.
 		row := rowOf(f, v)
 		if f.Owner != caller {
-			if row.Scope != "public" {
+			// A version that never could run is its owner's alone.
+			if row.Scope != "public" || row.Status == failed || row.Status == cancelled {
 				continue
 			}
 			// How it came to be is nobody else's business.
@@ -67,7 +70,7 @@ func compareVersions(a, b string) int {
 }
 
 func rowOf(f functions.Function, version string) api.Function {
-	row := api.Function{Owner: f.Owner, FunctionName: f.Name, FunctionVersion: version, Status: failed}
+	row := api.Function{Owner: f.Owner, FunctionName: f.Name, FunctionVersion: version}
 	v, exists := f.Versions[version]
 	p, builds := f.Pending[version]
 	switch {
@@ -83,12 +86,22 @@ func rowOf(f functions.Function, version string) api.Function {
 		fill(&row, p)
 	}
 	if why, ok := f.Failed[version]; ok && !builds {
-		row.Reason, row.Message = why.Reason, why.Message
 		if !exists {
-			row.Build = why.Build
+			row.Status = failedStatus(why)
+			fill(&row, functions.Pending{
+				Config: why.Config, Base: why.Base, Bundle: why.Bundle, Build: why.Build, RegisteredAt: why.RegisteredAt,
+			})
 		}
+		row.Reason, row.Message = why.Reason, why.Message
 	}
 	return row
+}
+
+func failedStatus(why functions.FailedBuild) string {
+	if why.Reason == cancelled {
+		return cancelled
+	}
+	return failed
 }
 
 func fill(row *api.Function, p functions.Pending) {

@@ -204,7 +204,7 @@ func TestWhatCannotBeDeployed(t *testing.T) {
 		{"no archive", api.NewID(), raw, api.InvalidBundle, "not compressed with zstd"},
 		{"no config", api.NewID(), w.stored("", "all:"), api.InvalidBundle, "hermes.config.json"},
 		{"bad config", api.NewID(), w.stored(`{"functionName": "Pi"}`, ""), api.InvalidConfig, "has 5 problems"},
-		{"too long", api.NewID(), w.stored(strings.Replace(goodConfig, "{", `{"timeout": "2m",`, 1), ""), api.InvalidConfig, "timeout: 120000 ms"},
+		{"too long", api.NewID(), w.stored(strings.Replace(goodConfig, "{", `{"timeout": "2m",`, 1), ""), api.InvalidConfig, "more than this instance allows"},
 	} {
 		e := wantName(t, deployError(w.deploy("ana", c.bundle, c.build, false)), c.want)
 		if !strings.Contains(e.Message, c.says) {
@@ -247,6 +247,7 @@ func TestWhatIsNotThereIsExplained(t *testing.T) {
 		user, name, version string
 		want, hint          string
 	}{
+		{"ana", "p", "", api.NoSuchFunction, "did you mean ana/pi?"},
 		{"ana", "pj", "", api.NoSuchFunction, "did you mean ana/pi?"},
 		{"ana", "secrets", "", api.NoSuchFunction, "did you mean ana/secret?"},
 		{"eve", "secrets", "", api.NoSuchFunction, "function list"},
@@ -258,6 +259,21 @@ func TestWhatIsNotThereIsExplained(t *testing.T) {
 		_, err := w.inspect(c.user, api.FunctionInspect{Owner: "ana", Name: c.name, Version: c.version})
 		if e := wantName(t, err, c.want); !strings.Contains(e.Hint, c.hint) {
 			t.Errorf("%s %s: hint %q", c.user, c.name, e.Hint)
+		}
+	}
+	for _, c := range []struct{ owner, name, hint string }{
+		{"anna", "pi", "did you mean ana/pi?"}, {"anna", "pj", "did you mean ana/pi?"},
+		{"anna", "secret", "`hermes function list ana` shows"}, {"zoe", "pi", "`hermes function list` shows"},
+	} {
+		_, err := w.inspect("eve", api.FunctionInspect{Owner: c.owner, Name: c.name})
+		if e := wantName(t, err, api.NoSuchFunction); !strings.Contains(e.Hint, c.hint) {
+			t.Errorf("%s/%s: hint %q", c.owner, c.name, e.Hint)
+		}
+	}
+	for owner, like := range map[string]string{"anna": "ana", "ana": "", "zoe": "", "eve": ""} {
+		list, err := api.Call[api.Functions](t.Context(), w.client("eve"), api.OpFunctionList, api.FunctionList{Owner: owner})
+		if err != nil || list.OwnerLike != like {
+			t.Errorf("%s: %q, %v", owner, list.OwnerLike, err)
 		}
 	}
 	_, err := api.Call[api.Functions](t.Context(), w.client("ana"), api.OpFunctionDelete, api.FunctionDelete{Name: "a.>"})

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -142,7 +141,7 @@ func (l *benchLoad) watched(ctx context.Context, client *api.Client) (benchSampl
 	s.exec, s.err = follow.Follow(ctx, follow.Options{
 		Source: follow.Execution{Client: client, Ref: ref, Live: live},
 		Live:   live.Messages, Reconnected: live.Reconnected,
-		Stdout: io.Discard, Stderr: io.Discard, Note: func(string, ...any) {},
+		Write: func(api.Chunk) error { return nil }, Note: func(string, ...any) {},
 	})
 	s.total = time.Since(start)
 	return s, ctx.Err()

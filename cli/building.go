@@ -61,7 +61,7 @@ func newBuilding(ctx context.Context, a *app, dir string) (_ *building, err erro
 	b.viewer = a.newViewer(b.client, b.id)
 	if !a.human() {
 		// stdout is for the result, stderr for an error object.
-		b.viewer.stdout, b.viewer.stderr = &b.tail, &b.tail
+		b.viewer.write = splitOutput(&b.tail, &b.tail)
 	}
 	if err = b.viewer.subscribe(); err != nil {
 		b.viewer = nil

@@ -116,6 +116,18 @@ func executionError(e api.Execution) string {
 	return ""
 }
 
+// tellEnd says how an execution ended, and why if it did not succeed.
+func (a *app) tellEnd(e api.Execution) {
+	end := string(e.Status)
+	if e.Reason != "" {
+		end += " (" + e.Reason + ")"
+	}
+	if why := executionError(e); why != "" {
+		end += ": " + why
+	}
+	a.note("execution %s ended with %s", name(e, e.ID), end)
+}
+
 // functionOf is what an execution runs, as the column Function shows it.
 func functionOf(e api.Execution) string {
 	if e.Request.Kind == events.KindBuild {

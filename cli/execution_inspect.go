@@ -77,10 +77,12 @@ func runExecutionInspect(o *executionInspectOptions) error {
 		return err
 	}
 	if o.result && o.app.human() {
-		return o.app.printOutput(o.ctx, client, e)
+		missing, err := readOutput(o.ctx, client, e, splitOutput(o.app.streams.Out, o.app.streams.Err))
+		o.app.tellMissing(missing)
+		return err
 	}
 	var out, errOut bytes.Buffer
-	missing, err := readOutput(o.ctx, client, e, &out, &errOut)
+	missing, err := readOutput(o.ctx, client, e, splitOutput(&out, &errOut))
 	if err != nil {
 		return err
 	}
@@ -132,49 +134,4 @@ func section(w io.Writer, heading string, data []byte) error {
 	}
 	_, err := fmt.Fprintf(w, "%s\n%s%s", heading, data, end)
 	return err
-}
-
-// printOutput writes an execution's output to where it belongs.
-func (a *app) printOutput(ctx context.Context, client *api.Client, e api.Execution) error {
-	missing, err := readOutput(ctx, client, e, a.streams.Out, a.streams.Err)
-	if err == nil {
-		a.tellMissing(missing)
-	}
-	return err
-}
-
-func (a *app) tellMissing(bytes int64) {
-	if bytes > 0 {
-		a.note("%d bytes of the output are not stored any more: the operator decides how long it is kept", bytes)
-	}
-}
-
-// readOutput writes what is stored of an execution's output, up to where it is now, and returns
-// how many bytes of an ended one are missing.
-func readOutput(ctx context.Context, client *api.Client, e api.Execution, out, errOut io.Writer) (missing int64, err error) {
-	attempt, from, got := 0, int64(0), int64(0)
-	for {
-		page, chunks, err := client.Output(ctx, api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: e.ID}, From: from})
-		if err != nil {
-			return 0, err
-		}
-		if attempt != 0 && page.Attempt != attempt {
-			return 0, nil // started anew meanwhile: what was read is what that attempt printed
-		}
-		attempt = page.Attempt
-		for _, c := range chunks {
-			w := out
-			if c.Stream == api.Stderr {
-				w = errOut
-			}
-			if _, err := w.Write(c.Data); err != nil {
-				return 0, fmt.Errorf("write the output: %w", err)
-			}
-			got += int64(len(c.Data))
-		}
-		if page.End != nil || page.Next <= from {
-			return max(0, e.Output.StdoutBytes+e.Output.StderrBytes-got), nil
-		}
-		from = page.Next
-	}
 }

@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"io"
+	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -24,8 +29,13 @@ func newExecutionLogsCmd(a *app, run func(*executionLogsOptions) error) *cobra.C
 		Use:   "logs ID",
 		Short: "Print what an execution has printed, and with -f what it will print",
 		Long: `Prints an execution's output: its stdout to stdout, its stderr to stderr. With -f it stays until the
-execution has ended, and checks that everything has arrived. A build is an execution too.`,
-		Example:           "  hermes execution logs 15\n  hermes execution logs 15 -f",
+execution has ended, checks that everything has arrived and says how it ended. A build is an
+execution too.
+
+With --output jsonl each piece is an object of its own: its attempt, stream, offset (the bytes of
+both streams before it), time and data. With --output json it is the object that inspect prints.
+Data that is no text stands in dataBase64 too.`,
+		Example:           "  hermes execution logs 15\n  hermes execution logs 15 -f\n  hermes execution logs 15 -f -o jsonl",
 		Args:              argsOf(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -50,15 +60,63 @@ func runExecutionLogs(o *executionLogsOptions) error {
 	if err != nil {
 		return err
 	}
-	if !o.follow {
-		return o.app.printOutput(o.ctx, client, e)
+	var out, errOut bytes.Buffer
+	write := o.app.chunkWriter(&out, &errOut)
+	missing := int64(0)
+	if o.follow {
+		e, err = o.followOutput(client, e, write)
+	} else {
+		missing, err = readOutput(o.ctx, client, e, write)
 	}
-	v := o.app.newViewer(client, e.ID)
-	if err := v.subscribe(); err != nil {
+	if err != nil {
 		return err
 	}
+	o.app.tellMissing(missing)
+	if o.app.format == formatJSON {
+		result := newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes())
+		result.MissingBytes = missing
+		return o.app.printJSON(result)
+	}
+	return nil
+}
+
+func (o *executionLogsOptions) followOutput(client *api.Client, e api.Execution, write func(api.Chunk) error) (api.Execution, error) {
+	v := o.app.newViewer(client, e.ID)
+	v.fromStart, v.write = true, write
+	if err := v.subscribe(); err != nil {
+		return e, err
+	}
 	defer v.close()
-	v.fromStart = true
-	_, err = v.watch(o.ctx, false)
-	return err
+	e, err := v.watch(o.ctx, false)
+	if err == nil {
+		o.app.tellEnd(e)
+	}
+	return e, err
+}
+
+// chunkJSON is a piece of output as a line of JSON. Data that is no text stands in DataBase64.
+type chunkJSON struct {
+	Attempt    int       `json:"attempt"`
+	Stream     string    `json:"stream"`
+	Offset     int64     `json:"offset"`
+	Time       time.Time `json:"time,omitzero"`
+	Data       string    `json:"data"`
+	DataBase64 string    `json:"dataBase64,omitempty"`
+}
+
+// chunkWriter prints output in the chosen format; for one object it is kept in out and errOut.
+func (a *app) chunkWriter(out, errOut io.Writer) func(api.Chunk) error {
+	switch a.format {
+	case formatJSON:
+		return splitOutput(out, errOut)
+	case formatJSONLines:
+		return func(c api.Chunk) error {
+			line := chunkJSON{Attempt: c.Attempt, Stream: c.Stream, Offset: c.Offset, Time: c.Time, Data: string(c.Data)}
+			if !utf8.Valid(c.Data) {
+				line.DataBase64 = base64.StdEncoding.EncodeToString(c.Data)
+			}
+			return a.printJSON(line)
+		}
+	}
+	return splitOutput(a.streams.Out, a.streams.Err)
 }

@@ -156,7 +156,7 @@ func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
 	defer v.close()
 	var out, errOut bytes.Buffer
 	if !o.app.human() {
-		v.stdout, v.stderr = &out, &errOut
+		v.write = splitOutput(&out, &errOut)
 	}
 	accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
 	if err != nil {
@@ -170,22 +170,12 @@ func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
 	if !o.app.human() {
 		err = o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()))
 	} else {
-		o.tell(e)
+		if e.Status != executions.Success && e.Reason != events.ReasonExit {
+			o.app.tellEnd(e) // the function's own output does not explain it
+		}
 	}
 	if code := executionExit(e); err == nil && code != exitOK {
 		return &exitError{code: code}
 	}
 	return err
-}
-
-// tell explains an end that the function's own output does not explain.
-func (o *functionRunOptions) tell(e api.Execution) {
-	if e.Status == executions.Success || e.Reason == events.ReasonExit {
-		return
-	}
-	word := string(e.Status)
-	if e.Reason != "" {
-		word += " (" + e.Reason + ")"
-	}
-	o.app.note("execution %s ended with %s: %s", name(e, e.ID), word, executionError(e))
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -26,8 +25,9 @@ type viewer struct {
 	// fromStart is for an execution that has run before the subscription.
 	fromStart bool
 	// until is how long the execution may still not be there.
-	until          time.Time
-	stdout, stderr io.Writer
+	until time.Time
+	// write takes the output.
+	write func(api.Chunk) error
 
 	answers chan string
 	asked   bool
@@ -36,7 +36,7 @@ type viewer struct {
 func (a *app) newViewer(client *api.Client, id string) *viewer {
 	return &viewer{
 		app: a, client: client, ref: api.ExecutionRef{ID: id},
-		stdout: a.streams.Out, stderr: a.streams.Err, answers: make(chan string, 1),
+		write: splitOutput(a.streams.Out, a.streams.Err), answers: make(chan string, 1),
 	}
 }
 
@@ -66,7 +66,7 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 		e, err := follow.Follow(ctx, follow.Options{
 			Source: follow.Execution{Client: v.client, Ref: v.ref, Live: v.live, Until: v.until},
 			Live:   v.live.Messages, Reconnected: v.live.Reconnected, FromStart: v.fromStart,
-			Stdout: v.stdout, Stderr: v.stderr, Note: v.app.note,
+			Write: v.write, Note: v.app.note,
 		})
 		ended <- watched{e, err}
 	}()

@@ -18,7 +18,7 @@ const maxAheadBytes = 8 << 20
 
 // assembly puts the chunks of one attempt in order, each byte once, and sums them up.
 type assembly struct {
-	write func(stream string, data []byte) error
+	write func(api.Chunk) error
 
 	attempt int
 	// next is the offset of the first byte that has not been written.
@@ -33,7 +33,7 @@ type assembly struct {
 	aheadBytes int
 }
 
-func newAssembly(write func(stream string, data []byte) error) *assembly {
+func newAssembly(write func(api.Chunk) error) *assembly {
 	return &assembly{write: write, sum: sha256.New()}
 }
 
@@ -74,16 +74,16 @@ func (a *assembly) append(c api.Chunk) error {
 	if seen >= int64(len(c.Data)) {
 		return nil
 	}
-	data := c.Data[seen:]
-	if err := a.write(c.Stream, data); err != nil {
+	c.Offset, c.Data = a.next, c.Data[seen:]
+	if err := a.write(c); err != nil {
 		return err
 	}
-	a.sum.Write(data)
-	a.next += int64(len(data))
+	a.sum.Write(c.Data)
+	a.next += int64(len(c.Data))
 	if c.Stream == api.Stderr {
-		a.stderrBytes += int64(len(data))
+		a.stderrBytes += int64(len(c.Data))
 	} else {
-		a.stdoutBytes += int64(len(data))
+		a.stdoutBytes += int64(len(c.Data))
 	}
 	return nil
 }

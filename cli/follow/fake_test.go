@@ -160,11 +160,13 @@ type screen struct {
 	mu       sync.Mutex
 	out, err bytes.Buffer
 	notes    []string
+	attempt  int
+	next     int64
 }
 
 func (s *screen) options(source Source, live <-chan Message) Options {
 	return Options{
-		Source: source, Live: live, Stdout: locked{s, &s.out}, Stderr: locked{s, &s.err},
+		Source: source, Live: live, Write: s.write,
 		Note: func(format string, args ...any) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -173,15 +175,22 @@ func (s *screen) options(source Source, live <-chan Message) Options {
 	}
 }
 
-type locked struct {
-	s *screen
-	b *bytes.Buffer
-}
-
-func (l locked) Write(p []byte) (int, error) {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	return l.b.Write(p)
+func (s *screen) write(c api.Chunk) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.Attempt != s.attempt {
+		s.attempt, s.next = c.Attempt, 0
+	}
+	if c.Offset != s.next {
+		return fmt.Errorf("a chunk at %d comes after %d bytes", c.Offset, s.next)
+	}
+	s.next += int64(len(c.Data))
+	if c.Stream == api.Stderr {
+		s.err.Write(c.Data)
+	} else {
+		s.out.Write(c.Data)
+	}
+	return nil
 }
 
 func (s *screen) text() string {

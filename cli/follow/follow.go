@@ -6,8 +6,6 @@ package follow
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"time"
 
 	"github.com/hermes-serverless/hermes/projections/executions"
@@ -47,8 +45,9 @@ type Options struct {
 	// Reconnected hears that messages may have been lost.
 	Reconnected <-chan struct{}
 	// FromStart fetches what was printed before Live began.
-	FromStart      bool
-	Stdout, Stderr io.Writer
+	FromStart bool
+	// Write takes each piece of output once and in order. An error of it ends the following.
+	Write func(api.Chunk) error
 	// Note tells a person what is going on; never nil.
 	Note func(format string, args ...any)
 }
@@ -59,7 +58,7 @@ func Follow(ctx context.Context, o Options) (api.Execution, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &follower{Options: o, retry: time.NewTimer(time.Hour)}
 	f.retry.Stop()
-	f.assembly = newAssembly(f.writeTo)
+	f.assembly = newAssembly(o.Write)
 	w := newWaiter(o.Source, o.Note)
 	done := make(chan struct{})
 	go func() { defer close(done); w.run(ctx) }()
@@ -111,17 +110,6 @@ func (f *follower) loop(ctx context.Context, w *waiter) (api.Execution, error) {
 			return f.exec, err
 		}
 	}
-}
-
-func (f *follower) writeTo(stream string, data []byte) error {
-	w := f.Stdout
-	if stream == api.Stderr {
-		w = f.Stderr
-	}
-	if _, err := w.Write(data); err != nil {
-		return fmt.Errorf("write the output: %w", err)
-	}
-	return nil
 }
 
 // message takes a live chunk if it comes from the watcher that holds the attempt: a watcher can

@@ -183,6 +183,7 @@ func TestLaterAttemptStartsAnew(t *testing.T) {
 		f.server.start(1, "w1")
 		old := f.server.print(api.Stdout, "first ")
 		f.send(old)
+		f.sees("first |") // taken before the next attempt is known
 		f.server.start(2, "w2")
 		f.send(f.server.print(api.Stdout, "second"))
 		f.send(old)
@@ -197,9 +198,10 @@ func TestServerThatGoesAwayAndComesBack(t *testing.T) {
 	follow(t, false, nil, func(f *following) {
 		f.server.start(1, "w")
 		f.send(f.server.print(api.Stdout, "a"))
+		f.sees("a|") // and knows who runs it
 		f.server.change(func() { f.server.away = true })
-		time.Sleep(3 * time.Second) // the bubble's time
-		f.noted("does not answer")
+		time.Sleep(1500 * time.Millisecond) // the bubble's time
+		f.noted("away; waiting for it to come back")
 		f.server.print(api.Stdout, "b") // nobody hears it
 		f.server.change(func() { f.server.away = false })
 		f.reconnected <- struct{}{}
@@ -210,6 +212,32 @@ func TestServerThatGoesAwayAndComesBack(t *testing.T) {
 		f.sees("abc|")
 		f.noted("the server is back")
 	})
+}
+
+// TestServerThatFallsSilent: no connection breaks, the answer just does not come.
+func TestServerThatFallsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &screen{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_, _ = Follow(ctx, s.options(silent{}, nil))
+		}()
+		time.Sleep(shortWait + answerTime + time.Millisecond) // the bubble's time
+		if len(s.notes) != 1 || s.notes[0] != "no answer; waiting for it to come back" {
+			t.Errorf("the notes are %q", s.notes)
+		}
+		cancel()
+		<-done
+	})
+}
+
+type silent struct{ refusing }
+
+func (silent) Wait(ctx context.Context, d time.Duration) (api.Execution, error) {
+	pause(ctx, d+answerTime)
+	return api.Execution{}, api.Errorf(api.Unavailable, api.ServerUnavailable, "no answer")
 }
 
 func TestQueuePositionIsTold(t *testing.T) {
@@ -341,7 +369,7 @@ func TestAnyLossShowsEverything(t *testing.T) {
 
 func TestAssemblyCutsOverlaps(t *testing.T) {
 	var got strings.Builder
-	a := newAssembly(func(_ string, data []byte) error { got.Write(data); return nil })
+	a := newAssembly(func(c api.Chunk) error { got.Write(c.Data); return nil })
 	for _, c := range []api.Chunk{
 		{Attempt: 1, Stream: api.Stdout, Offset: 2, Data: []byte("cdef")},
 		{Attempt: 1, Stream: api.Stdout, Offset: 2, Data: []byte("cd")},
@@ -358,7 +386,7 @@ func TestAssemblyCutsOverlaps(t *testing.T) {
 }
 
 func TestAssemblyBoundsWhatItKeeps(t *testing.T) {
-	a := newAssembly(func(string, []byte) error { return nil })
+	a := newAssembly(func(api.Chunk) error { return nil })
 	for i := range 100 {
 		if err := a.take(api.Chunk{Attempt: 1, Stream: api.Stdout, Offset: 1 + int64(i)<<20, Data: make([]byte, 1<<20)}); err != nil {
 			t.Fatal(err)

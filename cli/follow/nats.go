@@ -55,8 +55,13 @@ func (e Execution) Output(ctx context.Context, from int64) (api.OutputPage, []ap
 }
 
 // request asks once, until the time is over or the connection breaks, and gives the error the
-// meaning that a Source promises.
+// meaning that a Source promises. On a broken connection it does not ask: the request would be kept
+// until there is one again, and nothing said meanwhile.
 func request[T any](parent context.Context, e Execution, most time.Duration, ask func(context.Context) (T, error)) (T, error) {
+	if e.Client.Conn().IsReconnecting() {
+		var none T
+		return none, lost()
+	}
 	ctx, cancel := context.WithTimeout(parent, most)
 	defer cancel()
 	defer context.AfterFunc(e.Live.unbroken(), cancel)()
@@ -69,9 +74,13 @@ func request[T any](parent context.Context, e Execution, most time.Duration, ask
 	case e.Client.Conn().IsClosed():
 		return got, closed(e.Client.Conn())
 	case errors.Is(err, context.Canceled):
-		return got, api.Errorf(api.Unavailable, api.ServerUnavailable, "the connection broke")
+		return got, lost()
 	}
 	return got, err
+}
+
+func lost() error {
+	return api.Errorf(api.Unavailable, api.ServerUnavailable, "the connection to the server is lost")
 }
 
 // closed is final: the connection does not come back by itself.

@@ -14,7 +14,8 @@ const (
 	// request waits for the end of a running one.
 	shortWait = time.Second
 	longWait  = 5 * time.Second
-	// awayNote is how long the server may be silent before a person hears of it.
+	// awayNote is how long an answer may be overdue before a person hears of it: a server that is
+	// restarted is there again sooner.
 	awayNote = time.Second
 	// betweenTries is the pause between requests to a server that does not answer.
 	betweenTries = 250 * time.Millisecond
@@ -42,6 +43,7 @@ func newWaiter(source Source, note func(string, ...any)) *waiter {
 func (w *waiter) run(ctx context.Context) {
 	d := shortWait
 	for {
+		due := time.Now().Add(d)
 		e, err := w.source.Wait(ctx, d)
 		switch {
 		case ctx.Err() != nil:
@@ -52,7 +54,7 @@ func (w *waiter) run(ctx context.Context) {
 			}
 			continue
 		case api.IsKind(err, api.Unavailable):
-			w.away()
+			w.away(due, err)
 			if !pause(ctx, betweenTries) {
 				return
 			}
@@ -84,13 +86,18 @@ func (w *waiter) queued(position int) {
 	w.position = position
 }
 
-func (w *waiter) away() {
+// away tells, once, that the server has not answered since it should have.
+func (w *waiter) away(due time.Time, err error) {
 	if w.awaySince.IsZero() {
 		w.awaySince = time.Now()
+		if due.Before(w.awaySince) {
+			w.awaySince = due
+		}
 	}
 	if !w.toldAway && time.Since(w.awaySince) >= awayNote {
 		w.toldAway = true
-		w.note("the server does not answer; the execution goes on there, waiting to see it again")
+		e, _ := api.AsError(err)
+		w.note("%s; waiting for it to come back", e.Message)
 	}
 }
 

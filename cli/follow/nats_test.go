@@ -1,0 +1,59 @@
+package follow
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// TestNothingIsAskedOnABrokenConnection: a request that is under way when the connection breaks,
+// and one after it, end at once and not when their time is over.
+func TestNothingIsAskedOnABrokenConnection(t *testing.T) {
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	defer ns.Shutdown()
+	nc, err := nats.Connect(ns.ClientURL(), nats.MaxReconnects(-1), nats.CustomInboxPrefix(api.InboxPrefix("ana")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	asked, err := nc.SubscribeSync(api.Subject("ana", api.OpExecutionWait))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := api.NewClient(nc, "ana")
+	live, err := Subscribe(client, "01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	source := Execution{Client: client, Live: live}
+	answers := make(chan error)
+	go func() {
+		for range 2 {
+			_, err := source.Wait(t.Context(), time.Hour)
+			answers <- err
+		}
+	}()
+	if _, err := asked.NextMsg(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	ns.Shutdown()
+	for range 2 {
+		select {
+		case err := <-answers:
+			if !api.IsKind(err, api.Unavailable) {
+				t.Fatalf("got %v", err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatal("the request waits on")
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// splitOutput writes each chunk's bytes to where its stream belongs.
+func splitOutput(out, errOut io.Writer) func(api.Chunk) error {
+	return func(c api.Chunk) error {
+		w := out
+		if c.Stream == api.Stderr {
+			w = errOut
+		}
+		if _, err := w.Write(c.Data); err != nil {
+			return fmt.Errorf("write the output: %w", err)
+		}
+		return nil
+	}
+}
+
+func (a *app) tellMissing(bytes int64) {
+	if bytes > 0 {
+		a.note("%d bytes of the output are not stored any more: the operator decides how long it is kept", bytes)
+	}
+}
+
+// readOutput hands over what is stored of an execution's output, up to where it is now, and returns
+// how many bytes of an ended one are missing.
+func readOutput(ctx context.Context, client *api.Client, e api.Execution, write func(api.Chunk) error) (missing int64, err error) {
+	attempt, from, got := 0, int64(0), int64(0)
+	for {
+		page, chunks, err := client.Output(ctx, api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: e.ID}, From: from})
+		if err != nil {
+			return 0, err
+		}
+		if attempt != 0 && page.Attempt != attempt {
+			return 0, nil // started anew meanwhile: what was read is what that attempt printed
+		}
+		attempt = page.Attempt
+		for _, c := range chunks {
+			if err := write(c); err != nil {
+				return 0, err
+			}
+			got += int64(len(c.Data))
+		}
+		if page.End != nil || page.Next <= from {
+			return max(0, e.Output.StdoutBytes+e.Output.StderrBytes-got), nil
+		}
+		from = page.Next
+	}
+}

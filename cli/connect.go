@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func connectError(c natsctx.Context, err error) error {
 	switch {
 	case errors.Is(err, nats.ErrAuthExpired):
 		return api.Errorf(api.Unauthorized, authFailed, "Your token expired").
-			WithHint("`hermes remote login` gets a new one")
+			WithHint("the operator of the server can give you a new one; the context's file is %s", c.Path)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
 		return api.Errorf(api.Unauthorized, authFailed, "the server does not accept the credentials of the context %s", c.Name).
 			WithHint("the file is %s; the operator can enrol you again", c.Path)
@@ -107,10 +108,9 @@ func (a *app) natsContext() (natsctx.Context, string, error) {
 	if err != nil {
 		return c, "", err
 	}
-	user, err := api.UserOfInbox(c.InboxPrefix)
+	_, user, err := usable(dir, name)
 	if err != nil {
-		return c, "", api.Errorf(api.Invalid, api.InvalidArguments, "the NATS context %s is not a Hermes user's", name).
-			WithDetail(err.Error()).WithHint("its file is %s", c.Path)
+		return c, "", brokenContext(dir, name, err)
 	}
 	return c, user, nil
 }
@@ -125,42 +125,66 @@ func loadContext(dir, name string) (natsctx.Context, error) {
 		return c, e.WithHint("start `hermesd up` on this machine, or ask the operator of a server for an account")
 	}
 	if err != nil {
-		return c, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+		return c, brokenContext(dir, name, err)
 	}
 	return c, nil
 }
 
-// findContext takes the first that is a Hermes user's: the one that the nats tool has selected,
-// the default one, the only one.
-func findContext(dir string) (natsctx.Context, string, error) {
-	for _, name := range []string{natsctx.Selected(dir), defaultContext} {
-		if c, user, ok := usable(dir, name); ok {
-			return c, user, nil
-		}
+// brokenContext is the error of a context that is there and cannot be used.
+func brokenContext(dir, name string, err error) *api.Error {
+	e := api.Errorf(api.Invalid, badContext, "%v", err).WithDetail("its file is " + natsctx.Path(dir, name))
+	if name == defaultContext {
+		return e.WithHint("start `hermesd up` on this machine again, which writes it anew, or choose another: `hermes config context NAME`")
 	}
-	var found []string
+	return e.WithHint("mend the file, or choose another: `hermes config context NAME`")
+}
+
+// findContext takes the first that is a Hermes user's: the one that the nats tool has selected,
+// the default one, the only one. A default one that cannot be used is an error: another one in its
+// place would be a surprise.
+func findContext(dir string) (natsctx.Context, string, error) {
+	if c, user, err := usable(dir, natsctx.Selected(dir)); err == nil {
+		return c, user, nil
+	}
+	c, user, err := usable(dir, defaultContext)
+	switch {
+	case err == nil:
+		return c, user, nil
+	case !errors.Is(err, natsctx.ErrNoContext):
+		return c, "", brokenContext(dir, defaultContext, err)
+	}
+	var found, broken []string
 	for _, name := range natsctx.Names(dir) {
-		if _, _, ok := usable(dir, name); ok {
+		if _, _, err := usable(dir, name); err == nil {
 			found = append(found, name)
+		} else {
+			broken = append(broken, fmt.Sprintf("%v (%s)", err, natsctx.Path(dir, name)))
 		}
 	}
 	switch len(found) {
 	case 0:
-		return natsctx.Context{}, "", api.Errorf(api.Unauthorized, notLoggedIn, "You are not logged in!").
+		e := api.Errorf(api.Unauthorized, notLoggedIn, "You are not logged in!").
 			WithHint("start `hermesd up` on this machine, or ask the operator of a server for an account")
+		if len(broken) > 0 {
+			e = e.WithDetail("none of the NATS contexts can be used:\n" + strings.Join(broken, "\n"))
+		}
+		return natsctx.Context{}, "", e
 	case 1:
-		c, user, _ := usable(dir, found[0])
-		return c, user, nil
+		return usable(dir, found[0])
 	}
 	return natsctx.Context{}, "", usage("several NATS contexts are Hermes users', and none is chosen").
 		WithDetail(strings.Join(found, "\n")).WithHint("`hermes config context NAME` chooses one")
 }
 
-func usable(dir, name string) (natsctx.Context, string, bool) {
+// usable loads a context and says whose it is.
+func usable(dir, name string) (natsctx.Context, string, error) {
 	c, err := natsctx.Load(dir, name)
 	if err != nil {
-		return c, "", false
+		return c, "", err
 	}
 	user, err := api.UserOfInbox(c.InboxPrefix)
-	return c, user, err == nil
+	if err != nil {
+		return c, "", fmt.Errorf("the NATS context %s is not a Hermes user's: %w", name, err)
+	}
+	return c, user, nil
 }

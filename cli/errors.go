@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -17,6 +18,7 @@ import (
 const (
 	notLoggedIn    = "NotLoggedIn"
 	noSuchContext  = "NoSuchContext"
+	badContext     = "BadContext"
 	noSuchFile     = "NoSuchFile"
 	notAFile       = "NotAFile"
 	inputTooLarge  = "InputTooLarge"
@@ -26,6 +28,7 @@ const (
 	folderExists   = "FolderExists"
 	buildFailed    = "BuildFailed"
 	buildCancelled = "BuildCancelled"
+	notThereYet    = "NotThereYet"
 	authFailed     = "AuthenticationError"
 )
 
@@ -37,13 +40,39 @@ func usage(format string, args ...any) *api.Error {
 // usageOf adds where the command's usage is told.
 func usageOf(cmd *cobra.Command, err error) error {
 	var e *api.Error
-	if !errors.As(err, &e) {
+	var value *pflag.InvalidValueError
+	switch {
+	case errors.As(err, &e):
+	case errors.As(err, &value):
+		e = usage("--%s %q: must be %s", value.GetFlag().Name, value.GetValue(), valueOf(value.GetFlag()))
+	default:
 		e = usage("%s", err)
 	}
 	if e.Hint == "" {
 		e = e.WithHint("`%s --help` shows how it is used", cmd.CommandPath())
 	}
 	return e
+}
+
+// valueOf says what a flag takes.
+func valueOf(flag *pflag.Flag) string {
+	switch flag.Value.Type() {
+	case "int", "int64":
+		return "a whole number"
+	case "duration":
+		return "a time, such as 90s or 5m"
+	case "bool":
+		return "true or false"
+	}
+	return "a " + flag.Value.Type()
+}
+
+// noArgs refuses any argument by name. (cobra calls one an unknown command.)
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageOf(cmd, usage("%s takes no argument: %q is one too many", cmd.CommandPath(), args[0]))
 }
 
 // argsOf makes cobra's check of arguments speak the CLI's language of errors.

@@ -29,7 +29,7 @@ func newExecutionListCmd(a *app, run func(*executionListOptions) error) *cobra.C
 		Use:     "list",
 		Short:   "List your executions, the newest first",
 		Example: "  hermes execution list\n  hermes execution list --limit 500 -o jsonl\n  hermes execution list --before 120",
-		Args:    argsOf(cobra.NoArgs),
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.limit < 1 {
 				return usageOf(cmd, usage("--limit %d: must be at least 1", o.limit))

@@ -152,10 +152,13 @@ func (o *functionInitOptions) complete() error {
 // manifest makes the content of hermes.config.json, or says what is wrong with the answers.
 func (o *functionInitOptions) manifest() ([]byte, error) {
 	if err := events.CheckFunctionName(o.name); err != nil {
-		return nil, usage("%v", err)
+		return nil, usage("--name: %v", err)
 	}
 	if o.language != "cpp" && o.language != "cuda" {
-		return nil, usage("language %q: must be cpp or cuda", o.language)
+		return nil, usage("--language %q: must be cpp or cuda", o.language)
+	}
+	if o.scope != "private" && o.scope != "public" {
+		return nil, usage("--scope %q: must be private or public", o.scope)
 	}
 	raw, err := manifest.Marshal(manifest.Manifest{
 		Name: o.name, Version: "1.0.0",

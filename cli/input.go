@@ -96,9 +96,9 @@ func readInput(r io.Reader, max func() (int64, error)) (*input, error) {
 }
 
 // fileInput sums up a file that can be read twice.
-func fileInput(f *os.File, size, most int64) (*input, error) {
-	if size > most {
-		return nil, tooLarge(fmt.Sprintf("is %d bytes long", size), most)
+func fileInput(f *os.File, bytes, most int64) (*input, error) {
+	if bytes > most {
+		return nil, tooLarge("the input is %d bytes long; the server takes at most %d bytes (%s)", bytes, most, size(most))
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read the input: %w", err)
@@ -127,7 +127,7 @@ func sumInput(r io.Reader, w io.Writer, most int64, in *input) (*input, error) {
 		return nil, fmt.Errorf("read the input: %w", err)
 	}
 	if n > most {
-		return nil, tooLarge("is longer", most)
+		return nil, tooLarge("the input is longer than the %d bytes (%s) that the server takes; nothing was sent", most, size(most))
 	}
 	if _, err := in.content.Seek(0, io.SeekStart); err != nil {
 		return nil, fmt.Errorf("read the input: %w", err)
@@ -136,8 +136,9 @@ func sumInput(r io.Reader, w io.Writer, most int64, in *input) (*input, error) {
 	return in, nil
 }
 
-func tooLarge(what string, most int64) error {
-	return api.Errorf(api.LimitReached, inputTooLarge, "the input %s; the server takes at most %d bytes (%s)", what, most, size(most))
+func tooLarge(format string, args ...any) error {
+	return api.Errorf(api.LimitReached, inputTooLarge, format, args...).
+		WithHint("compress it, or divide it among several runs; `hermes remote info` shows the limits")
 }
 
 // maxInput asks the server how large an input may be.

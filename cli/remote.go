@@ -16,6 +16,7 @@ func newRemoteCmd(a *app) *cobra.Command {
 		Example: "  hermes remote whoami\n  hermes remote info --json",
 	})
 	cmd.AddCommand(newRemoteWhoamiCmd(a, nil), newRemoteInfoCmd(a, nil))
+	cmd.AddCommand(newNoAccountsCmds()...)
 	return cmd
 }
 
@@ -32,7 +33,7 @@ func newRemoteWhoamiCmd(a *app, run func(*remoteOptions) error) *cobra.Command {
 		Use:     "whoami",
 		Short:   "Say as whom you are logged in",
 		Example: "  hermes remote whoami\n  hermes --context lab remote:whoami",
-		Args:    argsOf(cobra.NoArgs),
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(&remoteOptions{app: a, ctx: cmd.Context()})
 		},

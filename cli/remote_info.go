@@ -24,7 +24,7 @@ func newRemoteInfoCmd(a *app, run func(*remoteOptions) error) *cobra.Command {
 		Use:     "info",
 		Short:   "Show the server, its version and its limits",
 		Example: "  hermes remote info\n  hermes remote info --json",
-		Args:    argsOf(cobra.NoArgs),
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(&remoteOptions{app: a, ctx: cmd.Context()})
 		},

@@ -41,13 +41,18 @@ type Context struct {
 	NSC         string `json:"nsc"`
 }
 
+// Path is the file of the context of this name below configDir, which is the folder that holds "nats".
+func Path(configDir, name string) string {
+	return filepath.Join(configDir, "nats", "context", name+".json")
+}
+
 // Load reads the context of this name below configDir, which is the folder that holds "nats". A
 // context that is not there is ErrNoContext.
 func Load(configDir, name string) (Context, error) {
 	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
 		return Context{}, fmt.Errorf("%q: %w", name, ErrNoContext)
 	}
-	path := filepath.Join(configDir, "nats", "context", name+".json")
+	path := Path(configDir, name)
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Context{}, fmt.Errorf("%q: %w", name, ErrNoContext)
@@ -57,7 +62,7 @@ func Load(configDir, name string) (Context, error) {
 	}
 	c := Context{Name: name, Path: path}
 	if err := json.Unmarshal(raw, &c); err != nil {
-		return Context{}, fmt.Errorf("the NATS context %s is not valid: %s: %w", name, path, err)
+		return Context{}, fmt.Errorf("the NATS context %s is not valid: %w", name, err)
 	}
 	if c.URL == "" {
 		c.URL = nats.DefaultURL

@@ -88,6 +88,9 @@ func newWatcherCommand() *cobra.Command {
 			if err := events.CheckWatcherName(name); err != nil {
 				return fmt.Errorf("--name: %w", err)
 			}
+			if err := checkSlots(cmd, slots); err != nil {
+				return err
+			}
 			log := newLogger(o.verbose)
 			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, grace: grace}, log)
 		},

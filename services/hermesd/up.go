@@ -39,7 +39,12 @@ hermes-local for you as a user, hermes-operator for you as the operator.
 SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queued stays queued.`,
 		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), cmd, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkSlots(cmd, o.slots); err != nil {
+				return err
+			}
+			return runUp(cmd.Context(), cmd, o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "everything the instance keeps is in this `directory`")
@@ -54,15 +59,20 @@ SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queu
 }
 
 func (o upOptions) check() error {
-	if o.slots < 0 {
-		return fmt.Errorf("--slots %d: must be 1 or more, or left out", o.slots)
-	}
 	if o.sync != "always" {
 		if d, err := time.ParseDuration(o.sync); err != nil || d <= 0 {
 			return fmt.Errorf("--sync %q: must be always, or a duration such as 100ms", o.sync)
 		}
 	}
 	return checkListen(o.listen)
+}
+
+// checkSlots refuses a number of slots with which nothing could run.
+func checkSlots(cmd *cobra.Command, slots int) error {
+	if cmd.Flags().Changed("slots") && slots < 1 {
+		return fmt.Errorf("--slots %d: must be 1 or more, or left out", slots)
+	}
+	return nil
 }
 
 func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {

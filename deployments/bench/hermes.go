@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/hermes-serverless/hermes/cli/follow"
+	"github.com/hermes-serverless/hermes/cli/natsctx"
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// hermesSettle lets the sandbox of a run be removed, and another one be made ahead.
+const hermesSettle = 400 * time.Millisecond
+
+// function is the probe, deployed.
+var function = events.FunctionRef{Name: "probe", Version: "1.0.0"}
+
+// instance is a hermesd of our own and a client that keeps its connection.
+type instance struct {
+	bench  *bench
+	pid    int
+	env    []string
+	hermes string
+	client *api.Client
+}
+
+func (b *bench) startInstance(ctx context.Context) (*instance, error) {
+	bin, err := filepath.Abs(b.bin)
+	if err != nil {
+		return nil, err
+	}
+	in := &instance{bench: b, hermes: filepath.Join(bin, "hermes")}
+	in.env = append(os.Environ(), "XDG_CONFIG_HOME="+b.path("config"), "XDG_STATE_HOME="+b.path("state"), "HERMES_CONTEXT=")
+	if os.Getenv("HERMES_LIBEXEC") == "" {
+		in.env = append(in.env, "HERMES_LIBEXEC="+filepath.Join(bin, "libexec"))
+	}
+	start := time.Now()
+	cmd, err := b.start(ctx, "hermesd", in.env, filepath.Join(bin, "hermesd"),
+		"up", "--data-dir", b.path("data"), "--listen", "127.0.0.1:0", "--grace", "1s")
+	if err != nil {
+		return nil, err
+	}
+	in.pid = cmd.Process.Pid
+	if err := in.ready(ctx); err != nil {
+		return nil, err
+	}
+	b.report.ReadyMillis = time.Since(start).Milliseconds()
+	if in.client, err = in.connect(); err != nil {
+		return nil, err
+	}
+	deploy := exec.CommandContext(ctx, in.hermes, "function", "deploy", b.path("probe"))
+	deploy.Env = in.env
+	if out, err := deploy.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("deploy the probe: %w: %s", err, out)
+	}
+	return in, nil
+}
+
+// ready returns when hermesd has said so.
+func (in *instance) ready(ctx context.Context) error {
+	err := waitUntil(ctx, "hermesd", func() bool {
+		raw, _ := os.ReadFile(in.bench.path("hermesd.log"))
+		return strings.Contains(string(raw), "hermesd is ready") || !alive(in.pid)
+	})
+	if err == nil && !alive(in.pid) {
+		err = errors.New("hermesd ended")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, in.bench.logTail("hermesd"))
+	}
+	return nil
+}
+
+// connect opens a connection as the local user.
+func (in *instance) connect() (*api.Client, error) {
+	c, err := natsctx.Load(in.bench.path("config"), "hermes-local")
+	if err != nil {
+		return nil, err
+	}
+	user, err := api.UserOfInbox(c.InboxPrefix)
+	if err != nil {
+		return nil, err
+	}
+	options, err := c.Options()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(c.URL, append(options, nats.CustomInboxPrefix(c.InboxPrefix))...)
+	if err != nil {
+		return nil, err
+	}
+	in.bench.later(func() error { nc.Close(); return nil })
+	return api.NewClient(nc, user), nil
+}
+
+// ways are the API with a connection that is kept, and the command, which starts and connects.
+func (in *instance) ways() []way {
+	return []way{
+		{name: apiName, settle: hermesSettle, once: func(ctx context.Context) (sample, error) {
+			return in.run(ctx, in.client)
+		}},
+		{name: commandName, settle: hermesSettle, once: in.runCommand},
+	}
+}
+
+// arrival notes when the first byte came.
+type arrival struct {
+	first time.Time
+	text  strings.Builder
+}
+
+func (a *arrival) take(c api.Chunk) error {
+	if a.first.IsZero() {
+		a.first = time.Now()
+	}
+	_, err := a.text.Write(c.Data)
+	return err
+}
+
+// run runs the probe once as `hermes function run` does.
+func (in *instance) run(ctx context.Context, client *api.Client) (sample, error) {
+	start := time.Now()
+	ask := api.Run{ID: api.NewID(), Function: function}
+	live, err := follow.Subscribe(client, ask.ID)
+	if err != nil {
+		return sample{}, err
+	}
+	defer live.Close()
+	accepted, err := api.Call[api.Accepted](ctx, client, api.OpRun, ask)
+	if err != nil {
+		return sample{}, err
+	}
+	var out arrival
+	e, err := follow.Follow(ctx, follow.Options{
+		Source: follow.Execution{Client: client, Live: live, Ref: api.ExecutionRef{ID: ask.ID, MinSequence: accepted.Sequence}},
+		Live:   live.Messages, Reconnected: live.Reconnected, Write: out.take, Note: func(string, ...any) {},
+	})
+	if err != nil {
+		return sample{}, err
+	}
+	s := sample{first: out.first.Sub(start), total: time.Since(start)}
+	return s, s.is(e, out.text.String())
+}
+
+// is takes what the execution's events tell of it.
+func (s *sample) is(e api.Execution, out string) error {
+	s.sandbox, s.handler = e.Sandbox, time.Duration(e.Usage.RunMicros)*time.Microsecond
+	if e.Status != executions.Success || out != printed {
+		return fmt.Errorf("the run ended with %s (%s %s) and printed %q", e.Status, e.Reason, e.Message, out)
+	}
+	return nil
+}
+
+func (in *instance) runCommand(ctx context.Context) (sample, error) {
+	s, err := in.bench.command(ctx, in.env, in.hermes, "function", "run", function.Name)
+	if err != nil {
+		return s, err
+	}
+	page, err := api.Call[api.Executions](ctx, in.client, api.OpExecutionList, api.ExecutionList{Limit: 1})
+	if err != nil {
+		return s, err
+	}
+	return s, s.is(page.Executions[0], printed)
+}
+
+// command is a run of the probe with this input, by the program.
+func (in *instance) command(ctx context.Context, input string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, in.hermes, "function", "run", function.Name)
+	cmd.Env, cmd.Stdin = in.env, strings.NewReader(input)
+	return cmd
+}
+
+// alive says whether a child of ours runs still.
+func alive(pid int) bool {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	line, _ := bufio.NewReader(f).ReadString('\n')
+	_, after, _ := strings.Cut(line, ") ")
+	return !strings.HasPrefix(after, "Z")
+}

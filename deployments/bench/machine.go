@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a process of the instance and its share of the memory.
+type process struct {
+	Command  string `json:"command"`
+	PSSBytes int64  `json:"pssBytes"`
+}
+
+// idleTime is how long an instance is left alone before its memory is looked at.
+const idleTime = 5 * time.Second
+
+func (b *bench) idleMemory(ctx context.Context, in *instance, _ *sshServer) (err error) {
+	b.report.Idle, err = b.memory(ctx, in)
+	return err
+}
+
+// memory finds the proportional set sizes of hermesd and of all that it has started, at rest.
+func (b *bench) memory(ctx context.Context, in *instance) ([]process, error) {
+	select {
+	case <-time.After(idleTime):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	folders, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	var found []process
+	for _, folder := range folders {
+		if !b.belongs(folder, in.pid) {
+			continue
+		}
+		pss, err := pssOf(folder)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return nil, err
+		}
+		words := strings.Split(text(folder+"/cmdline"), "\x00")
+		name := filepath.Base(words[0])
+		if len(words) > 1 && name == "hermesd" {
+			name += " " + words[1]
+		}
+		found = append(found, process{name, pss})
+	}
+	return found, nil
+}
+
+// belongs says whether a process is the instance's: hermesd, its children, the shims, which are
+// nobody's children but name the instance's folder, and the inits of sandboxes below them.
+func (b *bench) belongs(folder string, hermesd int) bool {
+	pid := filepath.Base(folder)
+	for range 8 { // the tree is not deep
+		if pid == strconv.Itoa(hermesd) {
+			return true
+		}
+		command := text("/proc/" + pid + "/cmdline")
+		if strings.Contains(command, b.path("data")+"/") && strings.Contains(command, "containerd") {
+			return true
+		}
+		if pid = parentOf(pid); pid == "" || pid == "0" || pid == "1" {
+			return false
+		}
+	}
+	return false
+}
+
+func parentOf(pid string) string {
+	_, after, _ := strings.Cut(text("/proc/"+pid+"/stat"), ") ")
+	fields := strings.Fields(after)
+	if len(fields) < 2 {
+		return ""
+	}
+	return fields[1]
+}
+
+func pssOf(folder string) (int64, error) {
+	file, err := os.Open(folder + "/smaps_rollup")
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	for scan := bufio.NewScanner(file); scan.Scan(); {
+		fields := strings.Fields(scan.Text())
+		if len(fields) == 3 && fields[0] == "Pss:" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, nil // a kernel thread, or one that is ending
+}
+
+// text is empty where there is no file.
+func text(file string) string {
+	raw, _ := os.ReadFile(file)
+	return string(raw)
+}
+
+func cpus() int { return runtime.NumCPU() }
+
+// machine says in a line what was measured on.
+func machine() string {
+	var name unix.Utsname
+	_ = unix.Uname(&name)
+	var info unix.Sysinfo_t
+	_ = unix.Sysinfo(&info)
+	_, model, _ := strings.Cut(text("/proc/cpuinfo"), "model name")
+	model, _, _ = strings.Cut(model, "\n")
+	return fmt.Sprintf("%d x %s, %d GiB, Linux %s", cpus(), strings.Trim(model, "\t: "),
+		int64(info.Totalram)*int64(info.Unit)>>30, unix.ByteSliceToString(name.Release[:]))
+}

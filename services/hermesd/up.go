@@ -34,7 +34,8 @@ func newUpCommand() *cobra.Command {
 		Short: "Run a whole instance on this machine",
 		Long: `Runs everything on this machine: an embedded NATS server with JetStream, the services and a
 watcher with its own containerd. It prints one line when it is ready and writes two NATS contexts:
-hermes-local for you as a user, hermes-operator for you as the operator.
+hermes-local for you as a user, hermes-operator for you as the operator. Under sudo they are yours and
+not only root's, below ~/.config, with copies of their keys that only you can read.
 
 SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queued stays queued.`,
 		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8",
@@ -83,6 +84,10 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	if o.sync != "always" {
 		log.Warn("what was acknowledged may be lost in a power cut", "within", o.sync)
 	}
+	who, err := sudoer()
+	if err != nil {
+		return err
+	}
 	if err := requirements(ctx, o.dataDir, o.containerd); err != nil {
 		return err
 	}
@@ -99,10 +104,14 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	}
 	// The runtime ends with the instance, containerd after it.
 	defer func() { err = errors.Join(err, boxes.stop()) }()
-	in, err := instance.Start(ctx, instance.Options{
+	options := instance.Options{
 		Data: data, Listen: o.listen, Sync: o.sync, Slots: o.slots, Grace: o.grace, Runtime: boxes.runtime,
 		User: o.user, Version: api.Version, Log: log,
-	})
+	}
+	if who != nil {
+		options.SaveContexts = contextsFor(who)
+	}
+	in, err := instance.Start(ctx, options)
 	if err != nil {
 		return err
 	}

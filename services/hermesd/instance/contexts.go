@@ -19,32 +19,59 @@ const (
 	OperatorContext = "hermes-operator"
 )
 
-// writeContexts saves both contexts in the NATS configuration folder of whoever runs hermesd. Those
-// of another instance are replaced, which is said.
-func writeContexts(url, name string, userKey, operatorKey key, log *slog.Logger) error {
-	if old, err := natscontext.New(UserContext, true); err == nil && old.ServerURL() != "" && old.ServerURL() != url {
-		log.Warn("the contexts now lead to this instance", "context", UserContext, "was", old.ServerURL(), "is", url)
-	}
-	err := saveContext(UserContext, url, userKey, "Hermes on this machine, as "+name, api.InboxPrefix(name))
-	if err != nil {
-		return err
-	}
-	return saveContext(OperatorContext, url, operatorKey, "Hermes on this machine, as its operator: streams, events, views", "")
+// Context is a NATS context of an instance, as it is to be saved.
+type Context struct {
+	Name, Description, URL string
+	// KeyFile holds the seed of the nkey to sign in with.
+	KeyFile string
+	// InboxPrefix is empty for the operator.
+	InboxPrefix string
 }
 
-func saveContext(name, url string, k key, description, inbox string) error {
-	options := []natscontext.Option{
-		natscontext.WithServerURL(url), natscontext.WithNKey(k.file), natscontext.WithDescription(description),
-	}
-	if inbox != "" {
-		options = append(options, natscontext.WithInboxPrefix(inbox))
-	}
-	c, err := natscontext.New(name, false, options...)
+// JSON is the content of the context's file.
+func (c Context) JSON() ([]byte, error) {
+	made, err := c.make()
 	if err != nil {
-		return fmt.Errorf("make the NATS context %s: %w", name, err)
+		return nil, err
 	}
-	if err := c.Save(name); err != nil {
-		return fmt.Errorf("save the NATS context %s: %w", name, err)
+	return made.MarshalJSON()
+}
+
+func (c Context) make() (*natscontext.Context, error) {
+	options := []natscontext.Option{
+		natscontext.WithServerURL(c.URL), natscontext.WithNKey(c.KeyFile), natscontext.WithDescription(c.Description),
+	}
+	if c.InboxPrefix != "" {
+		options = append(options, natscontext.WithInboxPrefix(c.InboxPrefix))
+	}
+	made, err := natscontext.New(c.Name, false, options...)
+	if err != nil {
+		return nil, fmt.Errorf("make the NATS context %s: %w", c.Name, err)
+	}
+	return made, nil
+}
+
+func (in *Instance) contexts(k keyring) []Context {
+	return []Context{
+		{Name: UserContext, URL: in.url, KeyFile: k.user.file, Description: "Hermes on this machine, as " + in.user, InboxPrefix: api.InboxPrefix(in.user)},
+		{Name: OperatorContext, URL: in.url, KeyFile: k.operator.file, Description: "Hermes on this machine, as its operator: streams, events, views"},
+	}
+}
+
+// SaveContexts saves the contexts in the NATS configuration folder of whoever runs hermesd. Those
+// of another instance are replaced, which is said.
+func SaveContexts(contexts []Context, log *slog.Logger) error {
+	for _, c := range contexts {
+		if old, err := natscontext.New(c.Name, true); err == nil && old.ServerURL() != "" && old.ServerURL() != c.URL {
+			log.Warn("the context now leads to this instance", "context", c.Name, "was", old.ServerURL(), "is", c.URL)
+		}
+		made, err := c.make()
+		if err != nil {
+			return err
+		}
+		if err := made.Save(c.Name); err != nil {
+			return fmt.Errorf("save the NATS context %s: %w", c.Name, err)
+		}
 	}
 	return nil
 }

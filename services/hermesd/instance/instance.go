@@ -36,6 +36,8 @@ type Options struct {
 	Runtime sandbox.Runtime
 	// User is the local user's name; empty picks the login name.
 	User string
+	// SaveContexts saves the NATS contexts of the ready instance; default: the function of that name.
+	SaveContexts func([]Context, *slog.Logger) error
 	// Version is this program's, in semver.
 	Version string
 	Log     *slog.Logger
@@ -87,7 +89,10 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	if err := in.startWatcher(ctx, o, keys); err != nil {
 		return nil, err
 	}
-	if err := writeContexts(in.url, in.user, keys.user, keys.operator, o.Log); err != nil {
+	if o.SaveContexts == nil {
+		o.SaveContexts = SaveContexts
+	}
+	if err := o.SaveContexts(in.contexts(keys), o.Log); err != nil {
 		return nil, err
 	}
 	return in, nil

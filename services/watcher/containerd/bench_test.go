@@ -1,23 +1,188 @@
 package containerd
 
 import (
+	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/containerd/containerd/v2/pkg/cio"
 
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
-// The three lives to compare: a fork and exec without a sandbox, a command in a sandbox that was
-// prepared, and all of it from nothing.
+// medians collects how long each of some phases took, and reports their medians in milliseconds.
+type medians struct {
+	phases map[string][]time.Duration
+	at     time.Time
+}
 
-func BenchmarkForkExec(b *testing.B) {
+func newMedians() *medians { return &medians{phases: map[string][]time.Duration{}} }
+
+func (m *medians) start() { m.at = time.Now() }
+
+// end ends a phase and starts the next.
+func (m *medians) end(phase string) {
+	now := time.Now()
+	m.phases[phase] = append(m.phases[phase], now.Sub(m.at))
+	m.at = now
+}
+
+func (m *medians) report(b *testing.B) {
+	for phase, took := range m.phases {
+		slices.Sort(took)
+		b.ReportMetric(float64(took[len(took)/2])/1e6, phase+"-ms")
+	}
+}
+
+// BenchmarkLives takes turns, so that what else the machine does meets all alike: a fork and exec
+// without a sandbox, plain runc with the same spec, and a sandbox from nothing.
+//
+//	go test -run - -bench Lives -benchtime 30x ./services/watcher/containerd
+func BenchmarkLives(b *testing.B) {
+	r := newRuntime(b)
+	spec := testSpec("cold", sandbox.Run, newDir(b))
+	m := newMedians()
 	for b.Loop() {
+		m.start()
 		if err := exec.Command("/bin/true").Run(); err != nil {
 			b.Fatal(err)
 		}
+		m.end("0-fork+exec")
+		plainRunc(b, r, spec, m)
+		coldPhases(b, r, spec, m)
+		m.start()
+		box, err := r.Create(b.Context(), spec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.end("3-create")
+		if text, _, err := run(box, "/bin/echo", "x"); err != nil || text != "x\n" {
+			b.Fatal(text, err)
+		}
+		m.end("4-run")
+		if err := box.Remove(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		m.end("5-remove")
 	}
+	m.report(b)
+}
+
+// plainRunc is what containerd cannot be faster than as long as it calls runc.
+func plainRunc(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
+	c, err := r.newContainer()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	listener, err := listen(c.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	config, err := json.Marshal(r.ociSpec(spec, c))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.dir, "config.json"), config, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	m.start()
+	if err := exec.Command(r.opts.Libexec.Runc, "--root", r.runcRoot(), "run", "--detach", "--bundle", c.dir, c.id).Run(); err != nil {
+		b.Fatal(err)
+	}
+	l, err := accept(b.Context(), listener, c.firstID+nobody)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.end("1-runc-run")
+	_ = l.conn.Close()
+	if err := exec.Command(r.opts.Libexec.Runc, "--root", r.runcRoot(), "delete", "--force", c.id).Run(); err != nil {
+		b.Fatal(err)
+	}
+	if err := r.removeContainer(context.Background(), c); err != nil {
+		b.Fatal(err)
+	}
+	m.end("1-runc-delete")
+}
+
+// coldPhases does what Create does, step by step.
+func coldPhases(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
+	c, err := r.newContainer()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	listener, err := listen(c.dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := r.call(b.Context(), time.Minute)
+	defer cancel()
+	m.start()
+	created, err := r.define(ctx, spec, c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.end("2a-container")
+	task, err := created.NewTask(ctx, cio.NullIO)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.end("2b-task")
+	if err := task.Start(ctx); err != nil {
+		b.Fatal(err)
+	}
+	m.end("2c-start")
+	l, err := accept(ctx, listener, c.firstID+nobody)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.end("2d-ready")
+	_ = l.conn.Close()
+	if err := r.deleteContainer(ctx, c.id); err != nil {
+		b.Fatal(err)
+	}
+	m.end("2e-delete")
+	if err := r.removeContainer(ctx, c); err != nil {
+		b.Fatal(err)
+	}
+	m.end("2f-traces")
+}
+
+// BenchmarkSustained makes, uses and removes sandboxes, several at once as -cpu says.
+//
+//	go test -run - -bench Sustained -benchtime 60x -cpu 1,2,4 ./services/watcher/containerd
+func BenchmarkSustained(b *testing.B) {
+	r := newRuntime(b)
+	dir := newDir(b)
+	var number atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		spec := testSpec("sustained-"+string('a'+rune(number.Add(1))), sandbox.Run, dir)
+		for pb.Next() {
+			box, err := r.Create(context.Background(), spec)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, _, err := run(box, "/bin/true"); err != nil {
+				b.Error(err)
+			}
+			if err := box.Remove(context.Background()); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sandboxes/s")
 }
 
 func BenchmarkWarm(b *testing.B) {
@@ -36,32 +201,4 @@ func BenchmarkWarm(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-func BenchmarkCold(b *testing.B) {
-	r := newRuntime(b)
-	spec := testSpec("cold", sandbox.Run, newDir(b))
-	var created, ran, removed time.Duration
-	for b.Loop() {
-		at := time.Now()
-		box, err := r.Create(b.Context(), spec)
-		if err != nil {
-			b.Fatal(err)
-		}
-		created += time.Since(at)
-		at = time.Now()
-		if text, _, err := run(box, "/bin/echo", "x"); err != nil || text != "x\n" {
-			b.Fatal(text, err)
-		}
-		ran += time.Since(at)
-		at = time.Now()
-		if err := box.Remove(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		removed += time.Since(at)
-	}
-	n := float64(b.N) * 1e6
-	b.ReportMetric(float64(created)/n, "create-ms")
-	b.ReportMetric(float64(ran)/n, "run-ms")
-	b.ReportMetric(float64(removed)/n, "remove-ms")
 }

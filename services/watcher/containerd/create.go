@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -162,15 +163,7 @@ func (b *box) open(c *container) (err error) {
 
 // boot starts the container and waits for its init.
 func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, listener *net.UnixListener) (*link, error) {
-	oci := ociSpec(plan{
-		spec: spec, root: r.hostRoot(), base: r.base, initBinary: r.opts.Libexec.Init,
-		socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
-	})
-	created, err := r.client.NewContainer(ctx, c.id,
-		client.WithSpec(oci),
-		client.WithRuntime(runtimeName, &options.Options{BinaryName: r.opts.Libexec.Runc, Root: r.runcRoot()}),
-		client.WithContainerLabels(map[string]string{"io.hermes.sandbox": spec.ID}),
-	)
+	created, err := r.define(ctx, spec, c)
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
 	}
@@ -184,8 +177,25 @@ func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, list
 	return accept(ctx, listener, c.firstID+nobody)
 }
 
-// runtimeName makes containerd take the shim that belongs to it, from its PATH. By this name, and
-// not by a path, it also spares asking the shim what it can do, an exec for every container.
+// define tells containerd what the container is; nothing runs yet.
+func (r *Runtime) define(ctx context.Context, spec sandbox.Spec, c container) (client.Container, error) {
+	return r.client.NewContainer(ctx, c.id,
+		client.WithSpec(r.ociSpec(spec, c)),
+		client.WithRuntime(runtimeName, &options.Options{BinaryName: r.opts.Libexec.Runc, Root: r.runcRoot()}),
+		client.WithContainerLabels(map[string]string{"io.hermes.sandbox": spec.ID}),
+	)
+}
+
+func (r *Runtime) ociSpec(spec sandbox.Spec, c container) *specs.Spec {
+	return ociSpec(plan{
+		spec: spec, root: r.hostRoot(), base: r.base, initBinary: r.opts.Libexec.Init,
+		socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
+	})
+}
+
+// runtimeName makes a containerd that is not ours take the shim that belongs to it, from its PATH. By
+// this name, and not by a path, it also spares asking the shim what it can do, an exec for every
+// container. Ours has no shims: tasks.go.
 const runtimeName = "io.containerd.runc.v2"
 
 func (r *Runtime) runcRoot() string { return filepath.Join(r.opts.StateDir, "runc") }

@@ -45,7 +45,7 @@ func (r *Runtime) reapContainer(ctx context.Context, id string) error {
 	if err := killShims(func(s shimProcess) bool { return s.namespace == r.opts.Namespace && s.id == id }); err != nil {
 		return err
 	}
-	return errors.Join(r.removeTraces(c), os.RemoveAll(filepath.Join(r.runcRoot(), r.opts.Namespace, id)))
+	return r.removeTraces(c)
 }
 
 // leftovers are the ids that appear anywhere: in containerd, as a folder, a cgroup, runc's state or

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -39,7 +40,7 @@ func (r *Runtime) removeTraces(c container) error {
 	if err := r.cgroup.killAll(c.cgroup, killPatience); err != nil {
 		return err
 	}
-	return errors.Join(r.cgroup.remove(c.cgroup), os.RemoveAll(c.dir))
+	return errors.Join(r.cgroup.remove(c.cgroup), os.RemoveAll(c.dir), os.RemoveAll(filepath.Join(r.runcRoot(), r.opts.Namespace, c.id)))
 }
 
 // deleteContainer ends and deletes a container and its task in containerd.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,10 +26,9 @@ const ownMountsEnv = "HERMES_OWN_MOUNT_NAMESPACE"
 // Address is the socket of the containerd that Serve runs in dir.
 func Address(dir string) string { return filepath.Join(socketsDir(dir), "containerd.sock") }
 
-// socketsDir is inside dir where that is short enough for the shims' sockets, which are named by a
-// digest and must stay below the 107 bytes of a socket path.
+// socketsDir is inside dir where that is short enough: a socket's path has at most 107 bytes.
 func socketsDir(dir string) string {
-	const longest = 42 // containerd refuses more
+	const longest = 80 // leaves room for containerd.sock.ttrpc
 	if own := filepath.Join(dir, "s"); len(own) <= longest {
 		return own
 	}
@@ -39,8 +37,8 @@ func socketsDir(dir string) string {
 }
 
 // Serve runs containerd in this process until the context ends or SIGTERM comes: with everything it
-// keeps under dir, without network, images or plugins that a sandbox does not need. Its shims end
-// with it, unless it is killed. One Serve runs in a dir; a second waits for the first to end.
+// keeps under dir, without network, images or plugins that a sandbox does not need. Its containers
+// end with it, unless it is killed. One Serve runs in a dir; a second waits for the first to end.
 func Serve(ctx context.Context, dir string) error {
 	if !filepath.IsAbs(dir) {
 		return fmt.Errorf("containerd: directory %q: want an absolute path", dir)
@@ -58,8 +56,9 @@ func Serve(ctx context.Context, dir string) error {
 			return fmt.Errorf("containerd: make its folder: %w", err)
 		}
 	}
-	if err := errors.Join(putShimOnPath(), quietShims()); err != nil {
-		return err
+	// The inits of containers become this process's children when runc ends: task.go.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("containerd: become the reaper of its containers: %w", err)
 	}
 	lock, err := waitForLock(ctx, filepath.Join(dir, serveLock))
 	if err != nil {
@@ -67,16 +66,6 @@ func Serve(ctx context.Context, dir string) error {
 	}
 	defer lock.Close()
 	return serve(ctx, dir)
-}
-
-// putShimOnPath makes containerd find our shim under the name that it has everywhere.
-func putShimOnPath() error {
-	dirs := libexecDirs()
-	shim := lookIn(dirs, ShimName)
-	if shim == "" {
-		return fmt.Errorf("containerd: %w", missing(ShimName, dirs))
-	}
-	return os.Setenv("PATH", filepath.Dir(shim)+":"+os.Getenv("PATH"))
 }
 
 const serveLock = "serve.lock"
@@ -116,18 +105,11 @@ func serve(ctx context.Context, dir string) error {
 		return fmt.Errorf("containerd: load: %w", err)
 	}
 	if err := running.Start(ctx); err != nil {
-		return errors.Join(fmt.Errorf("containerd: start: %w", err), killShimsOf(dir))
+		return fmt.Errorf("containerd: start: %w", err)
 	}
 	<-ctx.Done()
-	log.L.Logger.SetOutput(io.Discard) // from here on it would complain that its shims die
-	running.Stop()
-	return killShimsOf(dir)
-}
-
-// killShimsOf kills the shims of dir's containerd, and their containers.
-func killShimsOf(dir string) error {
-	address := Address(dir)
-	return killShims(func(s shimProcess) bool { return s.address == address })
+	running.Stop() // and all containers: tasks.Close
+	return nil
 }
 
 func configuration(dir string) *config.Config {
@@ -143,7 +125,6 @@ func configuration(dir string) *config.Config {
 			// What is written here dies with hermesd or with the machine anyway (see Supervise), so
 			// that waiting for the disk, 2 ms a write, would buy nothing.
 			"io.containerd.metadata.v1.bolt": map[string]any{"no_sync": true},
-			"io.containerd.shim.v1.manager":  map[string]any{"socket_dir": socketsDir(dir)},
 			"io.containerd.gc.v1.scheduler":  map[string]any{"startup_delay": "10s"},
 		},
 		RequiredPlugins: []string{

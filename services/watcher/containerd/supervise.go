@@ -59,8 +59,8 @@ var ErrDirInUse = errors.New("containerd's directory is in use by another proces
 
 // Supervise runs this executable again as containerd, in a mount namespace of its own, and returns
 // when it answers. It is started again whenever it dies, until the context ends; then it is stopped
-// with all its shims, and Wait returns. What an earlier process left running or mounted in Dir is
-// ended first. Errors: ErrDirInUse, sandbox.ErrUnavailable when it does not become ready in 20 s.
+// with all its containers, and Wait returns. What an earlier process left in Dir is removed first.
+// Errors: ErrDirInUse, sandbox.ErrUnavailable when it does not become ready in 20 s.
 func Supervise(ctx context.Context, opts SuperviseOptions) (*Supervised, error) {
 	if opts.Stderr == nil {
 		opts.Stderr = os.Stderr
@@ -87,7 +87,7 @@ func Supervise(ctx context.Context, opts SuperviseOptions) (*Supervised, error) 
 // Address is the socket at which containerd answers.
 func (s *Supervised) Address() string { return Address(s.opts.Dir) }
 
-// Stop ends containerd and its shims, and waits for it.
+// Stop ends containerd and its containers, and waits for it.
 func (s *Supervised) Stop() error {
 	s.cancel()
 	return s.Wait()
@@ -118,7 +118,7 @@ func prepareDir(ctx context.Context, dir string) (*os.File, error) {
 }
 
 // sweep waits for an earlier containerd to end, which it does with its parent, and removes its
-// shims and its state. Containers do not outlive the process that made them: their inits end with
+// state. Containers do not outlive the process that made them: their inits end with
 // the connection to it.
 func sweep(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
@@ -128,9 +128,6 @@ func sweep(ctx context.Context, dir string) error {
 		return err
 	}
 	defer lock.Close()
-	if err := killShimsOf(dir); err != nil {
-		return err
-	}
 	if err := unmountBelow(dir); err != nil {
 		return err
 	}
@@ -182,7 +179,7 @@ func (s *Supervised) run(ctx context.Context) {
 		sleep(ctx, pause)
 		pause = min(2*pause, longestPause)
 	}
-	s.err = errors.Join(killShimsOf(s.opts.Dir), os.RemoveAll(socketsDir(s.opts.Dir)), s.lock.Close())
+	s.err = errors.Join(os.RemoveAll(socketsDir(s.opts.Dir)), s.lock.Close())
 }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -202,8 +199,7 @@ func (s *Supervised) once(ctx context.Context) error {
 	}
 	child := exec.CommandContext(ctx, executable, s.opts.Args...)
 	child.Env = append(append(os.Environ(), s.opts.Env...), ownMountsEnv+"=1")
-	log := &quiet{to: s.opts.Stderr}
-	child.Stdout, child.Stderr = log, log // the same writer: exec then writes from one goroutine
+	child.Stdout, child.Stderr = s.opts.Stderr, s.opts.Stderr
 	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
 	child.WaitDelay = stopTimeout
 	child.SysProcAttr = &syscall.SysProcAttr{

@@ -220,16 +220,3 @@ func mountpoints(t *testing.T) []string {
 	}
 	return points
 }
-
-func TestQuiet(t *testing.T) {
-	var got strings.Builder
-	q := &quiet{to: &got}
-	for _, piece := range []string{"one\ntw", "o\nlevel=error ", string(noise), " x\nthree\npartial"} {
-		if n, err := q.Write([]byte(piece)); n != len(piece) || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if got.String() != "one\ntwo\nthree\n" {
-		t.Errorf("passed on: %q", got.String())
-	}
-}

@@ -4,17 +4,23 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // The forms of the names that users choose. All are single NATS subject tokens, so that no name
-// can reach outside its own subject.
+// can reach outside its own subject. They are compiled when they are first needed: most starts of
+// the CLI check no name.
 var (
-	functionName    = regexp.MustCompile(`^[a-z0-9_]+[a-z0-9_\-]*$`)
-	functionVersion = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$`)
-	userName        = regexp.MustCompile(`^[a-z0-9_][a-z0-9_\-]*$`)
-	digest          = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	executionID     = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
+	functionName    = compiled(`^[a-z0-9_]+[a-z0-9_\-]*$`)
+	functionVersion = compiled(`^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$`)
+	userName        = compiled(`^[a-z0-9_][a-z0-9_\-]*$`)
+	digest          = compiled(`^sha256:[0-9a-f]{64}$`)
+	executionID     = compiled(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
 )
+
+func compiled(form string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(form) })
+}
 
 // MaxNameBytes bounds user, function and watcher names.
 const MaxNameBytes = 64
@@ -34,13 +40,13 @@ func CheckWatcherName(name string) error {
 	return checkName("watcher name", name, userName, `lower-case letters, digits and "_", then also "-"`)
 }
 
-func checkName(what, name string, form *regexp.Regexp, words string) error {
+func checkName(what, name string, form func() *regexp.Regexp, words string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%s is empty", what)
 	case len(name) > MaxNameBytes:
 		return fmt.Errorf("%s is %d bytes long; at most %d are allowed", what, len(name), MaxNameBytes)
-	case !form.MatchString(name):
+	case !form().MatchString(name):
 		return fmt.Errorf("%s %q: allowed are %s", what, name, words)
 	}
 	return nil
@@ -48,7 +54,7 @@ func checkName(what, name string, form *regexp.Regexp, words string) error {
 
 // CheckVersion returns an error that says what is wrong with a function version, or nil.
 func CheckVersion(version string) error {
-	if !functionVersion.MatchString(version) {
+	if !functionVersion().MatchString(version) {
 		return fmt.Errorf("version %q: must be three numbers, like 1.0.0", version)
 	}
 	return nil
@@ -56,7 +62,7 @@ func CheckVersion(version string) error {
 
 // CheckDigest returns an error unless d is "sha256:" and 64 lower-case hex digits.
 func CheckDigest(d string) error {
-	if !digest.MatchString(d) {
+	if !digest().MatchString(d) {
 		return fmt.Errorf("digest %q: must be sha256: and 64 hexadecimal digits", d)
 	}
 	return nil
@@ -64,7 +70,7 @@ func CheckDigest(d string) error {
 
 // CheckExecutionID returns an error unless id is a ULID in its canonical upper case.
 func CheckExecutionID(id string) error {
-	if !executionID.MatchString(id) {
+	if !executionID().MatchString(id) {
 		return fmt.Errorf("execution id %q: must be a ULID of 26 characters", id)
 	}
 	return nil

@@ -26,65 +26,73 @@ const hermesSettle = 400 * time.Millisecond
 // function is the probe, deployed.
 var function = events.FunctionRef{Name: "probe", Version: "1.0.0"}
 
-// instance is a hermesd of our own and a client that keeps its connection.
+// instance is a hermesd of our own and a client that keeps its connection. All it has is in a
+// folder of its name.
 type instance struct {
 	bench  *bench
+	name   string
 	pid    int
 	env    []string
 	hermes string
 	client *api.Client
 }
 
-func (b *bench) startInstance(ctx context.Context) (*instance, error) {
+// startInstance starts hermesd with these flags too, and deploys the probe. It returns how long
+// hermesd took to be ready.
+func (b *bench) startInstance(ctx context.Context, name string, flags ...string) (*instance, time.Duration, error) {
 	bin, err := filepath.Abs(b.bin)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	in := &instance{bench: b, hermes: filepath.Join(bin, "hermes")}
-	in.env = append(os.Environ(), "XDG_CONFIG_HOME="+b.path("config"), "XDG_STATE_HOME="+b.path("state"), "HERMES_CONTEXT=")
+	in := &instance{bench: b, name: name, hermes: filepath.Join(bin, "hermes")}
+	in.env = append(os.Environ(), "XDG_CONFIG_HOME="+b.path(name, "config"), "XDG_STATE_HOME="+b.path(name, "state"), "HERMES_CONTEXT=")
 	if os.Getenv("HERMES_LIBEXEC") == "" {
 		in.env = append(in.env, "HERMES_LIBEXEC="+filepath.Join(bin, "libexec"))
 	}
+	if err := os.Mkdir(b.path(name), 0o711); err != nil {
+		return nil, 0, err
+	}
 	start := time.Now()
-	cmd, err := b.start(ctx, "hermesd", in.env, filepath.Join(bin, "hermesd"),
-		"up", "--data-dir", b.path("data"), "--listen", "127.0.0.1:0", "--grace", "1s")
+	cmd, err := b.start(ctx, name, in.env, filepath.Join(bin, "hermesd"),
+		append([]string{"up", "--data-dir", in.data(), "--listen", "127.0.0.1:0", "--grace", "1s"}, flags...)...)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	in.pid = cmd.Process.Pid
 	if err := in.ready(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	b.report.ReadyMillis = time.Since(start).Milliseconds()
+	took := time.Since(start)
 	if in.client, err = in.connect(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	deploy := exec.CommandContext(ctx, in.hermes, "function", "deploy", b.path("probe"))
 	deploy.Env = in.env
 	if out, err := deploy.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("deploy the probe: %w: %s", err, out)
+		return nil, 0, fmt.Errorf("deploy the probe: %w: %s", err, out)
 	}
-	return in, nil
+	return in, took, nil
 }
+
+func (in *instance) data() string { return in.bench.path(in.name, "data") }
 
 // ready returns when hermesd has said so.
 func (in *instance) ready(ctx context.Context) error {
 	err := waitUntil(ctx, "hermesd", func() bool {
-		raw, _ := os.ReadFile(in.bench.path("hermesd.log"))
-		return strings.Contains(string(raw), "hermesd is ready") || !alive(in.pid)
+		return strings.Contains(text(in.bench.path(in.name+".log")), "hermesd is ready") || !alive(in.pid)
 	})
 	if err == nil && !alive(in.pid) {
 		err = errors.New("hermesd ended")
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, in.bench.logTail("hermesd"))
+		return fmt.Errorf("%w: %s", err, in.bench.logTail(in.name))
 	}
 	return nil
 }
 
 // connect opens a connection as the local user.
 func (in *instance) connect() (*api.Client, error) {
-	c, err := natsctx.Load(in.bench.path("config"), "hermes-local")
+	c, err := natsctx.Load(in.bench.path(in.name, "config"), "hermes-local")
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +110,15 @@ func (in *instance) connect() (*api.Client, error) {
 	}
 	in.bench.later(func() error { nc.Close(); return nil })
 	return api.NewClient(nc, user), nil
+}
+
+// cold is the API of an instance that makes no sandboxes ahead.
+func (b *bench) cold(ctx context.Context) ([]way, error) {
+	in, _, err := b.startInstance(ctx, "hermesd-cold", "--warm", "0")
+	if err != nil {
+		return nil, err
+	}
+	return in.ways()[:1], nil
 }
 
 // ways are the API with a connection that is kept, and the command, which starts and connects.

@@ -42,7 +42,7 @@ func (b *bench) memory(ctx context.Context, in *instance) ([]process, error) {
 	}
 	var found []process
 	for _, folder := range folders {
-		if !b.belongs(folder, in.pid) {
+		if !in.owns(folder) {
 			continue
 		}
 		pss, err := pssOf(folder)
@@ -62,20 +62,23 @@ func (b *bench) memory(ctx context.Context, in *instance) ([]process, error) {
 	return found, nil
 }
 
-// belongs says whether a process is the instance's: hermesd, its children, the shims, which are
-// nobody's children but name the instance's folder, and the inits of sandboxes below them.
-func (b *bench) belongs(folder string, hermesd int) bool {
-	pid := filepath.Base(folder)
-	for range 8 { // the tree is not deep
-		if pid == strconv.Itoa(hermesd) {
+// owns says whether a process is the instance's: hermesd and what it has started, the shims, which
+// are nobody's children but name the instance's folder, and what is in the sandboxes' cgroups.
+func (in *instance) owns(folder string) bool {
+	// runc keeps its state below the name that the sandboxes' cgroup has, too.
+	groups, _ := filepath.Glob(in.data() + "/sandboxes/runc/*")
+	for _, group := range groups {
+		if strings.Contains(text(folder+"/cgroup"), "/hermes/"+filepath.Base(group)) {
 			return true
 		}
-		command := text("/proc/" + pid + "/cmdline")
-		if strings.Contains(command, b.path("data")+"/") && strings.Contains(command, "containerd") {
+	}
+	command := text(folder + "/cmdline")
+	if strings.Contains(command, in.data()+"/") && strings.Contains(command, "containerd") {
+		return true
+	}
+	for pid := filepath.Base(folder); pid != "" && pid != "0"; pid = parentOf(pid) {
+		if pid == strconv.Itoa(in.pid) {
 			return true
-		}
-		if pid = parentOf(pid); pid == "" || pid == "0" || pid == "1" {
-			return false
 		}
 	}
 	return false

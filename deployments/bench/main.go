@@ -70,10 +70,11 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	say("start an instance")
-	in, err := b.startInstance(ctx)
+	in, took, err := b.startInstance(ctx, "hermesd")
 	if err != nil {
 		return fmt.Errorf("start hermesd: %w", err)
 	}
+	b.report.ReadyMillis = took.Milliseconds()
 	if b.report.Fresh, err = b.memory(ctx, in); err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (b *bench) measure(ctx context.Context, in *instance) *sshServer {
 			}
 			return ssh.ways(), nil
 		}},
-		{"podman", b.podman}, {"srun", b.slurm},
+		{"podman", b.podman}, {"srun", b.slurm}, {"hermesd without warm sandboxes", b.cold},
 	} {
 		say("prepare %s", baseline.name)
 		more, err := baseline.make(ctx)

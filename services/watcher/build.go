@@ -18,7 +18,7 @@ var makefiles = [...]string{"GNUmakefile", "makefile", "Makefile"}
 
 // build runs make on the unpacked bundle and keeps what it made.
 func (r *runner) build() {
-	root := r.prepared.box.Work()
+	root := r.prepared.Box.Work()
 	r.ending.step = "the build"
 	if !hasMakefile(root) {
 		r.ending.failure = failuref(events.ReasonMake, "the folder has no Makefile; `make` must build the function, "+

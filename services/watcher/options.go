@@ -54,6 +54,11 @@ type Options struct {
 	KillWait time.Duration
 	// BuildBytes is the size of a build's writable folder: 2 GiB.
 	BuildBytes int64
+	// Warm is how many sandboxes may be kept ready for runs to come, of all functions together; 0
+	// is none. Each costs the memory of a waiting container, about 5 MiB.
+	Warm int
+	// WarmIdle is how long after its last run a function's sandboxes are kept: 10 minutes.
+	WarmIdle time.Duration
 	// MaxHeld bounds the attempts that are prepared or run at once, whatever the orchestrator
 	// places: twice the machine's slots and 8 more.
 	MaxHeld int
@@ -64,6 +69,7 @@ const (
 	defaultReportGrace = 5 * time.Second
 	defaultKillWait    = 60 * time.Second
 	defaultBuildBytes  = 2 << 30
+	defaultWarmIdle    = 10 * time.Minute
 	spareHeld          = 8
 )
 
@@ -86,6 +92,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.ReportGrace, defaultReportGrace)
 	setDefault(&o.KillWait, defaultKillWait)
 	setDefault(&o.BuildBytes, defaultBuildBytes)
+	setDefault(&o.WarmIdle, defaultWarmIdle)
 	setDefault(&o.MaxHeld, 2*o.Machine.Slots+spareHeld)
 	return o, nil
 }

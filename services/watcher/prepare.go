@@ -15,27 +15,21 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
-	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+	"github.com/hermes-serverless/hermes/services/watcher/pool"
 )
 
 const (
 	// fetchFor is how long content that cannot be had is tried again: a server's restart long.
 	fetchFor = 30 * time.Second
-	// createFor is the same for a runtime that does not answer.
-	createFor = 20 * time.Second
-	// removeTries is how often a sandbox's removal is tried before it is left to the next Reap.
-	removeTries = 3
 )
 
 // prepared is everything that an attempt needs before it can start.
 type prepared struct {
-	box sandbox.Sandbox
+	pool.Ready
 	// warm: the sandbox had been made before the request arrived.
 	warm  bool
 	took  time.Duration
 	stdin *os.File
-	// release lets go of the artifact's folder.
-	release func()
 }
 
 // prepare makes the sandbox and brings what goes into it, side by side. It stops when the context
@@ -44,25 +38,24 @@ func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure)
 	if a.Request.GPUs > 0 {
 		return nil, failuref(events.ReasonSandbox, "this watcher cannot give its sandboxes GPUs")
 	}
-	p := &prepared{release: func() {}}
+	p := &prepared{}
 	var packed string
 	group, together := errgroup.WithContext(ctx)
 	if a.Request.Kind == events.KindBuild {
-		group.Go(func() error { return w.createBox(together, a, p, "") })
+		group.Go(func() (err error) {
+			done := w.spares.Cold()
+			defer done()
+			p.Box, err = w.createBox(together, w.buildSpec(a))
+			return err
+		})
 		group.Go(func() (err error) { packed, err = w.fetchFile(together, a, "bundle", a.Request.Source); return err })
 	} else {
-		group.Go(func() error {
-			dir, err := w.artifact(together, a, p)
-			if err != nil {
-				return err
-			}
-			return w.createBox(together, a, p, dir)
-		})
+		group.Go(func() error { return w.takeBox(together, a, p) })
 	}
 	group.Go(func() (err error) { p.stdin, err = w.openInput(together, a); return err })
 	err := group.Wait()
 	if err == nil && packed != "" {
-		err = unpack(ctx, packed, p.box.Work())
+		err = unpack(ctx, packed, p.Box.Work())
 	}
 	if packed != "" {
 		_ = os.Remove(packed)
@@ -71,7 +64,7 @@ func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure)
 		p.took = time.Since(a.arrived)
 		return p, nil
 	}
-	w.discard(a, p)
+	w.discard(p)
 	return nil, asFailure(err)
 }
 
@@ -94,48 +87,6 @@ func asFailure(err error) *failure {
 
 func inputError(what string, err error) error {
 	return &preparing{events.ReasonInput, fmt.Errorf("%s could not be brought to the watcher: %w", what, err)}
-}
-
-func (w *Watcher) artifact(ctx context.Context, a *attempt, p *prepared) (string, error) {
-	var dir string
-	err := persist(ctx, fetchFor, permanentContent, func() (err error) {
-		var release func()
-		if dir, release, err = w.Artifacts.Dir(ctx, a.Request.Source); err == nil {
-			p.release = release
-		}
-		return err
-	})
-	if err != nil {
-		return "", inputError("the built function", err)
-	}
-	return dir, nil
-}
-
-// createBox makes the sandbox; dir is the built function of a run.
-func (w *Watcher) createBox(ctx context.Context, a *attempt, p *prepared, dir string) error {
-	l := a.Request.Limits
-	spec := sandbox.Spec{
-		ID: a.sandboxID(), Kind: sandbox.Run, Base: a.Request.Base, Dir: dir,
-		Limits: sandbox.Limits{MemoryBytes: l.MemoryBytes, CPUs: float64(l.CPUMillis) / 1000, PIDs: l.PIDs, TmpBytes: l.TmpBytes},
-	}
-	if a.Request.Kind == events.KindBuild {
-		spec.Kind, spec.Dir, spec.WorkBytes = sandbox.Build, "", w.BuildBytes
-	}
-	retriable := func(err error) bool { return !errors.Is(err, sandbox.ErrUnavailable) }
-	err := persist(ctx, createFor, retriable, func() (err error) {
-		call, cancel := context.WithTimeout(ctx, runtimeTimeout)
-		defer cancel()
-		p.box, err = w.Runtime.Create(call, spec)
-		return err
-	})
-	if err != nil {
-		return &preparing{events.ReasonSandbox, fmt.Errorf("the watcher could not make the sandbox: %w", err)}
-	}
-	// A runtime that keeps sandboxes ready says of each whether it was.
-	if pooled, ok := p.box.(interface{ Warm() bool }); ok {
-		p.warm = pooled.Warm()
-	}
-	return nil
 }
 
 // openInput returns what the command reads as its stdin.
@@ -234,26 +185,10 @@ func persist(ctx context.Context, within time.Duration, permanent func(error) bo
 	}
 }
 
-// discard lets go of everything that was prepared. A sandbox that cannot be removed is left to
-// the runtime's next Reap, loudly.
-func (w *Watcher) discard(a *attempt, p *prepared) {
+// discard lets go of everything that was prepared.
+func (w *Watcher) discard(p *prepared) {
 	if p.stdin != nil {
 		_ = p.stdin.Close()
 	}
-	if p.box != nil {
-		// Not the context of the attempt: what was made is removed even when all else is given up.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.life), removeTries*runtimeTimeout)
-		defer cancel()
-		var err error
-		for range removeTries {
-			if err = p.box.Remove(ctx); err == nil {
-				break
-			}
-		}
-		if err != nil {
-			w.Log.Error("cannot remove a sandbox; it stays until the watcher starts again", "sandbox", p.box.ID(), "err", err)
-			return // its folder may still be mounted
-		}
-	}
-	p.release()
+	w.discardBox(p.Ready)
 }

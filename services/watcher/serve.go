@@ -34,13 +34,13 @@ func (w *Watcher) serve(a *attempt, m jetstream.Msg) (stuck bool) {
 		w.ack(m)
 		report, stuck := w.run(a, p)
 		if !stuck && p != nil {
-			w.work.Go(func() { w.discard(a, p) })
+			w.work.Go(func() { w.discard(p) })
 		}
 		w.report(a, report, func() {})
 		return stuck
 	}
 	if p != nil {
-		w.discard(a, p)
+		w.discard(p)
 	}
 	w.held.remove(a.AttemptRef)
 	return false

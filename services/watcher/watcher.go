@@ -15,6 +15,7 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/watcher/output"
+	"github.com/hermes-serverless/hermes/services/watcher/pool"
 )
 
 // ErrConnectionClosed: the connection to NATS was closed for good while the watcher ran.
@@ -32,6 +33,7 @@ type Watcher struct {
 	machine atomic.Pointer[events.Machine]
 
 	held   *held
+	spares *pool.Pool[spareKey]
 	places *semaphore.Weighted
 	// gate is held by each claim under way, and as a whole by a hello that is not yet answered.
 	gate      *semaphore.Weighted
@@ -91,6 +93,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.life, w.endLife = context.WithCancel(context.WithoutCancel(ctx))
 	w.storing, w.endStoring = context.WithCancel(w.life)
 	defer w.endLife()
+	w.spares = w.newSpares()
+	defer w.spares.Close()
 	return w.live(ctx, acquired, old)
 }
 
@@ -148,7 +152,7 @@ func (w *Watcher) acquireLease(ctx context.Context) (acquired time.Time, err err
 func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report) error {
 	fatal := make(chan error, 2)
 	stopLease, leaseDone := w.keepLease(acquired, fatal)
-	unsubscribe, err := w.takeCancels()
+	unsubscribe, err := w.listen()
 	if err != nil {
 		stopLease()
 		return errors.Join(err, w.lease.release(context.WithoutCancel(ctx)))
@@ -184,6 +188,20 @@ func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report
 		w.removeLease()
 	}
 	return cause
+}
+
+// listen subscribes to what the watcher is told while it runs.
+func (w *Watcher) listen() (unsubscribe func(), err error) {
+	noCancels, err := w.takeCancels()
+	if err != nil {
+		return nil, err
+	}
+	noChanges, err := w.forgetChanged()
+	if err != nil {
+		noCancels()
+		return nil, err
+	}
+	return func() { noCancels(); noChanges() }, nil
 }
 
 func (w *Watcher) keepLease(acquired time.Time, fatal chan<- error) (stop context.CancelFunc, done <-chan struct{}) {

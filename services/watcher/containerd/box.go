@@ -30,6 +30,9 @@ var _ sandbox.Sandbox = (*box)(nil)
 // ID implements sandbox.Sandbox.
 func (b *box) ID() string { return b.spec.ID }
 
+// Alive implements sandbox.Sandbox.
+func (b *box) Alive() bool { return !b.link.isGone() }
+
 // Work implements sandbox.Sandbox.
 func (b *box) Work() *os.Root { return b.work }
 

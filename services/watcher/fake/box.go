@@ -67,6 +67,13 @@ func newBox(r *Runtime, spec sandbox.Spec) (*box, error) {
 // ID implements sandbox.Sandbox.
 func (b *box) ID() string { return b.spec.ID }
 
+// Alive implements sandbox.Sandbox.
+func (b *box) Alive() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.removed
+}
+
 // Work implements sandbox.Sandbox.
 func (b *box) Work() *os.Root { return b.work }
 

@@ -59,6 +59,8 @@ type Runtime interface {
 type Sandbox interface {
 	// ID is the spec's ID.
 	ID() string
+	// Alive is false once the sandbox is known to be gone: it died, or was removed.
+	Alive() bool
 	// Work is the function's folder as the host sees it, opened so that no path leaves it. It is
 	// nil for Kind Run. It stays open until Remove. What the host puts there belongs to the
 	// sandbox's user from the next Start on; what commands put there is theirs: trust none of it.

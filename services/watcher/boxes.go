@@ -1,0 +1,104 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/pool"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+const (
+	// createFor is how long a runtime that does not answer is tried again.
+	createFor = 20 * time.Second
+	// removeTries is how often a sandbox's removal is tried before it is left to the next Reap.
+	removeTries = 3
+)
+
+// takeBox takes a sandbox that is ready, or makes one.
+func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err error) {
+	key := spareKeyOf(a)
+	var ok bool
+	if p.Ready, p.warm, ok = w.spares.Take(ctx, key); ok {
+		return nil
+	}
+	done := w.spares.Cold()
+	defer done()
+	p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key)
+	return err
+}
+
+func (w *Watcher) makeRunBox(ctx context.Context, id string, key spareKey) (pool.Ready, error) {
+	dir, release, err := w.artifact(ctx, key.artifact)
+	if err != nil {
+		return pool.Ready{}, err
+	}
+	box, err := w.createBox(ctx, sandbox.Spec{ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits})
+	if err != nil {
+		release()
+		return pool.Ready{}, err
+	}
+	return pool.Ready{Box: box, Release: release}, nil
+}
+
+func (w *Watcher) artifact(ctx context.Context, artifact events.Blob) (dir string, release func(), err error) {
+	err = persist(ctx, fetchFor, permanentContent, func() (err error) {
+		dir, release, err = w.Artifacts.Dir(ctx, artifact)
+		return err
+	})
+	if err != nil {
+		return "", nil, inputError("the built function", err)
+	}
+	return dir, release, nil
+}
+
+func sandboxLimits(l events.Limits) sandbox.Limits {
+	return sandbox.Limits{MemoryBytes: l.MemoryBytes, CPUs: float64(l.CPUMillis) / 1000, PIDs: l.PIDs, TmpBytes: l.TmpBytes}
+}
+
+func (w *Watcher) buildSpec(a *attempt) sandbox.Spec {
+	return sandbox.Spec{
+		ID: a.sandboxID(), Kind: sandbox.Build, Base: a.Request.Base, WorkBytes: w.BuildBytes,
+		Limits: sandboxLimits(a.Request.Limits),
+	}
+}
+
+func (w *Watcher) createBox(ctx context.Context, spec sandbox.Spec) (box sandbox.Sandbox, err error) {
+	permanent := func(err error) bool { return !errors.Is(err, sandbox.ErrUnavailable) }
+	err = persist(ctx, createFor, permanent, func() (err error) {
+		call, cancel := context.WithTimeout(ctx, runtimeTimeout)
+		defer cancel()
+		box, err = w.Runtime.Create(call, spec)
+		return err
+	})
+	if err != nil {
+		return nil, &preparing{events.ReasonSandbox, fmt.Errorf("the watcher could not make the sandbox: %w", err)}
+	}
+	return box, nil
+}
+
+// discardBox removes a sandbox and then lets go of what it stood on. One that cannot be removed is
+// left to the runtime's next Reap, loudly.
+func (w *Watcher) discardBox(r pool.Ready) {
+	if r.Box != nil {
+		// Not the context of the attempt: what was made is removed even when all else is given up.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(w.life), removeTries*runtimeTimeout)
+		defer cancel()
+		var err error
+		for range removeTries {
+			if err = r.Box.Remove(ctx); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			w.Log.Error("cannot remove a sandbox; it stays until the watcher starts again", "sandbox", r.Box.ID(), "err", err)
+			return // its folder may still be mounted
+		}
+	}
+	if r.Release != nil {
+		r.Release()
+	}
+}

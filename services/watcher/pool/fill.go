@@ -1,0 +1,124 @@
+package pool
+
+import "time"
+
+// periods is how many reviews there are in the time that a key is remembered.
+const periods = 10
+
+// fill starts to make what is missing, of the key that was used last first, as far as the bounds
+// allow. The caller holds mu.
+func (p *Pool[K]) fill() {
+	for !p.closed && p.colds == 0 && p.making < p.Makers {
+		s := p.neediest()
+		if s == nil || !p.makeRoom(s) {
+			return
+		}
+		s.making++
+		p.making++
+		p.work.Go(func() { p.make(s) })
+	}
+}
+
+// neediest is the shelf that lacks most; of equals, the one that was used last.
+func (p *Pool[K]) neediest() (found *shelf[K]) {
+	most := 0
+	for _, s := range p.shelves {
+		missing := s.want - len(s.ready) - s.making
+		if missing > most || missing == most && missing > 0 && s.used > found.used {
+			most, found = missing, s
+		}
+	}
+	return found
+}
+
+// makeRoom makes sure that one more fits, at the cost of the shelf that was used longest ago.
+func (p *Pool[K]) makeRoom(wanted *shelf[K]) bool {
+	all := 0
+	var oldest *shelf[K]
+	for _, s := range p.shelves {
+		all += len(s.ready) + s.making
+		if s.used < wanted.used && len(s.ready) > 0 && (oldest == nil || s.used < oldest.used) {
+			oldest = s
+		}
+	}
+	if all < p.Most {
+		return true
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.want = len(oldest.ready) + oldest.making - 1
+	if r, ok := p.pop(oldest); ok {
+		p.throw(r)
+	}
+	return true
+}
+
+// make makes one sandbox for a shelf and hands it to who waits for it, or puts it there.
+func (p *Pool[K]) make(s *shelf[K]) {
+	r, err := p.Make(p.life, s.key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.making--
+	p.making--
+	switch {
+	case err != nil:
+		// Not again before somebody asks for it, who then hears the error.
+		s.want = 0
+		if p.life.Err() == nil {
+			p.stats.Failed++
+			p.Log.Warn("a sandbox could not be prepared ahead", "err", err)
+		}
+		for len(s.takers) > s.making {
+			last := len(s.takers) - 1
+			close(s.takers[last])
+			s.takers = s.takers[:last]
+		}
+	case s.forgotten:
+		p.stats.Made++
+		p.throw(r)
+	case len(s.takers) > 0:
+		p.stats.Made++
+		s.takers[0] <- r
+		s.takers = s.takers[1:]
+	default:
+		p.stats.Made++
+		s.ready = append(s.ready, r)
+	}
+	p.fill()
+}
+
+// review gives back, period by period, what was not needed.
+func (p *Pool[K]) review() {
+	ticker := time.NewTicker(max(p.Idle/periods, time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.life.Done():
+			return
+		case <-ticker.C:
+		}
+		p.mu.Lock()
+		now := time.Now()
+		for _, s := range p.shelves {
+			if p.shrink(s); now.Sub(s.usedAt) >= p.Idle {
+				p.forget(s)
+			}
+		}
+		p.fill()
+		p.mu.Unlock()
+	}
+}
+
+// shrink throws away what lay below the low-water mark of the period that is over, all but one: a
+// key that is remembered is worth that much.
+func (p *Pool[K]) shrink(s *shelf[K]) {
+	spare := min(s.low, len(s.ready), max(s.want-1, 0))
+	s.want -= spare
+	for range spare {
+		if r, ok := p.pop(s); ok {
+			p.throw(r)
+		}
+	}
+	s.low = len(s.ready)
+}

@@ -1,0 +1,241 @@
+// Package pool keeps sandboxes ready for the executions that are to be expected, so that most of
+// them start without waiting for a container.
+//
+// A sandbox is prepared for one key only (one user's one version with its limits) and used once.
+// How many of a key wait is learnt from its demand: each start that found none asks for one more,
+// and what a whole period did not need is taken away again, as the magazines of Bonwick and Adams
+// ("Magazines and Vmem", USENIX 2001) give back what lies below their low-water mark.
+package pool
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
+)
+
+// Ready is a sandbox that nothing has run in, and what goes back when it is gone.
+type Ready struct {
+	Box     sandbox.Sandbox
+	Release func()
+}
+
+// Options of a pool. All but Log are required.
+type Options[K comparable] struct {
+	// Make prepares a sandbox. It must end when the context does, and leave nothing behind then.
+	Make func(ctx context.Context, key K) (Ready, error)
+	// Discard removes a sandbox that was not used. It is called from goroutines of the pool.
+	Discard func(Ready)
+	// Most bounds the sandboxes that wait or are being made, of all keys together, MostEach those
+	// of one key. A pool with Most 0 never holds any.
+	Most, MostEach int
+	// Makers bounds the sandboxes that are made at once.
+	Makers int
+	// Idle is how long a key is remembered after its last use, and its last sandbox with it.
+	Idle time.Duration
+	Log  *slog.Logger
+}
+
+// Stats count since the pool's beginning, but for Waiting and Making, which are now.
+type Stats struct {
+	// Warm starts found a sandbox, Adopted ones took over one that was being made, Cold ones
+	// found nothing.
+	Warm, Adopted, Cold uint64
+	// Made were prepared; Unused of them were thrown away.
+	Made, Unused, Failed uint64
+	Waiting, Making      int
+}
+
+// Pool holds sandboxes. All methods may be called from many goroutines.
+type Pool[K comparable] struct {
+	Options[K]
+	life context.Context
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	shelves map[K]*shelf[K]
+	// colds is how many cold starts are under way: nothing is made beside them.
+	colds int
+	// making is how many are being made, forgotten shelves' too.
+	making int
+	stats  Stats
+	uses   uint64
+}
+
+// shelf is what there is for one key.
+type shelf[K comparable] struct {
+	key   K
+	ready []Ready // the oldest first
+	// want is how many should wait; low is the fewest that waited in this period.
+	want, low int
+	making    int
+	// takers wait for one that is being made; at most as many as are.
+	takers []chan Ready
+	// used orders the shelves, usedAt dates the last use.
+	used   uint64
+	usedAt time.Time
+	// forgotten shelves take nothing any more: what is still being made for them is thrown away.
+	forgotten bool
+}
+
+// New starts a pool. Close ends it.
+func New[K comparable](o Options[K]) *Pool[K] {
+	p := &Pool[K]{Options: o, shelves: map[K]*shelf[K]{}}
+	p.life, p.end = context.WithCancel(context.Background())
+	p.work.Go(p.review)
+	return p
+}
+
+// Take returns a sandbox for the key, and notes the demand. One that is being made is waited for.
+// ok is false when there is none: the caller makes its own and says so by Cold.
+func (p *Pool[K]) Take(ctx context.Context, key K) (r Ready, warm, ok bool) {
+	p.mu.Lock()
+	s := p.shelf(key)
+	if s == nil {
+		p.mu.Unlock()
+		return Ready{}, false, false
+	}
+	if r, ok = p.pop(s); ok {
+		p.stats.Warm++
+		p.fill()
+		p.mu.Unlock()
+		return r, true, true
+	}
+	s.want = min(s.want+1, p.MostEach)
+	if len(s.takers) >= s.making {
+		p.stats.Cold++
+		p.mu.Unlock()
+		return Ready{}, false, false
+	}
+	handed := make(chan Ready, 1)
+	s.takers = append(s.takers, handed)
+	p.stats.Adopted++
+	p.mu.Unlock()
+	return p.await(ctx, s, handed)
+}
+
+// await waits for a sandbox that is being made, and gives up its place with the context.
+func (p *Pool[K]) await(ctx context.Context, s *shelf[K], handed chan Ready) (r Ready, warm, ok bool) {
+	select {
+	case r, ok = <-handed:
+		return r, false, ok
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, taker := range s.takers {
+		if taker == handed {
+			s.takers = append(s.takers[:i], s.takers[i+1:]...)
+			return Ready{}, false, false
+		}
+	}
+	// It was handed over just now.
+	if r, ok = <-handed; ok {
+		p.throw(r)
+	}
+	return Ready{}, false, false
+}
+
+// Cold says that a sandbox is being made for a start that waits: until done is called (once) the
+// pool makes none, which would only slow it down.
+func (p *Pool[K]) Cold() (done func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.colds++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.colds--
+		p.fill()
+	}
+}
+
+// Forget throws away what was prepared for the keys that match.
+func (p *Pool[K]) Forget(match func(K) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, s := range p.shelves {
+		if match(key) {
+			p.forget(s)
+		}
+	}
+}
+
+// Stats tells what the pool has done.
+func (p *Pool[K]) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.stats
+	for _, s := range p.shelves {
+		now.Waiting += len(s.ready)
+	}
+	now.Making = p.making
+	return now
+}
+
+// Close throws everything away and waits until it is gone. Take finds nothing any more.
+func (p *Pool[K]) Close() {
+	p.mu.Lock()
+	p.closed = true
+	for _, s := range p.shelves {
+		p.forget(s)
+	}
+	p.mu.Unlock()
+	p.end()
+	p.work.Wait()
+}
+
+// shelf returns the key's shelf and notes its use, or nil when the pool keeps none. The caller
+// holds mu, as everywhere below.
+func (p *Pool[K]) shelf(key K) *shelf[K] {
+	if p.closed || p.Most <= 0 || p.MostEach <= 0 {
+		return nil
+	}
+	s := p.shelves[key]
+	if s == nil {
+		s = &shelf[K]{key: key}
+		p.shelves[key] = s
+	}
+	p.uses++
+	s.used, s.usedAt = p.uses, time.Now()
+	return s
+}
+
+// pop takes the oldest that lives.
+func (p *Pool[K]) pop(s *shelf[K]) (Ready, bool) {
+	for len(s.ready) > 0 {
+		r := s.ready[0]
+		s.ready[0] = Ready{}
+		s.ready = s.ready[1:]
+		s.low = min(s.low, len(s.ready))
+		if r.Box.Alive() {
+			return r, true
+		}
+		p.Log.Warn("a sandbox died while it waited", "sandbox", r.Box.ID())
+		p.throw(r)
+	}
+	return Ready{}, false
+}
+
+func (p *Pool[K]) forget(s *shelf[K]) {
+	delete(p.shelves, s.key)
+	s.forgotten = true
+	for _, r := range s.ready {
+		p.throw(r)
+	}
+	s.ready = nil
+	for _, taker := range s.takers {
+		close(taker)
+	}
+	s.takers = nil
+}
+
+// throw removes a sandbox behind the caller's back.
+func (p *Pool[K]) throw(r Ready) {
+	p.stats.Unused++
+	p.work.Go(func() { p.Discard(r) })
+}

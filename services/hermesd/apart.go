@@ -77,7 +77,7 @@ accounts are set up as in deployments/nats. Any number may run; one of them lead
 func newWatcherCommand() *cobra.Command {
 	var o remoteOptions
 	var name, dataDir, address string
-	var slots int
+	var slots, warm int
 	var grace time.Duration
 	cmd := &cobra.Command{
 		Use:     "watcher",
@@ -92,7 +92,7 @@ func newWatcherCommand() *cobra.Command {
 				return err
 			}
 			log := newLogger(o.verbose)
-			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, grace: grace}, log)
+			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, warm: warm, grace: grace}, log)
 		},
 	}
 	o.flags(cmd)
@@ -101,6 +101,7 @@ func newWatcherCommand() *cobra.Command {
 	f.StringVar(&dataDir, "data-dir", defaultDataDir, "everything the watcher keeps is in this `directory`")
 	f.StringVar(&address, "containerd", "", "`address` of a containerd to use (default: the system's if it answers, else one of our own)")
 	f.IntVar(&slots, "slots", 0, "executions at once (default: twice the cores)")
+	f.Var(newWarm(&warm), "warm", warmUsage)
 	f.DurationVar(&grace, "grace", defaultGrace, "how long running executions may go on when the watcher is stopped")
 	_ = cmd.MarkFlagRequired("name")
 	return cmd

@@ -22,7 +22,7 @@ const (
 
 type upOptions struct {
 	dataDir, listen, containerd, sync, user string
-	slots                                   int
+	slots, warm                             int
 	grace                                   time.Duration
 	verbose                                 bool
 }
@@ -53,6 +53,7 @@ SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queu
 	f.StringVar(&o.containerd, "containerd", "", "`address` of a containerd to use (default: the system's if it answers, else one of our own)")
 	f.StringVar(&o.sync, "sync", "always", "`always`: acknowledged means on disk. A duration such as 100ms is faster; a power cut may then take what was acknowledged within it")
 	f.IntVar(&o.slots, "slots", 0, "executions at once (default: twice the cores)")
+	f.Var(newWarm(&o.warm), "warm", warmUsage)
 	f.StringVar(&o.user, "user", "", "`name` of the local user (default: your login name)")
 	f.DurationVar(&o.grace, "grace", defaultGrace, "how long running executions may go on when the instance is stopped")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
@@ -105,7 +106,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	// The runtime ends with the instance, containerd after it.
 	defer func() { err = errors.Join(err, boxes.stop()) }()
 	options := instance.Options{
-		Data: data, Listen: o.listen, Sync: o.sync, Slots: o.slots, Grace: o.grace, Runtime: boxes.runtime,
+		Data: data, Listen: o.listen, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Runtime: boxes.runtime,
 		User: o.user, Version: api.Version, Log: log,
 	}
 	if who != nil {

@@ -15,7 +15,7 @@ import (
 type watcherOptions struct {
 	remoteOptions
 	name, dataDir, containerd string
-	slots                     int
+	slots, warm               int
 	grace                     time.Duration
 }
 
@@ -42,7 +42,7 @@ func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err err
 	defer nc.Close()
 	w, err := instance.NewWatcher(ctx, instance.WatcherOptions{
 		Name: o.name, Conn: nc, Runtime: boxes.runtime, Dir: data.Path("watcher"),
-		Slots: o.slots, Grace: o.grace, Version: api.Version, Log: log,
+		Slots: o.slots, Warm: o.warm, Grace: o.grace, Version: api.Version, Log: log,
 	})
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ func core(t *testing.T, w world) {
 			"Input": func(t *testing.T) { largeInput(t, w) }, "Streams": func(t *testing.T) { streamsApart(t, w) },
 		})
 	})
+	t.Run("Warm", func(t *testing.T) { warm(t, w) })
 	t.Run("Builds", func(t *testing.T) {
 		together(t, map[string]func(*testing.T){
 			"Reused": func(t *testing.T) { reused(t, w) }, "Update": func(t *testing.T) { update(t, w) },
@@ -176,6 +177,13 @@ func withoutCUDA(t *testing.T, w world, name string) {
 	if r.code != 1 || !strings.Contains(r.stderr, "no watcher of the fleet has a CUDA toolkit") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
+}
+
+// warm: behind a run the next sandbox is prepared, and what it prints is as ever.
+func warm(t *testing.T, w world) {
+	eventually(t, "a run in a prepared sandbox", func() bool {
+		return w.check(t, "acts", "exit 0\n", result{stdout: "exiting\n"}).Sandbox == "warm"
+	})
 }
 
 // queue fills all slots, cancels what waits and then what runs.

@@ -28,6 +28,8 @@ type Options struct {
 	Sync string
 	// Slots is how many executions may run at once; 0 is twice the number of cores.
 	Slots int
+	// Warm is how many sandboxes may wait for runs to come; DefaultWarm lets the slots say.
+	Warm int
 	// Grace is how long running executions may go on when the instance is stopped.
 	Grace time.Duration
 	// StopGrace lies between SIGTERM and SIGKILL.
@@ -165,7 +167,7 @@ func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) erro
 	}
 	w, err := NewWatcher(ctx, WatcherOptions{
 		Name: watcherName, Conn: nc, Runtime: o.Runtime, Dir: o.Data.Path("watcher"),
-		Slots: o.Slots, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Log: o.Log,
+		Slots: o.Slots, Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Log: o.Log,
 	})
 	if err != nil {
 		return err

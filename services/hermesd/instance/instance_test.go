@@ -31,7 +31,7 @@ func start(t *testing.T, dir string) *instance.Instance {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	in, err := instance.Start(t.Context(), instance.Options{
-		Data: data, Listen: "127.0.0.1:0", Sync: "1m", Slots: 4, Runtime: fake.New(filepath.Join(dir, "fake")),
+		Data: data, Listen: "127.0.0.1:0", Sync: "1m", Slots: 4, Warm: instance.DefaultWarm, Runtime: fake.New(filepath.Join(dir, "fake")),
 		User: "ana", Version: api.Version, Log: log, StopGrace: time.Second,
 	})
 	if err != nil {

@@ -20,6 +20,9 @@ import (
 // artifactCacheBytes bounds the built functions that a watcher keeps on its disk.
 const artifactCacheBytes = 20 * gib
 
+// DefaultWarm leaves the number of sandboxes that are kept ready to the number of slots.
+const DefaultWarm = -1
+
 // WatcherOptions of a watcher on this machine.
 type WatcherOptions struct {
 	Name string
@@ -30,6 +33,8 @@ type WatcherOptions struct {
 	Dir string
 	// Slots is how many executions may run at once; 0 is twice the number of cores.
 	Slots int
+	// Warm is how many sandboxes may wait for runs to come; DefaultWarm is four a slot, at most 100.
+	Warm int
 	// Grace is how long running executions may go on after the end was asked for; StopGrace lies
 	// between SIGTERM and SIGKILL, 10 s when 0.
 	Grace, StopGrace time.Duration
@@ -75,9 +80,12 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Warm == DefaultWarm {
+		o.Warm = min(4*machine.Slots, 100)
+	}
 	w, err := watcher.New(watcher.Options{
 		Name: o.Name, Conn: o.Conn, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
-		Blobs: store, Artifacts: cache, Machine: machine, Log: log, Grace: o.Grace, StopGrace: o.StopGrace,
+		Blobs: store, Artifacts: cache, Machine: machine, Log: log, Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
 	})
 	if err != nil {
 		return nil, err

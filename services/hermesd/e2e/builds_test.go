@@ -66,7 +66,7 @@ func update(t *testing.T, w world) {
 			w.succeed(t, "execution", "cancel", fmt.Sprint(e.Number))
 		}
 	}
-	if code := slow.wait(t); code != 1 {
+	if code := slow.wait(t); code != 130 {
 		t.Errorf("a cancelled build: exit code %d\n%s", code, slow.read(slow.stderr))
 	}
 	w.check(t, "changing", "", result{stdout: "one\n"})

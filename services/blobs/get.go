@@ -7,18 +7,18 @@ import (
 	"io"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/events/streams/get"
 )
 
-// stallTimeout ends a download of which nothing arrives any more: somebody deleted the object.
-const stallTimeout = 30 * time.Second
-
-// The chunks that the server may send ahead, far below what makes the client drop a connection.
 const (
-	aheadChunks = 16
-	aheadBytes  = 8 << 20
+	// stallTimeout ends a download of which nothing comes any more: somebody deleted the object. It
+	// is long enough for a replica that is behind.
+	stallTimeout = 5 * time.Second
+	stallPause   = 50 * time.Millisecond
+	// batchChunks is how many chunks are asked for at once: 2 MiB, which a slow link brings in time.
+	batchChunks = 4
 )
 
 // Get writes the blob's content to w. Only when it returns without an error is what was written
@@ -33,14 +33,9 @@ func (s *Store) Get(ctx context.Context, blob events.Blob, w io.Writer) error {
 	if err != nil {
 		return fetchError(blob.Digest, err)
 	}
-	c := &chunks{ctx: ctx, left: int64(info.Size)}
-	if c.left > 0 {
-		// The object store's own Get does not heed its context between two chunks.
-		if c.messages, err = s.chunks(ctx, info.NUID); err != nil {
-			return fetchError(blob.Digest, err)
-		}
-		defer c.messages.Stop()
-	}
+	// The object store's own Get makes a consumer, and a watcher may not: its maker could have the
+	// server deliver anywhere.
+	c := &chunks{ctx: ctx, store: s, subject: s.chunkSubject(info.NUID), left: int64(info.Size)}
 	// io.Copy would hide which side failed behind the other's interfaces.
 	r, buf := newVerifier(c, blob), make([]byte, 64<<10)
 	for {
@@ -57,27 +52,20 @@ func (s *Store) Get(ctx context.Context, blob events.Blob, w io.Writer) error {
 	}
 }
 
-func (s *Store) chunks(ctx context.Context, id string) (jetstream.MessagesContext, error) {
-	consumer, err := s.js.OrderedConsumer(ctx, "OBJ_"+s.bucket, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{"$O." + s.bucket + ".C." + id},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(aheadChunks, aheadBytes))
-}
-
 // chunks reads an object's chunks, one behind the other.
 type chunks struct {
-	ctx      context.Context
-	messages jetstream.MessagesContext
+	ctx     context.Context
+	store   *Store
+	subject string
+	// last is the sequence of the last chunk that came.
+	last uint64
 	// left is how many bytes of the object are still to come from the server.
 	left int64
-	data []byte
+	come [][]byte
 }
 
 func (c *chunks) Read(p []byte) (int, error) {
-	for len(c.data) == 0 {
+	for len(c.come) == 0 {
 		if c.left <= 0 {
 			return 0, io.EOF
 		}
@@ -85,22 +73,35 @@ func (c *chunks) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(p, c.data)
-	c.data = c.data[n:]
+	n := copy(p, c.come[0])
+	if c.come[0] = c.come[0][n:]; len(c.come[0]) == 0 {
+		c.come = c.come[1:]
+	}
 	return n, nil
 }
 
+// next fetches more chunks.
 func (c *chunks) next() error {
-	ctx, cancel := context.WithTimeout(c.ctx, stallTimeout)
-	defer cancel()
-	m, err := c.messages.Next(jetstream.NextContext(ctx))
-	if err != nil && c.ctx.Err() == nil && ctx.Err() != nil {
-		return fmt.Errorf("nothing arrived for %s, %d bytes are missing: was it deleted?", stallTimeout, c.left)
+	for since := time.Now(); ; {
+		messages, _, err := get.Next(c.ctx, c.store.js, streams.BlobsStream(c.store.bucket), c.subject, c.last+1, batchChunks)
+		if err != nil {
+			return err
+		}
+		for _, m := range messages {
+			c.last = m.Sequence
+			c.left -= int64(len(m.Data))
+			c.come = append(c.come, m.Data)
+		}
+		switch {
+		case len(messages) > 0:
+			return nil
+		case time.Since(since) > stallTimeout:
+			return fmt.Errorf("%d bytes are missing in the store: were they deleted?", c.left)
+		}
+		select {
+		case <-time.After(stallPause):
+		case <-c.ctx.Done():
+			return c.ctx.Err()
+		}
 	}
-	if err != nil {
-		return err
-	}
-	c.data = m.Data()
-	c.left -= int64(len(c.data))
-	return nil
 }

@@ -79,7 +79,7 @@ type upload struct {
 	acks [window]jetstream.PubAckFuture
 }
 
-func (u *upload) subject() string { return "$O." + u.store.bucket + ".C." + u.id }
+func (u *upload) subject() string { return u.store.chunkSubject(u.id) }
 
 func (u *upload) send(ctx context.Context, r io.Reader) error {
 	var buffers [window][]byte

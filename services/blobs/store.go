@@ -71,4 +71,7 @@ func fetchError(digest string, err error) error {
 	return fmt.Errorf("fetch %s: %w", digest, err)
 }
 
+// chunkSubject is where the chunks of an object stand, by the id that its info names.
+func (s *Store) chunkSubject(id string) string { return "$O." + s.bucket + ".C." + id }
+
 func objectName(digest string) string { return strings.TrimPrefix(digest, "sha256:") }

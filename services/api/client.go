@@ -88,8 +88,22 @@ func (c *Client) Upload(ctx context.Context, blob events.Blob, r io.Reader, prog
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	upload, err := Call[BlobUpload](ctx, c, OpBlobBegin, BlobBegin{blob})
+	return upload(ctx, c.nc, Subject(c.user, OpBlobBegin), blob, r, progress)
+}
+
+// UploadArtifact is a watcher's Upload.
+func UploadArtifact(ctx context.Context, nc *nats.Conn, watcher string, blob events.Blob, r io.Reader) error {
+	return upload(ctx, nc, WatchSubject(watcher, OpBlobBegin), blob, r, func(int64) {})
+}
+
+// upload begins on the subject, and sends the parts where the server says.
+func upload(ctx context.Context, nc *nats.Conn, begin string, blob events.Blob, r io.Reader, progress func(int64)) error {
+	raw, err := json.Marshal(BlobBegin{blob})
 	if err != nil {
+		return fmt.Errorf("encode the request for an upload: %w", err)
+	}
+	var upload BlobUpload
+	if err := ask(ctx, nc, begin, raw, &upload); err != nil {
 		return err
 	}
 	if upload.Have {
@@ -102,12 +116,8 @@ func (c *Client) Upload(ctx context.Context, blob events.Blob, r io.Reader, prog
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read what is to be uploaded: %w", err)
 		}
-		m, err := c.send(ctx, upload.Subject, part[:n])
-		if err != nil {
-			return err
-		}
 		var taken BlobProgress
-		if err := decodeReply(m, &taken); err != nil {
+		if err := ask(ctx, nc, upload.Subject, part[:n], &taken); err != nil {
 			return err
 		}
 		sent += int64(n)
@@ -121,16 +131,21 @@ func (c *Client) Upload(ctx context.Context, blob events.Blob, r io.Reader, prog
 	}
 }
 
+// ask sends raw bytes and decodes the reply.
+func ask(ctx context.Context, nc *nats.Conn, subject string, raw []byte, reply any) error {
+	m, err := Request(ctx, nc, subject, raw)
+	if err != nil {
+		return err
+	}
+	return decodeReply(m, reply)
+}
+
 func (c *Client) request(ctx context.Context, op string, request any) (*nats.Msg, error) {
 	raw, err := json.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("encode the request %s: %w", op, err)
 	}
-	return c.send(ctx, Subject(c.user, op), raw)
-}
-
-func (c *Client) send(ctx context.Context, subject string, raw []byte) (*nats.Msg, error) {
-	return Request(ctx, c.nc, subject, raw)
+	return Request(ctx, c.nc, Subject(c.user, op), raw)
 }
 
 // Request sends raw bytes to a service and returns its answer, or the *Error that it answered with.

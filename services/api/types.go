@@ -10,7 +10,7 @@ import (
 // Operations of users. Each is the tail of a subject and names its request and reply below.
 const (
 	OpInfo             = "info"              // InfoRequest → Info
-	OpBlobBegin        = "blob.begin"        // BlobBegin → BlobUpload
+	OpBlobBegin        = "blob.begin"        // BlobBegin → BlobUpload; a watcher asks it too
 	OpFunctionDeploy   = "function.deploy"   // FunctionDeploy → Deployed
 	OpFunctionBuild    = "function.build"    // FunctionBuild → Accepted
 	OpFunctionList     = "function.list"     // FunctionList → Functions

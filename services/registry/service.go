@@ -59,7 +59,8 @@ type Options struct {
 type Service struct {
 	Options
 	bundles Bundles
-	uploads *uploads
+	// uploads are the users', artifacts the watchers'.
+	uploads, artifacts *uploads
 	// appended is the sequence of the last event that this instance appended to the functions' log.
 	appended atomic.Uint64
 	// ending is over when Run is about to return: nobody waits for a build any more.
@@ -85,7 +86,7 @@ func New(o Options) *Service {
 	s := &Service{
 		Options: o,
 		bundles: Bundles{Blobs: o.Blobs, MaxBytes: o.MaxBundleBytes, Maxima: o.Maxima},
-		uploads: newUploads(o),
+		uploads: newUploads(o, users(o)), artifacts: newUploads(o, watchers(o)),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())
 	return s
@@ -97,13 +98,16 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.uploads.start(); err != nil {
 		return err
 	}
+	if err := s.artifacts.start(); err != nil {
+		return errors.Join(err, s.uploads.stop())
+	}
 	server, err := s.serve()
 	if err != nil {
-		return errors.Join(err, s.uploads.stop())
+		return errors.Join(err, s.uploads.stop(), s.artifacts.stop())
 	}
 	followErr := s.followBuilds(ctx)
 	s.end()
-	return errors.Join(followErr, server.Stop(), s.uploads.stop())
+	return errors.Join(followErr, server.Stop(), s.uploads.stop(), s.artifacts.stop())
 }
 
 func (s *Service) serve() (*api.Server, error) {
@@ -113,6 +117,7 @@ func (s *Service) serve() (*api.Server, error) {
 	}
 	err = errors.Join(
 		api.HandleUser(server, api.OpBlobBegin, s.uploads.begin),
+		api.HandleWatcher(server, api.OpBlobBegin, s.artifacts.begin),
 		api.HandleUser(server, api.OpFunctionDeploy, s.deploy),
 		api.HandleUser(server, api.OpFunctionList, s.list),
 		api.HandleUser(server, api.OpFunctionInspect, s.inspect),

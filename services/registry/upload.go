@@ -14,13 +14,13 @@ import (
 	"github.com/hermes-serverless/hermes/services/blobs"
 )
 
-// storing keeps what r yields, if it is the blob, as uploaded by the user.
-type storing func(ctx context.Context, user string, blob events.Blob, r io.Reader) error
+// storing keeps what r yields, if it is the blob, as uploaded by the caller.
+type storing func(ctx context.Context, caller string, blob events.Blob, r io.Reader) error
 
 // upload is a blob of which parts arrive.
 type upload struct {
-	id, user string
-	blob     events.Blob
+	id, caller string
+	blob       events.Blob
 	// parts holds one: the next is sent when the last was answered.
 	parts    chan *nats.Msg
 	received int64
@@ -30,8 +30,8 @@ type upload struct {
 	stored chan error
 }
 
-func newUpload(id, user string, blob events.Blob) *upload {
-	return &upload{id: id, user: user, blob: blob, parts: make(chan *nats.Msg, 1), stored: make(chan error, 1)}
+func newUpload(id, caller string, blob events.Blob) *upload {
+	return &upload{id: id, caller: caller, blob: blob, parts: make(chan *nats.Msg, 1), stored: make(chan error, 1)}
 }
 
 // errIdle: the sender has gone.
@@ -43,7 +43,7 @@ func (u *upload) run(ctx context.Context, store storing, idle time.Duration) err
 	pr, pw := io.Pipe()
 	u.pipe = pw
 	go func() {
-		err := store(ctx, u.user, u.blob, pr)
+		err := store(ctx, u.caller, u.blob, pr)
 		pr.CloseWithError(errors.Join(err, io.ErrClosedPipe))
 		u.stored <- err
 	}()

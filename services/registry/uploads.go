@@ -23,13 +23,65 @@ const (
 	// maxUploads and maxUploadsOfUser bound the uploads of one instance. Each holds a few MiB.
 	maxUploads       = 64
 	maxUploadsOfUser = 8
+	// maxArtifactBytes bounds what a watcher uploads: a build's folder has 2 GiB, packed a little more.
+	maxArtifactBytes = 3 << 30
 )
 
+// uploaders are a kind of callers that upload: users or watchers.
+type uploaders struct {
+	// subject is where a caller of the kind asks for an operation.
+	subject func(caller, op string) string
+	// have reports whether the caller need not upload the blob.
+	have func(ctx context.Context, caller string, blob events.Blob) (bool, error)
+	// store keeps what an upload yields.
+	store storing
+	// maxOfOne bounds the uploads of one caller at once.
+	maxOfOne int
+	maxBytes int64
+}
+
+// users upload bundles and inputs. What only others uploaded must be uploaded again: to know a
+// digest is not to have the content.
+func users(o Options) uploaders {
+	return uploaders{
+		subject: api.Subject, maxOfOne: maxUploadsOfUser, maxBytes: o.MaxBlobBytes,
+		have: func(ctx context.Context, user string, blob events.Blob) (bool, error) {
+			holds, err := o.Blobs.IsHolder(ctx, user, blob.Digest)
+			if err != nil || !holds {
+				return false, err
+			}
+			return isStored(ctx, o.Blobs, blob)
+		},
+		store: func(ctx context.Context, user string, blob events.Blob, r io.Reader) error {
+			if err := o.Blobs.Put(ctx, blob, r); err != nil {
+				return err
+			}
+			return o.Blobs.AddHolder(ctx, user, blob.Digest)
+		},
+	}
+}
+
+// watchers upload artifacts. They may not write the store themselves: who may add to it may also
+// put something else in a blob's place.
+func watchers(o Options) uploaders {
+	return uploaders{
+		subject: api.WatchSubject, maxOfOne: maxUploads, maxBytes: maxArtifactBytes,
+		have: func(ctx context.Context, _ string, blob events.Blob) (bool, error) {
+			return isStored(ctx, o.Blobs, blob)
+		},
+		store: func(ctx context.Context, _ string, blob events.Blob, r io.Reader) error {
+			return o.Blobs.Put(ctx, blob, r)
+		},
+	}
+}
+
 // uploads takes blobs in parts. The parts of an upload go to the instance that began it, on
-// hermes.api.<user>.upload.<instance>.<upload>; it listens there from its start, so that the first
-// part finds it wherever in a cluster the sender is connected.
+// hermes.api.<user>.upload.<instance>.<upload>, or a watcher's hermes.watch.<watcher>.upload.…; it
+// listens there from its start, so that the first part finds it wherever in a cluster the sender is
+// connected.
 type uploads struct {
 	Options
+	uploaders
 	instance     string
 	subscription *nats.Subscription
 	ctx          context.Context
@@ -39,17 +91,17 @@ type uploads struct {
 	mu      sync.Mutex
 	stopped bool
 	going   map[string]*upload
-	ofUser  map[string]int
+	of      map[string]int
 }
 
-func newUploads(o Options) *uploads {
-	u := &uploads{Options: o, instance: o.NewID(), going: map[string]*upload{}, ofUser: map[string]int{}}
+func newUploads(o Options, kind uploaders) *uploads {
+	u := &uploads{Options: o, uploaders: kind, instance: o.NewID(), going: map[string]*upload{}, of: map[string]int{}}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	return u
 }
 
 func (u *uploads) start() (err error) {
-	u.subscription, err = u.Conn.Subscribe(api.Subject("*", "upload."+u.instance+".*"), u.part)
+	u.subscription, err = u.Conn.Subscribe(u.subject("*", "upload."+u.instance+".*"), u.part)
 	if err != nil {
 		return fmt.Errorf("listen for uploads: %w", err)
 	}
@@ -74,9 +126,9 @@ func (u *uploads) begin(ctx context.Context, caller string, ask api.BlobBegin) (
 	if err := events.CheckDigest(ask.Digest); err != nil {
 		return api.BlobUpload{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
 	}
-	if ask.SizeBytes < 0 || ask.SizeBytes > u.MaxBlobBytes {
+	if ask.SizeBytes < 0 || ask.SizeBytes > u.maxBytes {
 		return api.BlobUpload{}, api.Errorf(api.Invalid, api.InvalidArguments,
-			"an upload of %d bytes is not possible; at most %d are allowed", ask.SizeBytes, u.MaxBlobBytes).
+			"an upload of %d bytes is not possible; at most %d are allowed", ask.SizeBytes, u.maxBytes).
 			WithHint("leave out what the build does not need in .hermesignore")
 	}
 	have, err := u.have(ctx, caller, ask.Blob)
@@ -89,14 +141,9 @@ func (u *uploads) begin(ctx context.Context, caller string, ask api.BlobBegin) (
 	return u.add(caller, ask.Blob)
 }
 
-// have reports whether the caller uploaded the blob before. What only others uploaded must be
-// uploaded again: to know a digest is not to have the content.
-func (u *uploads) have(ctx context.Context, caller string, blob events.Blob) (bool, error) {
-	holds, err := u.Blobs.IsHolder(ctx, caller, blob.Digest)
-	if err != nil || !holds {
-		return false, err
-	}
-	stored, err := u.Blobs.Stat(ctx, blob.Digest)
+// isStored reports whether the store has the blob.
+func isStored(ctx context.Context, store *blobs.Store, blob events.Blob) (bool, error) {
+	stored, err := store.Stat(ctx, blob.Digest)
 	switch {
 	case errors.Is(err, blobs.ErrNoBlob):
 		return false, nil
@@ -115,9 +162,9 @@ func (u *uploads) add(caller string, blob events.Blob) (api.BlobUpload, error) {
 	switch {
 	case u.stopped:
 		return api.BlobUpload{}, api.Errorf(api.Unavailable, api.ServerUnavailable, "the server is being stopped").WithHint("try again")
-	case u.ofUser[caller] >= maxUploadsOfUser:
+	case u.of[caller] >= u.maxOfOne:
 		return api.BlobUpload{}, api.Errorf(api.LimitReached, uploadsLimitReached,
-			"%s has %d uploads under way; no more are allowed at once", caller, maxUploadsOfUser).
+			"%s has %d uploads under way; no more are allowed at once", caller, u.maxOfOne).
 			WithHint("wait until one ends; one that stands still ends after %s", u.UploadIdle)
 	case len(u.going) >= maxUploads:
 		return api.BlobUpload{}, api.Errorf(api.Unavailable, uploadsLimitReached,
@@ -125,30 +172,22 @@ func (u *uploads) add(caller string, blob events.Blob) (api.BlobUpload, error) {
 	}
 	one := newUpload(u.NewID(), caller, blob)
 	u.going[one.id] = one
-	u.ofUser[caller]++
+	u.of[caller]++
 	u.work.Go(func() {
 		if err := one.run(u.ctx, u.store, u.UploadIdle); err != nil {
-			u.Log.Info("an upload failed", "user", caller, "digest", blob.Digest, "err", err)
+			u.Log.Info("an upload failed", "caller", caller, "digest", blob.Digest, "err", err)
 		}
 		u.remove(one)
 	})
-	return api.BlobUpload{Subject: api.Subject(caller, "upload."+u.instance+"."+one.id), PartBytes: partBytes}, nil
-}
-
-// store keeps what an upload yields and notes whose it is.
-func (u *uploads) store(ctx context.Context, user string, blob events.Blob, r io.Reader) error {
-	if err := u.Blobs.Put(ctx, blob, r); err != nil {
-		return err
-	}
-	return u.Blobs.AddHolder(ctx, user, blob.Digest)
+	return api.BlobUpload{Subject: u.subject(caller, "upload."+u.instance+"."+one.id), PartBytes: partBytes}, nil
 }
 
 func (u *uploads) remove(one *upload) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.going, one.id)
-	if u.ofUser[one.user]--; u.ofUser[one.user] == 0 {
-		delete(u.ofUser, one.user)
+	if u.of[one.caller]--; u.of[one.caller] == 0 {
+		delete(u.of, one.caller)
 	}
 	one.close()
 }
@@ -156,11 +195,11 @@ func (u *uploads) remove(one *upload) {
 // part hands a part to its upload. It runs for all uploads in turn and must not wait.
 func (u *uploads) part(m *nats.Msg) {
 	tokens := strings.Split(m.Subject, ".")
-	user, id := tokens[2], tokens[len(tokens)-1]
+	caller, id := tokens[2], tokens[len(tokens)-1]
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	one := u.going[id]
-	if one == nil || one.user != user {
+	if one == nil || one.caller != caller {
 		refuse(m, noSuchUpload(id))
 		return
 	}

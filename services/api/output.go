@@ -49,15 +49,17 @@ type OutputEnd struct {
 	Cut string `json:"cut,omitempty"`
 }
 
-// Message returns the chunk as a message. Its message id makes a repeated publish harmless.
-func (c Chunk) Message(subject, id string) *nats.Msg {
+// Message returns the chunk as a message. Its message id makes a repeated publish harmless. The id
+// counts in the whole stream, so it begins with a name of the sender that nobody can guess: who
+// used it first would have the chunk dropped.
+func (c Chunk) Message(subject, sender string) *nats.Msg {
 	m := nats.NewMsg(subject)
 	m.Data = c.Data
 	m.Header.Set(HeaderStream, c.Stream)
 	m.Header.Set(HeaderOffset, strconv.FormatInt(c.Offset, 10))
 	m.Header.Set(HeaderAttempt, strconv.Itoa(c.Attempt))
 	m.Header.Set(HeaderTime, c.Time.UTC().Format(time.RFC3339Nano))
-	m.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s.%d.%d.%s", id, c.Attempt, c.Offset, c.Stream))
+	m.Header.Set(nats.MsgIdHdr, fmt.Sprintf("%s.%d.%d.%s", sender, c.Attempt, c.Offset, c.Stream))
 	return m
 }
 

@@ -26,8 +26,10 @@ type sender struct {
 	transport transport
 	subject   string
 	ref       api.AttemptRef
-	release   func(int64)
-	sum       sum
+	// name begins the message ids.
+	name    string
+	release func(int64)
+	sum     sum
 
 	unacked []*sent
 	offset  int64
@@ -79,7 +81,7 @@ func (s *sender) publish(parts []part) {
 
 func (s *sender) message(c *sent) *nats.Msg {
 	chunk := api.Chunk{Attempt: s.ref.Attempt, Stream: c.stream, Offset: c.offset, Time: c.at, Data: c.data}
-	m := chunk.Message(s.subject, s.ref.ID)
+	m := chunk.Message(s.subject, s.name)
 	if s.series > 0 {
 		m.Header.Set(nats.MsgIdHdr, m.Header.Get(nats.MsgIdHdr)+"."+strconv.Itoa(s.series))
 	}

@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (p *Publisher) Open(ctx context.Context, stdout, stderr *os.File, o Options
 		Options: o, publisher: p, ctx: ctx, files: [2]*os.File{stdout, stderr},
 		gather: newGather(p.chunkBytes, 2), pumped: make(chan struct{}),
 	}
-	s.sender = &sender{transport: p.transport, subject: o.Subject, ref: o.Ref, release: p.budget.Release, sum: newSum()}
+	s.sender = &sender{transport: p.transport, subject: o.Subject, ref: o.Ref, name: rand.Text(), release: p.budget.Release, sum: newSum()}
 	go s.read(api.Stdout, stdout)
 	go s.read(api.Stderr, stderr)
 	go s.pump()
@@ -189,7 +190,7 @@ func (s *Stream) sendEnd(sum events.Output) string {
 	}
 	var trouble trouble
 	for {
-		err := s.publisher.transport.store(s.ctx, end.Message(s.Subject, s.Ref.ID))
+		err := s.publisher.transport.store(s.ctx, end.Message(s.Subject, s.sender.name))
 		if err == nil {
 			return ""
 		}

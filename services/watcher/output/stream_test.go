@@ -305,3 +305,22 @@ func TestStreamGivesUpWithItsContext(t *testing.T) {
 		t.Errorf("sum %+v", sum)
 	}
 }
+
+// A message id counts in the whole stream of output, where two users may have used one execution
+// id, and where another watcher could use an id first that it can guess.
+func TestMessageIDsAreNobodyElses(t *testing.T) {
+	s := &store{}
+	seen := map[string]bool{}
+	for range 2 {
+		stream, stdout, stderr, _ := start(t, t.Context(), s, nil)
+		write(t, stdout, []byte("the same"))
+		write(t, stderr, nil)
+		stream.Finish()
+		for id := range s.ids {
+			if seen[id] {
+				t.Errorf("the message id %s is used twice", id)
+			}
+			seen[id] = true
+		}
+	}
+}

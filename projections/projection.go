@@ -40,7 +40,7 @@ type Projection struct {
 // replaced, nor of the deletion after a while, so that a server which crashed may find the value
 // again: whoever keeps the keys then asks, and deletes it once more.
 type Transient struct {
-	// Prefix is what the keys begin with, up to a dot; one more token follows.
+	// Prefix is what the keys begin with, up to a dot; more tokens follow.
 	Prefix string
 	// Witness is the key by whose value that is judged, given the transient key's own.
 	Witness func(value any) string

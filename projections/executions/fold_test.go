@@ -120,7 +120,8 @@ func TestFoldRefusesAnInlineInputOfAnySize(t *testing.T) {
 // TestProjectionNumbers gives two owners' executions their numbers in the order of the log.
 func TestProjectionNumbers(t *testing.T) {
 	tx := foldtest.Tx{}
-	ids := []string{"01JDY3M8WZ0000000000000001", "01JDY3M8WZ0000000000000002", "01JDY3M8WZ0000000000000003"}
+	// Two owners use one id.
+	ids := []string{"01JDY3M8WZ0000000000000001", "01JDY3M8WZ0000000000000001", "01JDY3M8WZ0000000000000003"}
 	for i, owner := range []string{"alice", "bob", "alice"} {
 		r := foldtest.Record(events.ExecutionSubject(owner, ids[i]), uint64(i)+1, events.ExecutionRequested{})
 		if err := executions.Projection.Step(tx, r, nil); err != nil {
@@ -133,7 +134,7 @@ func TestProjectionNumbers(t *testing.T) {
 	}
 	for key, want := range map[string]string{
 		"id.alice." + ids[0]: "1", "id.bob." + ids[1]: "1", "id.alice." + ids[2]: "2",
-		"active." + ids[0]: "alice.1", "active." + ids[1]: "<nil>", "active." + ids[2]: "alice.2",
+		"active.alice." + ids[0]: "alice.1", "active.bob." + ids[1]: "<nil>", "active.alice." + ids[2]: "alice.2",
 		"user.alice": "{2}", "user.bob": "{1}",
 	} {
 		if got := fmt.Sprint(tx[key]); got != want {

@@ -14,10 +14,10 @@ import (
 //	view.<owner>.<number>  Execution
 //	id.<owner>.<id>        the number, in decimal
 //	user.<owner>           User
-//	active.<id>            <owner>.<number>, only while it is not final
+//	active.<owner>.<id>    <owner>.<number>, only while it is not final
 var Projection = projections.Projection{
 	Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode,
-	Transient: &projections.Transient{Prefix: ActiveKey(""), Witness: viewOfRef, Stands: isLive},
+	Transient: &projections.Transient{Prefix: ActivePrefix, Witness: viewOfRef, Stands: isLive},
 }
 
 // User is what an owner's executions have in common.
@@ -38,8 +38,11 @@ func IDKey(owner, id string) string { return "id." + owner + "." + id }
 // UserKey is the key of an owner's User.
 func UserKey(owner string) string { return "user." + owner }
 
-// ActiveKey is the key that stands while an execution is live.
-func ActiveKey(id string) string { return "active." + id }
+// ActivePrefix begins the key of every live execution.
+const ActivePrefix = "active."
+
+// ActiveKey is the key that stands while an execution is live. Two owners may use one id.
+func ActiveKey(owner, id string) string { return ActivePrefix + owner + "." + id }
 
 func viewOfRef(ref any) string { return fmt.Sprint("view.", ref) }
 
@@ -82,11 +85,11 @@ func apply(tx projections.Tx, r events.Record) error {
 		next.Number = user.Last
 		tx.Put(UserKey(owner), user)
 		tx.Put(IDKey(owner, id), projections.Text(strconv.FormatInt(next.Number, 10)))
-		tx.Put(ActiveKey(id), projections.Text(Ref(owner, next.Number)))
+		tx.Put(ActiveKey(owner, id), projections.Text(Ref(owner, next.Number)))
 	}
 	tx.Put(ViewKey(owner, next.Number), next)
 	if next.Status.Final() {
-		tx.Delete(ActiveKey(id))
+		tx.Delete(ActiveKey(owner, id))
 	}
 	return nil
 }

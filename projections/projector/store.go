@@ -28,8 +28,8 @@ type store interface {
 	// commit writes the keys (nil deletes) and the checkpoint, all or nothing, if the checkpoint's
 	// revision still is the given one, and returns its new revision. Else it is errConflict.
 	commit(ctx context.Context, writes map[string][]byte, checkpoint, revision uint64) (uint64, error)
-	// keys returns every key that has a value, the checkpoint left out, in no order; below a prefix
-	// that ends with a dot only those of one more token.
+	// keys returns every key that has a value, the checkpoint left out, in no order; with a
+	// prefix, which ends with a dot, only those below it.
 	keys(ctx context.Context, prefix string) ([]string, error)
 }
 
@@ -142,7 +142,7 @@ func (s bucketStore) keys(ctx context.Context, under string) ([]string, error) {
 	const page = 1000
 	filter := "" // cheaper than one that matches all
 	if under != "" {
-		filter = s.subject(under + "*")
+		filter = s.subject(under + ">")
 	}
 	seen := map[string]bool{}
 	prefix := s.subject("")

@@ -87,14 +87,14 @@ func (v *Views) readActive(ctx context.Context) (*activeSet, error) {
 // activeRefs returns the values of all active keys and a checkpoint that they are not older than.
 // Up to a thousand come as one snapshot; more are scanned, which only a single replica makes exact.
 func (v *Views) activeRefs(ctx context.Context) (map[string][]byte, uint64, error) {
-	values, at, err := together(ctx, v.js, []string{executions.ActiveKey("*")})
+	values, at, err := together(ctx, v.js, []string{executions.ActivePrefix + ">"})
 	if !errors.Is(err, get.ErrTooMany) {
 		return values, at, err
 	}
 	if at, err = v.Checkpoint(ctx, streams.BucketExecutions); err != nil {
 		return nil, 0, err
 	}
-	values, err = scan(ctx, v.js, streams.BucketExecutions, executions.ActiveKey("*"))
+	values, err = scan(ctx, v.js, streams.BucketExecutions, executions.ActivePrefix+">")
 	return values, at, err
 }
 

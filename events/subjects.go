@@ -38,7 +38,12 @@ func OutputSubject(watcher, owner, id string) string {
 }
 
 // RunSubject is where the orchestrator puts the run request of an execution placed on a watcher.
-func RunSubject(watcher, id string) string { return "hermes.run." + watcher + "." + id }
+func RunSubject(watcher, owner, id string) string {
+	return "hermes.run." + watcher + "." + owner + "." + id
+}
+
+// RunsSubject matches the run requests of a watcher.
+func RunsSubject(watcher string) string { return "hermes.run." + watcher + ".>" }
 
 // ParseFunctionSubject is the inverse of FunctionSubject.
 func ParseFunctionSubject(subject string) (owner, name string, err error) {
@@ -77,6 +82,15 @@ func ParseUserSubject(subject string) (user string, err error) {
 		return "", err
 	}
 	return t[0], nil
+}
+
+// ParseRunSubject is the inverse of RunSubject.
+func ParseRunSubject(subject string) (watcher, owner, id string, err error) {
+	t, err := tokens(subject, "hermes.run.", 3)
+	if err != nil {
+		return "", "", "", err
+	}
+	return t[0], t[1], t[2], nil
 }
 
 func tokens(subject, prefix string, n int) ([]string, error) {

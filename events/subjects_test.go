@@ -50,7 +50,7 @@ func TestSubjects(t *testing.T) {
 	if got := events.OutputSubject("w", "alice", id); got != "hermes.output.w.alice."+id {
 		t.Error(got)
 	}
-	if got := events.RunSubject("w", id); got != "hermes.run.w."+id {
+	if got := events.RunSubject("w", "ana", id); got != "hermes.run.w.ana."+id {
 		t.Error(got)
 	}
 }

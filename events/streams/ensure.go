@@ -177,13 +177,30 @@ func losses(have, want jetstream.StreamConfig) []string {
 	add(shrinks(have.MaxMsgsPerSubject, want.MaxMsgsPerSubject),
 		"maximum messages a subject %d → %d", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
 	for _, subject := range have.Subjects {
-		add(!slices.Contains(want.Subjects, subject), "subject %s is dropped", subject)
+		kept := slices.ContainsFunc(want.Subjects, func(s string) bool { return covers(s, subject) })
+		add(!kept, "subject %s is dropped", subject)
 	}
 	for _, source := range have.Sources {
 		add(!slices.ContainsFunc(want.Sources, func(s *jetstream.StreamSource) bool { return s.Name == source.Name }),
 			"source %s is dropped", source.Name)
 	}
 	return all
+}
+
+// covers reports whether everything that matches the narrow subject matches the wide one.
+func covers(wide, narrow string) bool {
+	w, n := strings.Split(wide, "."), strings.Split(narrow, ".")
+	for i, token := range w {
+		switch {
+		case i == len(n):
+			return false
+		case token == ">":
+			return true
+		case token != n[i] && (token != "*" || n[i] == ">"):
+			return false
+		}
+	}
+	return len(w) == len(n)
 }
 
 // shrinks compares two limits; zero and less mean none.

@@ -249,3 +249,43 @@ func TestHistoryKeepsTheOrigin(t *testing.T) {
 		t.Errorf("%d events, want 1", n)
 	}
 }
+
+// TestEnsureOnAnOlderServer: what an earlier Hermes made is brought up to date, losing nothing.
+func TestEnsureOnAnOlderServer(t *testing.T) {
+	js, o := connect(t), streams.Options{}
+	for _, c := range o.All() {
+		switch c.Name {
+		case streams.Runs:
+			c.Subjects = []string{"hermes.run.*.*"}
+		case streams.BucketStream(streams.BucketLeases):
+			c.AllowRollup, c.SubjectDeleteMarkerTTL = true, time.Second
+		}
+		if _, err := js.CreateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if changes := ensure(t, js, o); len(changes) != 2 {
+		t.Errorf("changes %v, want those of the runs and the leases", changes)
+	}
+	if again := ensure(t, js, o); again != nil {
+		t.Errorf("the second call changed %v", again)
+	}
+	for subject, lost := range map[string]bool{"hermes.run.w.ana.X": false, "hermes.run.>": false, "hermes.more.>": true, "hermes.run": true} {
+		stream, err := js.Stream(t.Context(), streams.Runs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := stream.CachedInfo().Config
+		config.Subjects = []string{subject}
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := streams.Ensure(t.Context(), js, o); errors.Is(err, streams.ErrLoss) != lost {
+			t.Errorf("from the subject %s: %v", subject, err)
+		}
+		config.Subjects = []string{"hermes.run.>"}
+		if _, err := js.UpdateStream(t.Context(), config); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

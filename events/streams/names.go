@@ -20,8 +20,6 @@ const (
 	Runs = "HERMES_RUNS"
 	// Output carries what executions print.
 	Output = "HERMES_OUTPUT"
-	// Dead keeps the advisories of run requests that exhausted their deliveries.
-	Dead = "HERMES_DEAD"
 )
 
 // Key-value buckets. All but the leases are written by the projector alone.
@@ -37,6 +35,10 @@ const (
 
 // Blobs is the object store of bundles, artifacts and large inputs, by digest.
 const Blobs = "hermes_blobs"
+
+// WatcherAPI is the prefix of the JetStream API in a watcher's account, where only the part that a
+// watcher needs is.
+const WatcherAPI = "HERMES.API"
 
 // BucketStream is the stream behind a bucket.
 func BucketStream(bucket string) string { return "KV_" + bucket }

@@ -72,7 +72,6 @@ func (o Options) All() []jetstream.StreamConfig {
 		archive(),
 		runs(),
 		output(o),
-		events(Dead, "run requests that exhausted their deliveries", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES."+Runs+".*"),
 		views(BucketFunctions),
 		views(BucketExecutions),
 		views(BucketFleet),
@@ -134,7 +133,8 @@ func archive() jetstream.StreamConfig {
 }
 
 func runs() jetstream.StreamConfig {
-	c := base(Runs, "run requests, by watcher and execution", "hermes.run.*.*")
+	c := base(Runs, "run requests, by watcher, owner and id", "hermes.run.>")
+	// Nobody consumes it: watchers hear requests as they are published, the leader purges them.
 	c.Retention = jetstream.WorkQueuePolicy
 	return c
 }
@@ -167,7 +167,9 @@ func leases(o Options) jetstream.StreamConfig {
 	c := bucket(BucketLeases, "liveness of watchers, leader leases")
 	c.Storage = jetstream.MemoryStorage
 	c.MaxAge = o.LeaseAge
-	c.SubjectDeleteMarkerTTL = time.Second
+	// No roll-ups, and so no delete markers, which need them: a watcher writes its lease itself, and a
+	// roll-up of one key can take the whole bucket along.
+	c.AllowRollup = false
 	c.Duplicates = min(duplicates, o.LeaseAge)
 	return c
 }

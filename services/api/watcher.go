@@ -43,7 +43,7 @@ type AttemptRef struct {
 	Attempt int    `json:"attempt"`
 }
 
-// RunRequest is what stands on hermes.run.<watcher>.<id>: everything the watcher needs.
+// RunRequest is what is sent on hermes.run.<watcher>.<owner>.<id>: everything the watcher needs.
 type RunRequest struct {
 	AttemptRef
 	Request events.ExecutionRequested `json:"request"`
@@ -140,7 +140,8 @@ const QueuePositionSubject = "hermes.queue.leader.position"
 
 // QueuePosition asks for the place of a queued execution.
 type QueuePosition struct {
-	ID string `json:"id"`
+	Owner string `json:"owner"`
+	ID    string `json:"id"`
 }
 
 // QueuePositionReply answers it: from 1, or 0 if it does not wait.

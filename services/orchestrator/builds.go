@@ -81,7 +81,7 @@ func (l *leader) requestBuild(ctx context.Context, owner, name, version string, 
 	if err != nil {
 		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}
-	exec, err := l.append(ctx, owner, p.Build, executions.Execution{}, requestEventID(p.Build), event)
+	exec, err := l.append(ctx, owner, p.Build, executions.Execution{}, requestEventID(owner, p.Build), event)
 	if errors.Is(err, log.ErrConflict) {
 		return nil
 	}
@@ -99,6 +99,6 @@ func buildRequest(ref events.FunctionRef, p functions.Pending) events.ExecutionR
 	}
 }
 
-// requestEventID is the id of an execution's first event. It follows from the execution's own id,
-// so that a repeated request is seen as the same append.
-func requestEventID(execution string) string { return execution + ".requested" }
+// requestEventID is the id of an execution's first event. It follows from the execution's name, so
+// that a repeated request is seen as the same append; two users may use the same execution id.
+func requestEventID(owner, execution string) string { return owner + "." + execution + ".requested" }

@@ -58,7 +58,7 @@ func (p *parts) append(ctx context.Context, owner, id string, state executions.E
 // current is the state to decide on: what the leader holds, or else the log's.
 func (l *leader) current(ctx context.Context, owner, id string) (subjectState, error) {
 	l.mu.Lock()
-	if e := l.state.execs[id]; e != nil && e.exec.Owner == owner {
+	if e := l.state.execs[key{owner: owner, id: id}]; e != nil {
 		defer l.mu.Unlock()
 		return subjectState{exec: e.exec, placedOn: e.placed}, nil
 	}
@@ -74,8 +74,8 @@ func (l *leader) refresh(ctx context.Context, owner, id string) (subjectState, e
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.load(exec)
-	return subjectState{exec: exec, placedOn: l.state.placedOn(id)}, nil
+	l.adopt(l.state.load(exec))
+	return subjectState{exec: exec, placedOn: l.state.placedOn(key{owner: owner, id: id})}, nil
 }
 
 // commit decides and appends; a lost race means that it reads again and decides again. A nil event
@@ -116,6 +116,6 @@ func (l *leader) endQueued(ctx context.Context, owner, id string, decide func(su
 		return
 	}
 	if watcher != "" {
-		l.withdraw(ctx, watcher, id)
+		l.withdraw(ctx, watcher, key{owner: owner, id: id})
 	}
 }

@@ -167,30 +167,45 @@ func (w *world) append(l log.Log, subject string, expected uint64, data events.D
 	}
 }
 
-// ask sends a user's request.
+// ask sends a request of the user ana.
 func ask[Reply any](w *world, op string, request any) (Reply, error) {
 	w.t.Helper()
-	return api.Call[Reply](w.t.Context(), api.NewClient(w.nc, "ana"), op, request)
+	return askAs[Reply](w, "ana", op, request)
+}
+
+func askAs[Reply any](w *world, user, op string, request any) (Reply, error) {
+	w.t.Helper()
+	return api.Call[Reply](w.t.Context(), api.NewClient(w.nc, user), op, request)
 }
 
 // run requests an execution of the function.
 func (w *world) run() string {
 	w.t.Helper()
 	id := api.NewID()
+	w.runAs("ana", id)
+	return id
+}
+
+func (w *world) runAs(user, id string) {
+	w.t.Helper()
 	w.eventually("a run is accepted", func() bool {
-		_, err := ask[api.Accepted](w, api.OpRun, api.Run{ID: id, Function: events.FunctionRef{Name: "pi"}})
+		_, err := askAs[api.Accepted](w, user, api.OpRun, api.Run{ID: id, Function: events.FunctionRef{Owner: "ana", Name: "pi"}})
 		if err != nil && !api.IsKind(err, api.Unavailable) {
 			w.t.Fatal(err)
 		}
 		return err == nil
 	})
-	return id
 }
 
-// state folds an execution from the log.
+// state folds an execution of the user ana from the log.
 func (w *world) state(id string) executions.Execution {
 	w.t.Helper()
-	e, err := (&parts{w.opts}).fold(w.t.Context(), "ana", id)
+	return w.stateOf("ana", id)
+}
+
+func (w *world) stateOf(user, id string) executions.Execution {
+	w.t.Helper()
+	e, err := (&parts{w.opts}).fold(w.t.Context(), user, id)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -203,12 +218,22 @@ type watch struct {
 	name, session string
 	hellos        uint64
 	machine       events.Machine
+	requests      chan *nats.Msg
+	// held are the attempts that it took and was not refused: one that comes again is dropped.
+	held map[api.AttemptRef]bool
 }
 
 func (w *world) watcher(name string, slots int) *watch {
-	return &watch{world: w, name: name, session: api.NewID(), machine: events.Machine{
+	w.t.Helper()
+	watch := &watch{world: w, name: name, session: api.NewID(), requests: make(chan *nats.Msg, 100), held: map[api.AttemptRef]bool{}, machine: events.Machine{
 		Host: name, Slots: slots, MemoryBytes: 1 << 40, Bases: []string{"host"}, Languages: []string{"cpp"},
 	}}
+	sub, err := w.nc.ChanSubscribe(events.RunsSubject(name), watch.requests)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = sub.Unsubscribe() })
+	return watch
 }
 
 // tell sends a watcher's request until somebody answers.
@@ -244,40 +269,42 @@ func (w *watch) greet(holds ...api.AttemptRef) []api.AttemptRef {
 	}).Drop
 }
 
-// next takes a run request from the watcher's queue.
-func (w *watch) next() (api.RunRequest, jetstream.Msg) {
+// next takes a run request that was sent to the watcher.
+func (w *watch) next() api.RunRequest {
 	w.t.Helper()
-	c, err := w.js.CreateOrUpdateConsumer(w.t.Context(), streams.Runs, jetstream.ConsumerConfig{
-		Durable: "watcher-" + w.name, FilterSubject: events.RunSubject(w.name, ">"), AckPolicy: jetstream.AckExplicitPolicy,
-	})
-	if err != nil {
-		w.t.Fatal(err)
+	for {
+		select {
+		case m := <-w.requests:
+			var request api.RunRequest
+			if err := json.Unmarshal(m.Data, &request); err != nil {
+				w.t.Fatal(err)
+			}
+			if w.held[request.AttemptRef] {
+				continue
+			}
+			w.held[request.AttemptRef] = true
+			return request
+		case <-time.After(patience):
+			w.t.Fatalf("no run request for %s", w.name)
+		}
 	}
-	m, err := c.Next(jetstream.FetchMaxWait(patience))
-	if err != nil {
-		w.t.Fatalf("no run request for %s: %v", w.name, err)
-	}
-	var request api.RunRequest
-	if err := json.Unmarshal(m.Data(), &request); err != nil {
-		w.t.Fatal(err)
-	}
-	return request, m
 }
 
 func (w *watch) claim(ref api.AttemptRef) api.ClaimReply {
 	w.t.Helper()
-	return tell[api.ClaimReply](w, api.OpClaim, api.Claim{AttemptRef: ref, Session: w.session, Sandbox: "cold"})
+	reply := tell[api.ClaimReply](w, api.OpClaim, api.Claim{AttemptRef: ref, Session: w.session, Sandbox: "cold"})
+	if !reply.Granted {
+		delete(w.held, ref)
+	}
+	return reply
 }
 
 // start takes the next request and claims it.
 func (w *watch) start() api.AttemptRef {
 	w.t.Helper()
-	request, m := w.next()
+	request := w.next()
 	if reply := w.claim(request.AttemptRef); !reply.Granted {
 		w.t.Fatalf("the claim was refused: %s", reply.Why)
-	}
-	if err := m.Ack(); err != nil {
-		w.t.Fatal(err)
 	}
 	return request.AttemptRef
 }

@@ -32,7 +32,7 @@ type leader struct {
 	mu    sync.Mutex
 	state *state
 	// early holds placements found in the runs stream whose executions have not been followed yet.
-	early map[string]string
+	early map[key]string
 
 	// hellos lets one hello be worked on at a time: what is lost is decided on one state.
 	hellos sync.Mutex
@@ -49,7 +49,7 @@ type leader struct {
 
 func newLeader(p *parts) *leader {
 	return &leader{
-		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[string]string{}, since: time.Now(),
+		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[key]string{}, since: time.Now(),
 		kick: make(chan struct{}, 1),
 	}
 }
@@ -154,14 +154,17 @@ func (l *leader) learn(ctx context.Context, exec executions.Execution, last even
 	l.react(ctx, exec.Owner, exec.ID, last)
 }
 
-// adopt puts an execution where the runs stream had its request, before the execution was known.
+// adopt puts an execution where the runs stream had its request, before the execution was known. The
+// caller holds mu.
 func (l *leader) adopt(e *entry) {
 	if e == nil {
 		return
 	}
-	if watcher, ok := l.early[e.exec.ID]; ok {
-		delete(l.early, e.exec.ID)
-		l.state.place(e.exec.ID, watcher, time.Now())
+	if watcher, ok := l.early[e.key()]; ok {
+		l.state.place(e.key(), watcher, time.Now())
+		if e.placed == watcher {
+			delete(l.early, e.key())
+		}
 	}
 }
 
@@ -212,6 +215,7 @@ func (l *leader) plan(ctx context.Context) error {
 			l.loseOrphans(ctx)
 			l.pursueCancels(ctx)
 			l.takeBackUnclaimed(ctx)
+			l.tidyEarly(ctx)
 		}
 	}
 }
@@ -223,12 +227,10 @@ func (l *leader) placeWaiting(ctx context.Context) {
 	plan := Place(queues, nodes)
 	requests := make([]api.RunRequest, 0, len(plan))
 	for _, p := range plan {
-		e := l.state.execs[p.ID]
-		l.state.place(p.ID, p.Watcher, now)
-		requests = append(requests, api.RunRequest{
-			AttemptRef: api.AttemptRef{Owner: e.exec.Owner, ID: p.ID, Attempt: e.exec.Attempt + 1},
-			Request:    e.exec.Request,
-		})
+		k := key{owner: p.User, id: p.ID}
+		e := l.state.execs[k]
+		l.state.place(k, p.Watcher, now)
+		requests = append(requests, e.request())
 	}
 	hopeless := l.hopeless(queues)
 	l.mu.Unlock()
@@ -247,7 +249,7 @@ func (l *leader) hopeless(queues []Queue) map[string]map[string]string {
 	found, nodes := map[string]map[string]string{}, l.state.fleet()
 	for _, q := range queues {
 		for _, need := range q.Waiting {
-			if e := l.state.execs[need.ID]; e == nil || !e.waiting() {
+			if e := l.state.execs[key{owner: q.User, id: need.ID}]; e == nil || !e.waiting() {
 				continue
 			}
 			if why := Unplaceable(nodes, need); why != "" {

@@ -44,7 +44,7 @@ type Queue struct {
 }
 
 // Placement puts an execution on a watcher.
-type Placement struct{ ID, Watcher string }
+type Placement struct{ User, ID, Watcher string }
 
 // Place plans which waiting executions go where now. It is pure and deterministic: equal inputs
 // give equal plans. Users share fairly: the next place goes to the user who holds the fewest; a
@@ -71,7 +71,7 @@ func Place(queues []Queue, nodes []Node) []Placement {
 		nodes[n].UsedGPUs += need.GPUs
 		q.Waiting = q.Waiting[1:]
 		q.Running++
-		plan = append(plan, Placement{ID: need.ID, Watcher: nodes[n].Name})
+		plan = append(plan, Placement{User: need.User, ID: need.ID, Watcher: nodes[n].Name})
 	}
 }
 

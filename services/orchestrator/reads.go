@@ -119,7 +119,7 @@ func (s *Service) position(ctx context.Context, e executions.Execution) int {
 	if e.Status != executions.Queued {
 		return 0
 	}
-	raw, err := json.Marshal(api.QueuePosition{ID: e.ID})
+	raw, err := json.Marshal(api.QueuePosition{Owner: e.Owner, ID: e.ID})
 	if err != nil {
 		return 0
 	}

@@ -71,7 +71,7 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 		if data == nil {
 			return api.Accepted{ID: id, Function: state.Request.Function, RequestedAt: state.RequestedAt, Sequence: state.Sequence}, nil
 		}
-		next, err := s.append(ctx, user, id, executions.Execution{}, requestEventID(id), data)
+		next, err := s.append(ctx, user, id, executions.Execution{}, requestEventID(user, id), data)
 		if err == nil {
 			s.appended(ctx, next, data)
 			return api.Accepted{ID: id, Function: next.Request.Function, RequestedAt: next.RequestedAt, Sequence: next.Sequence}, nil

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"maps"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,32 +15,66 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// sendRun puts a run request on the watcher's queue. If that fails the execution waits again.
+// sendRun sends a run request to the watcher. The watcher hears it as it is published; the stream
+// keeps it until its claim is decided, for the next leader to know where it went, and for a watcher
+// that did not hear it. If that fails the execution waits again.
 func (l *leader) sendRun(ctx context.Context, watcher string, request api.RunRequest) {
+	k := key{owner: request.Owner, id: request.ID}
 	raw, err := json.Marshal(request)
 	if err == nil {
-		_, err = l.JS.Publish(ctx, events.RunSubject(watcher, request.ID), raw, jetstream.WithMsgID(api.NewID()))
+		_, err = l.JS.Publish(ctx, events.RunSubject(watcher, k.owner, k.id), raw, jetstream.WithMsgID(api.NewID()))
 	}
 	if err == nil {
+		l.tidyRun(ctx, watcher, k)
 		return
 	}
 	if ctx.Err() == nil {
-		l.log.Warn("cannot place an execution yet", "execution", request.ID, "watcher", watcher, "err", err)
+		l.log.Warn("cannot place an execution yet", "execution", k.id, "watcher", watcher, "err", err)
 	}
 	// The request may be stored all the same: it is taken away before the execution waits again,
 	// and a claim on it is refused as long as the placement is not this watcher's.
-	l.withdraw(context.WithoutCancel(ctx), watcher, request.ID)
+	l.withdraw(context.WithoutCancel(ctx), watcher, k)
 	l.mu.Lock()
-	l.state.unplace(request.ID, watcher)
+	l.state.unplace(k, watcher)
 	l.mu.Unlock()
 }
 
-// withdraw takes a run request back from a watcher's queue. It may be there no more.
-func (l *leader) withdraw(ctx context.Context, watcher, id string) {
+// tidyRun takes a request away that was decided before it was stored: the watcher hears it earlier.
+func (l *leader) tidyRun(ctx context.Context, watcher string, k key) {
+	l.mu.Lock()
+	stands := l.state.placedOn(k) == watcher
+	l.mu.Unlock()
+	if !stands {
+		l.withdraw(context.WithoutCancel(ctx), watcher, k)
+	}
+}
+
+// sendAgain sends a watcher that said hello what is placed on it and what it does not hold: it may
+// not have listened when that was sent.
+func (l *leader) sendAgain(ctx context.Context, watcher string, holds map[api.AttemptRef]bool) {
+	l.mu.Lock()
+	var requests []api.RunRequest
+	for _, e := range l.state.heldBy(watcher) {
+		if r := e.request(); e.placed != "" && !holds[r.AttemptRef] {
+			requests = append(requests, r)
+		}
+	}
+	l.mu.Unlock()
+	for _, r := range requests {
+		l.background(func() { l.sendRun(context.WithoutCancel(ctx), watcher, r) })
+	}
+}
+
+// withdraw takes a run request out of a watcher's queue. It may be there no more.
+func (l *leader) withdraw(ctx context.Context, watcher string, k key) {
+	l.purgeRuns(ctx, events.RunSubject(watcher, k.owner, k.id))
+}
+
+func (l *leader) purgeRuns(ctx context.Context, subject string) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := l.Runs.Purge(ctx, jetstream.WithPurgeSubject(events.RunSubject(watcher, id))); err != nil {
-		l.log.Warn("cannot take a run request back; its claim will be refused", "execution", id, "watcher", watcher, "err", err)
+	if err := l.Runs.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+		l.log.Warn("cannot take run requests back; their claims will be refused", "subject", subject, "err", err)
 	}
 }
 
@@ -51,38 +85,64 @@ func (l *leader) recoverPlacements(ctx context.Context) error {
 		return fmt.Errorf("read the run requests that are out: %w", err)
 	}
 	for subject := range info.State.Subjects {
-		watcher, id, ok := strings.Cut(strings.TrimPrefix(subject, "hermes.run."), ".")
-		if !ok {
+		watcher, owner, id, err := events.ParseRunSubject(subject)
+		if err != nil {
+			l.log.Error("what stands in the stream of run requests is none; taking it away", "subject", subject, "err", err)
+			l.background(func() { l.purgeRuns(ctx, subject) })
 			continue
 		}
-		if l.state.execs[id] == nil {
-			l.early[id] = watcher
-			continue
-		}
-		l.state.place(id, watcher, time.Now())
+		k := key{owner: owner, id: id}
+		l.early[k] = watcher
+		l.adopt(l.state.execs[k])
 	}
 	return nil
+}
+
+// tidyEarly takes away the requests that the leader before left and that nobody waits for: their
+// executions have been started, or have ended.
+func (l *leader) tidyEarly(ctx context.Context) {
+	l.mu.Lock()
+	early := maps.Clone(l.early)
+	l.mu.Unlock()
+	for k, watcher := range early {
+		// What is not known lives on in the log alone: it is yet to be followed, or has ended.
+		s, err := l.current(ctx, k.owner, k.id)
+		if err != nil {
+			continue
+		}
+		if s.placedOn != watcher {
+			l.withdraw(ctx, watcher, k)
+		}
+		l.mu.Lock()
+		delete(l.early, k)
+		l.mu.Unlock()
+	}
 }
 
 // takeBackUnclaimed places anew what a watcher has not claimed for so long that it never will.
 func (l *leader) takeBackUnclaimed(ctx context.Context) {
 	now := time.Now()
 	l.mu.Lock()
-	stale := map[string]string{}
-	for id, e := range l.state.held {
+	stale := map[key]string{}
+	for k, e := range l.state.held {
 		if e.placed != "" && now.Sub(e.placedAt) > claimWithin {
-			stale[id] = e.placed
+			stale[k] = e.placed
 		}
 	}
 	l.mu.Unlock()
-	for id, watcher := range stale {
-		l.log.Warn("a run request was not claimed, placing it anew", "execution", id, "watcher", watcher)
-		l.withdraw(ctx, watcher, id)
-		l.mu.Lock()
-		l.state.unplace(id, watcher)
-		l.mu.Unlock()
-		l.again()
+	for k, watcher := range stale {
+		l.log.Warn("a run request was not claimed, placing it anew", "execution", k.id, "watcher", watcher)
+		l.takeBack(ctx, watcher, k)
 	}
+}
+
+// takeBack undoes a placement: the execution, if it still waits there, has to be placed anew.
+func (l *leader) takeBack(ctx context.Context, watcher string, k key) {
+	l.withdraw(ctx, watcher, k)
+	l.mu.Lock()
+	l.state.unplace(k, watcher)
+	l.mu.Unlock()
+	l.again()
 }
 
 // pursueCancels goes after every cancel that has not come to its end.

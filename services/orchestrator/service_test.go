@@ -132,7 +132,7 @@ func TestCancelWhileQueued(t *testing.T) {
 	w.register()
 	w1 := w.watcher("w1", 1).hello()
 	id := w.run()
-	request, _ := w1.next()
+	request := w1.next()
 	if _, err := ask[api.Execution](w, api.OpExecutionCancel, api.ExecutionRef{ID: id}); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestClaimsAreFenced(t *testing.T) {
 	w2.machine.Bases = nil
 	w2.hello()
 	w.run()
-	request, _ := w1.next()
+	request := w1.next()
 	if w2.claim(request.AttemptRef).Granted {
 		t.Error("a watcher was granted what is placed on another")
 	}
@@ -338,14 +338,11 @@ func TestRefusedClaimIsPlacedAnew(t *testing.T) {
 	w.register()
 	w1 := w.watcher("w1", 1).hello()
 	id := w.run()
-	request, m := w1.next()
+	request := w1.next()
 	stale := *w1
 	stale.session = api.NewID()
 	if stale.claim(request.AttemptRef).Granted {
 		t.Fatal("a session that was never heard of was granted a claim")
-	}
-	if err := m.Ack(); err != nil {
-		t.Fatal(err)
 	}
 	if ref := w1.start(); ref.ID != id {
 		t.Errorf("started %s", ref.ID)

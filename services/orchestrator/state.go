@@ -9,10 +9,14 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
 )
 
 // windowPerUser bounds how many of a user's waiting executions one plan looks at.
 const windowPerUser = 64
+
+// key names an execution: users make the ids, so two may use the same one.
+type key struct{ owner, id string }
 
 // entry is a live execution and where it was put.
 type entry struct {
@@ -21,6 +25,8 @@ type entry struct {
 	placed   string
 	placedAt time.Time
 }
+
+func (e *entry) key() key { return key{owner: e.exec.Owner, id: e.exec.ID} }
 
 func (e *entry) waiting() bool {
 	return e.exec.Status == executions.Queued && e.placed == "" && e.exec.CancelRequestedBy == ""
@@ -35,6 +41,14 @@ func (e *entry) holder() string {
 		return e.placed
 	}
 	return ""
+}
+
+// request is what the watcher that it is placed on is told.
+func (e *entry) request() api.RunRequest {
+	return api.RunRequest{
+		AttemptRef: api.AttemptRef{Owner: e.exec.Owner, ID: e.exec.ID, Attempt: e.exec.Attempt + 1},
+		Request:    e.exec.Request,
+	}
 }
 
 func (e *entry) need() Need {
@@ -72,11 +86,11 @@ type node struct {
 // state is what the leader knows: the fold of the live part of the log, and the placements. It has
 // no lock, no clock and no I/O of its own.
 type state struct {
-	execs map[string]*entry
+	execs map[key]*entry
 	// queues hold the waiting executions of each user, first come first. What no longer waits is
 	// dropped when it is met.
 	queues map[string][]ticket
-	held   map[string]*entry
+	held   map[key]*entry
 	nodes  map[string]*node
 	// machines are those of every watcher that was ever known, by name: one that is away may come
 	// back, so what only it can run waits.
@@ -88,7 +102,7 @@ type state struct {
 
 func newState() *state {
 	return &state{
-		execs: map[string]*entry{}, queues: map[string][]ticket{}, held: map[string]*entry{}, nodes: map[string]*node{},
+		execs: map[key]*entry{}, queues: map[string][]ticket{}, held: map[key]*entry{}, nodes: map[string]*node{},
 		machines: map[string]events.Machine{},
 	}
 }
@@ -96,13 +110,14 @@ func newState() *state {
 // load puts in an execution as a view or a fold had it, unless what is known is newer. What is not
 // known although the log has been followed past it has ended since.
 func (s *state) load(exec executions.Execution) *entry {
-	e := s.execs[exec.ID]
+	k := key{owner: exec.Owner, id: exec.ID}
+	e := s.execs[k]
 	if e == nil {
 		if exec.Status == "" || exec.Sequence <= s.followed {
 			return &entry{exec: exec}
 		}
 		e = &entry{}
-		s.execs[exec.ID] = e
+		s.execs[k] = e
 	} else if e.exec.Sequence >= exec.Sequence {
 		return e
 	}
@@ -113,12 +128,12 @@ func (s *state) load(exec executions.Execution) *entry {
 
 // apply folds a record that follows what is known; older ones change nothing.
 func (s *state) apply(r events.Record) (*entry, error) {
-	_, id, err := events.ParseExecutionSubject(r.Subject)
+	owner, id, err := events.ParseExecutionSubject(r.Subject)
 	if err != nil {
 		return nil, err
 	}
 	known := executions.Execution{}
-	if e := s.execs[id]; e != nil {
+	if e := s.execs[key{owner: owner, id: id}]; e != nil {
 		if e.exec.Sequence >= r.Sequence {
 			return e, nil
 		}
@@ -139,22 +154,21 @@ func (s *state) follow(r events.Record) (*entry, error) {
 	e, err := s.apply(r)
 	s.followed = max(s.followed, r.Sequence)
 	if e != nil && e.exec.Status.Final() && e.exec.Sequence <= s.followed {
-		delete(s.execs, e.exec.ID)
+		delete(s.execs, e.key())
 	}
 	return e, err
 }
 
 // index keeps queues and held true after an entry changed.
 func (s *state) index(e *entry) {
-	id := e.exec.ID
 	if e.exec.Status != executions.Queued {
 		e.placed = ""
 	}
 	if e.holder() != "" {
-		s.held[id] = e
+		s.held[e.key()] = e
 		return
 	}
-	delete(s.held, id)
+	delete(s.held, e.key())
 	if e.waiting() {
 		s.enqueue(e)
 	}
@@ -169,24 +183,24 @@ func (s *state) enqueue(e *entry) {
 }
 
 // place notes that a run request goes to a watcher.
-func (s *state) place(id, watcher string, now time.Time) {
-	if e := s.execs[id]; e != nil && e.waiting() {
+func (s *state) place(k key, watcher string, now time.Time) {
+	if e := s.execs[k]; e != nil && e.waiting() {
 		e.placed, e.placedAt = watcher, now
 		s.index(e)
 	}
 }
 
 // unplace takes a placement back; the execution waits again.
-func (s *state) unplace(id, watcher string) {
-	if e := s.execs[id]; e != nil && e.placed == watcher {
+func (s *state) unplace(k key, watcher string) {
+	if e := s.execs[k]; e != nil && e.placed == watcher {
 		e.placed = ""
 		s.index(e)
 	}
 }
 
 // placedOn is the watcher that holds the run request of an execution.
-func (s *state) placedOn(id string) string {
-	if e := s.execs[id]; e != nil {
+func (s *state) placedOn(k key) string {
+	if e := s.execs[k]; e != nil {
 		return e.placed
 	}
 	return ""
@@ -195,11 +209,12 @@ func (s *state) placedOn(id string) string {
 // heldBy lists what takes a slot of the watcher.
 func (s *state) heldBy(watcher string) []*entry {
 	var all []*entry
-	for _, id := range slices.Sorted(maps.Keys(s.held)) {
-		if e := s.held[id]; e.holder() == watcher {
+	for _, e := range s.held {
+		if e.holder() == watcher {
 			all = append(all, e)
 		}
 	}
+	slices.SortFunc(all, func(a, b *entry) int { return a.ticket().compare(b.ticket()) })
 	return all
 }
 
@@ -247,7 +262,7 @@ func (s *state) fleet() []Node {
 // waitingOf is the head of a user's queue. It drops what no longer waits.
 func (s *state) waitingOf(user string, most int) []Need {
 	q := slices.DeleteFunc(s.queues[user], func(t ticket) bool {
-		e := s.execs[t.id]
+		e := s.execs[key{owner: user, id: t.id}]
 		return e == nil || !e.waiting()
 	})
 	if len(q) == 0 {
@@ -257,22 +272,22 @@ func (s *state) waitingOf(user string, most int) []Need {
 	s.queues[user] = q
 	needs := make([]Need, 0, min(most, len(q)))
 	for _, t := range q[:min(most, len(q))] {
-		needs = append(needs, s.execs[t.id].need())
+		needs = append(needs, s.execs[key{owner: user, id: t.id}].need())
 	}
 	return needs
 }
 
 // position is how many waiting executions were asked for before this one, and it: from 1; 0 if
 // it does not wait. It is a hint: users share fairly, so a place may come sooner or later.
-func (s *state) position(id string) int {
-	e := s.execs[id]
+func (s *state) position(k key) int {
+	e := s.execs[k]
 	if e == nil || !e.waiting() {
 		return 0
 	}
 	n := 1
-	for _, q := range s.queues {
+	for user, q := range s.queues {
 		for _, other := range q {
-			if o := s.execs[other.id]; other.compare(e.ticket()) < 0 && o != nil && o.waiting() {
+			if o := s.execs[key{owner: user, id: other.id}]; other.compare(e.ticket()) < 0 && o != nil && o.waiting() {
 				n++
 			}
 		}

@@ -43,12 +43,16 @@ func (l *leader) serve() (*api.Server, error) {
 func (l *leader) queuePosition(_ context.Context, _ string, ask api.QueuePosition) (api.QueuePositionReply, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return api.QueuePositionReply{Position: l.state.position(ask.ID)}, nil
+	return api.QueuePositionReply{Position: l.state.position(key{owner: ask.Owner, id: ask.ID})}, nil
 }
 
 func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (api.ClaimReply, error) {
+	k := key{owner: claim.Owner, id: claim.ID}
+	if err := checkAttempt(claim.AttemptRef); err != nil {
+		return api.ClaimReply{}, err
+	}
 	if !l.isSession(watcher, claim.Session) {
-		l.dropped(watcher, claim.ID)
+		l.takeBack(ctx, watcher, k)
 		return api.ClaimReply{Why: "the watcher has not said hello in this session"}, nil
 	}
 	refusal, err := l.commit(ctx, claim.Owner, claim.ID, func(s subjectState) (events.Data, string) {
@@ -58,24 +62,32 @@ func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (ap
 		return api.ClaimReply{}, err
 	}
 	if refusal != "" {
-		l.dropped(watcher, claim.ID)
+		// The watcher drops the request.
+		l.takeBack(ctx, watcher, k)
+		return api.ClaimReply{Why: refusal}, nil
 	}
-	return api.ClaimReply{Granted: refusal == "", Why: refusal}, nil
+	l.background(func() { l.withdraw(context.WithoutCancel(ctx), watcher, k) })
+	return api.ClaimReply{Granted: true}, nil
 }
 
-// dropped takes a placement back whose claim was refused: the watcher drops the request, and the
-// execution, if it still waits there, has to be placed anew.
-func (l *leader) dropped(watcher, id string) {
-	l.mu.Lock()
-	l.state.unplace(id, watcher)
-	l.mu.Unlock()
-	l.again()
+// checkAttempt refuses what no attempt can be called: its words become subjects.
+func checkAttempt(ref api.AttemptRef) error {
+	if err := errors.Join(events.CheckUserName(ref.Owner), events.CheckExecutionID(ref.ID)); err != nil {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "attempt: %v", err)
+	}
+	return nil
 }
 
 func (l *leader) report(ctx context.Context, watcher string, report api.Report) (api.ReportReply, error) {
+	if err := checkAttempt(report.AttemptRef); err != nil {
+		return api.ReportReply{}, err
+	}
 	why, err := l.commit(ctx, report.Owner, report.ID, func(s subjectState) (events.Data, string) {
 		return decideReport(s.exec, s.placedOn, watcher, report)
 	})
+	if err == nil && !report.Started {
+		l.withdraw(ctx, watcher, key{owner: report.Owner, id: report.ID})
+	}
 	return api.ReportReply{Why: why}, err
 }
 
@@ -116,6 +128,7 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 		holds[h] = true
 	}
 	l.loseAttempts(ctx, watcher, "the watcher was restarted while it ran", holds)
+	l.sendAgain(ctx, watcher, holds)
 	if isNew {
 		l.log.Info("watcher joins", "watcher", watcher, "slots", hello.Machine.Slots, "holds", len(hello.Holds))
 	}
@@ -208,12 +221,10 @@ func (l *leader) loseAttempts(ctx context.Context, watcher, message string, hold
 
 // requeue takes back what was placed on a watcher and not claimed.
 func (l *leader) requeue(ctx context.Context, watcher string) {
-	if err := l.Runs.Purge(ctx, jetstream.WithPurgeSubject(events.RunSubject(watcher, ">"))); err != nil {
-		l.log.Warn("cannot take the run requests of a watcher back; their claims will be refused", "watcher", watcher, "err", err)
-	}
+	l.purgeRuns(ctx, events.RunsSubject(watcher))
 	l.mu.Lock()
 	for _, e := range l.state.heldBy(watcher) {
-		l.state.unplace(e.exec.ID, watcher)
+		l.state.unplace(e.key(), watcher)
 	}
 	l.mu.Unlock()
 	l.again()

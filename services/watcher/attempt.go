@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -35,20 +35,17 @@ func (c cause) urgent() bool { return c == outputLimit || c == leaseLost }
 type attempt struct {
 	api.RunRequest
 	arrived time.Time
-	// message is where the request stands in the stream; 0 for a report of an earlier session.
-	message uint64
 	// halted is closed at the first cause, rushed at the first urgent one.
 	halted, rushed chan struct{}
 
-	mu      sync.Mutex
-	cause   cause
-	granted bool
-	exited  bool
+	mu     sync.Mutex
+	cause  cause
+	exited bool
 }
 
-func newAttempt(r api.RunRequest, message uint64, arrived time.Time) *attempt {
+func newAttempt(r api.RunRequest, arrived time.Time) *attempt {
 	return &attempt{
-		RunRequest: r, message: message, arrived: arrived,
+		RunRequest: r, arrived: arrived,
 		halted: make(chan struct{}), rushed: make(chan struct{}),
 	}
 }
@@ -88,26 +85,13 @@ func (a *attempt) exit() {
 	a.exited = true
 }
 
-// grant says that the attempt is this watcher's, by the orchestrator's word.
-func (a *attempt) grant() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.granted = true
-}
-
-func (a *attempt) isGranted() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.granted
-}
-
 // sandboxID is unique on the machine.
 func (a *attempt) sandboxID() string { return a.ID + "-" + strconv.Itoa(a.Attempt) }
 
 // parseRequest reads a run request. Its error says that the message will never be a good one.
-func parseRequest(m jetstream.Msg, watcher string) (api.RunRequest, error) {
+func parseRequest(m *nats.Msg, watcher string) (api.RunRequest, error) {
 	var r api.RunRequest
-	d := json.NewDecoder(bytes.NewReader(m.Data()))
+	d := json.NewDecoder(bytes.NewReader(m.Data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
 		return r, fmt.Errorf("run request cannot be read: %w", err)
@@ -115,8 +99,8 @@ func parseRequest(m jetstream.Msg, watcher string) (api.RunRequest, error) {
 	if err := checkRef(r.AttemptRef); err != nil {
 		return r, fmt.Errorf("run request: %w", err)
 	}
-	if want := events.RunSubject(watcher, r.ID); m.Subject() != want {
-		return r, fmt.Errorf("run request for %s stands on %s", want, m.Subject())
+	if want := events.RunSubject(watcher, r.Owner, r.ID); m.Subject != want {
+		return r, fmt.Errorf("run request for %s came on %s", want, m.Subject)
 	}
 	switch k := r.Request.Kind; {
 	case k != events.KindRun && k != events.KindBuild:

@@ -9,19 +9,17 @@ import (
 )
 
 // report has the end of an attempt on disk when it returns, and is sending it.
-func (w *Watcher) report(a *attempt, r api.Report, saved func()) {
+func (w *Watcher) report(a *attempt, r api.Report) {
 	if err := w.reports.save(r); err != nil {
 		w.Log.Error("a report cannot be written to disk; it is lost if the watcher dies before it is taken",
 			"execution", a.ID, "err", err)
 	}
-	saved()
 	w.work.Go(func() { w.deliver(r) })
 }
 
 // redeliver sends a report of an earlier session.
 func (w *Watcher) redeliver(r api.Report) {
-	a := newAttempt(api.RunRequest{AttemptRef: r.AttemptRef}, 0, time.Now())
-	a.grant()
+	a := newAttempt(api.RunRequest{AttemptRef: r.AttemptRef}, time.Now())
 	a.exit()
 	w.held.add(a)
 	w.work.Go(func() { w.deliver(r) })

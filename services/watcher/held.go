@@ -18,15 +18,15 @@ func newHeld() *held {
 	return &held{attempts: map[api.AttemptRef]*attempt{}, empty: make(chan struct{})}
 }
 
-// add takes an attempt, or returns the one that is there.
-func (h *held) add(a *attempt) (there *attempt, added bool) {
+// add takes an attempt, unless it is there already.
+func (h *held) add(a *attempt) (added bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if there = h.attempts[a.AttemptRef]; there != nil {
-		return there, false
+	if h.attempts[a.AttemptRef] != nil {
+		return false
 	}
 	h.attempts[a.AttemptRef] = a
-	return a, true
+	return true
 }
 
 func (h *held) get(ref api.AttemptRef) *attempt {

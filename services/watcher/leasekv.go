@@ -32,11 +32,7 @@ const (
 
 // openLease finds the bucket. It waits for a server that does not answer yet, or is not set up
 // yet, until the context ends.
-func openLease(ctx context.Context, nc *nats.Conn, name string, ttl time.Duration, log *slog.Logger) (*kvLease, error) {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
+func openLease(ctx context.Context, js jetstream.JetStream, name string, ttl time.Duration, log *slog.Logger) (*kvLease, error) {
 	for tries := 0; ; tries++ {
 		kv, err := js.KeyValue(ctx, streams.BucketLeases)
 		if err == nil {
@@ -86,7 +82,7 @@ func (s *kvLease) update(ctx context.Context, l api.Lease, revision uint64) (uin
 	if err != nil {
 		return 0, err
 	}
-	m := nats.NewMsg(streams.BucketSubject(streams.BucketLeases, api.LeaseKey(s.name)))
+	m := nats.NewMsg(s.subject())
 	m.Data = raw
 	ack, err := s.js.PublishMsg(ctx, m,
 		jetstream.WithMsgTTL(s.ttl), jetstream.WithExpectLastSequencePerSubject(revision))
@@ -94,6 +90,15 @@ func (s *kvLease) update(ctx context.Context, l api.Lease, revision uint64) (uin
 		return 0, moved("renew the lease", err)
 	}
 	return ack.Sequence, nil
+}
+
+// subject is where a KV client puts the key: behind the API's prefix if there is one.
+func (s *kvLease) subject() string {
+	subject := streams.BucketSubject(streams.BucketLeases, api.LeaseKey(s.name))
+	if prefix := s.js.Options().APIPrefix; prefix != "" {
+		return prefix + "." + subject
+	}
+	return subject
 }
 
 func (s *kvLease) remove(ctx context.Context, revision uint64) error {

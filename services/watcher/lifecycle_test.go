@@ -89,7 +89,6 @@ func TestCancelWhileItIsClaimed(t *testing.T) {
 				}
 				w.output(r) // has an end
 			}
-			w.settled()
 			if err := stop(); err != nil {
 				t.Error(err)
 			}
@@ -109,7 +108,6 @@ func TestRefusedClaimLeavesNothing(t *testing.T) {
 	if claim := next(t, "claim", w.claims); claim.AttemptRef != r.AttemptRef || claim.Sandbox != "cold" || claim.SandboxMicros <= 0 {
 		t.Errorf("claim %+v", claim)
 	}
-	w.settled()
 	w.eventually("removal of the sandbox", func() bool { return w.box.count() == 0 })
 	if exists(w.flag("ran")) || w.reportFiles() != 0 || len(w.reports) != 0 {
 		t.Error("something of it ran or was reported")
@@ -123,7 +121,11 @@ func TestDuplicateDeliveryRunsOnce(t *testing.T) {
 	w.place(r)
 	w.eventually("start", func() bool { return exists(w.flag("on")) })
 	w.place(r)
-	w.settled()
+	other := w.request(w.function("exit 0", 0o755))
+	w.place(other)
+	if report := next(t, "report of what came behind it", w.reports); report.AttemptRef != other.AttemptRef {
+		t.Errorf("report %+v", report)
+	}
 	if err := os.WriteFile(w.flag("go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -138,12 +140,12 @@ func TestDuplicateDeliveryRunsOnce(t *testing.T) {
 func TestUselessRequestIsThrownAway(t *testing.T) {
 	w := newWorld(t)
 	w.watch()
+	next(t, "hello", w.hellos)
 	for _, raw := range []string{"{", `{"owner":"ada"}`, `{"nobody":"knows"}`} {
-		if _, err := w.js.Publish(t.Context(), events.RunSubject(name, api.NewID()), []byte(raw)); err != nil {
+		if err := w.nc.Publish(events.RunSubject(name, owner, api.NewID()), []byte(raw)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.settled()
 	if _, report := w.run("true"); report.Outcome != api.Succeeded {
 		t.Errorf("report %+v", report)
 	}

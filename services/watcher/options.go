@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -30,11 +31,13 @@ type Artifacts interface {
 	Dir(ctx context.Context, artifact events.Blob) (dir string, release func(), err error)
 }
 
-// Options configure a watcher. Name, Conn, Runtime, StateDir, Blobs and Artifacts are required; a
+// Options configure a watcher. Name, Conn, JS, Runtime, StateDir, Blobs and Artifacts are required; a
 // zero elsewhere means the default that is named.
 type Options struct {
-	Name    string
-	Conn    *nats.Conn
+	Name string
+	Conn *nats.Conn
+	// JS is Conn's JetStream, with the prefix of its API that the watcher's account has.
+	JS      jetstream.JetStream
 	Runtime sandbox.Runtime
 	// StateDir is an absolute path, this watcher's own: reports that are still to be taken, inputs.
 	StateDir  string
@@ -77,8 +80,8 @@ func (o Options) withDefaults() (Options, error) {
 	if err := events.CheckWatcherName(o.Name); err != nil {
 		return o, err
 	}
-	if o.Conn == nil || o.Runtime == nil || o.Blobs == nil || o.Artifacts == nil {
-		return o, errors.New("watcher: Conn, Runtime, Blobs and Artifacts are required")
+	if o.Conn == nil || o.JS == nil || o.Runtime == nil || o.Blobs == nil || o.Artifacts == nil {
+		return o, errors.New("watcher: Conn, JS, Runtime, Blobs and Artifacts are required")
 	}
 	if !filepath.IsAbs(o.StateDir) {
 		return o, fmt.Errorf("watcher: state folder %q: want an absolute path", o.StateDir)

@@ -124,7 +124,6 @@ func TestRun(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	w.settled()
 	if n := w.box.count(); n != 0 || w.reportFiles() != 0 {
 		t.Errorf("%d sandboxes and %d reports are left", n, w.reportFiles())
 	}

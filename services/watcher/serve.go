@@ -4,39 +4,24 @@ import (
 	"context"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
 // serve takes one attempt from its request to the end of its report. It returns true when the
 // attempt's place must not be used again: its command cannot be killed.
-func (w *Watcher) serve(a *attempt, m jetstream.Msg) (stuck bool) {
-	quiet := w.keepInProgress(m)
+func (w *Watcher) serve(a *attempt) (stuck bool) {
 	p, failed := w.prepareUnlessHalted(a)
 	if failed != nil && a.why() == none && !w.isLeaving() {
-		quiet()
-		w.report(a, api.Report{AttemptRef: a.AttemptRef, Outcome: api.Failed, Reason: failed.reason, Message: failed.message},
-			func() { w.ack(m) })
+		w.report(a, api.Report{AttemptRef: a.AttemptRef, Outcome: api.Failed, Reason: failed.reason, Message: failed.message})
 		return false
 	}
-	granted := w.claim(a, p)
-	quiet()
-	switch granted {
-	case refused:
-		w.ack(m)
-	case unknown:
-		if err := m.Nak(); err != nil {
-			w.Log.Debug("cannot give a run request back", "execution", a.ID, "err", err)
-		}
-	case given:
-		w.ack(m)
+	if w.claim(a, p) {
 		report, stuck := w.run(a, p)
 		if !stuck && p != nil {
 			w.work.Go(func() { w.discard(p) })
 		}
-		w.report(a, report, func() {})
+		w.report(a, report)
 		return stuck
 	}
 	if p != nil {
@@ -67,17 +52,10 @@ func (w *Watcher) until(one, other <-chan struct{}) (context.Context, context.Ca
 	return ctx, cancel
 }
 
-// grant is what became of a claim.
-type grant int
-
-const (
-	given   grant = iota // it is this watcher's
-	refused              // it is not
-	unknown              // nobody said so, and the watcher does not ask any longer
-)
-
-// claim asks for the attempt until it is answered. Only a watcher at its end stops asking.
-func (w *Watcher) claim(a *attempt, p *prepared) grant {
+// claim asks for the attempt until it is answered, and is true when it is this watcher's. Only a
+// watcher at its end stops asking; then nobody knows, and the attempt goes where the orchestrator
+// sends it.
+func (w *Watcher) claim(a *attempt, p *prepared) bool {
 	claim := api.Claim{AttemptRef: a.AttemptRef, Session: w.session, Sandbox: "cold", SandboxMicros: time.Since(a.arrived).Microseconds()}
 	if p != nil {
 		claim.SandboxMicros = p.took.Microseconds()
@@ -91,19 +69,18 @@ func (w *Watcher) claim(a *attempt, p *prepared) grant {
 		reply, err := w.claimOnce(ctx, claim)
 		switch {
 		case err == nil && reply.Granted:
-			a.grant()
-			return given
+			return true
 		case err == nil:
 			w.Log.Info("claim refused", "execution", a.ID, "attempt", a.Attempt, "why", reply.Why)
 			w.greet() // if it is this session that is not known, nothing else would mend it
-			return refused
+			return false
 		case askBackoff(tries, err) == refusedBackoff:
 			w.Log.Error("the orchestrator cannot read a claim", "execution", a.ID, "err", err)
-			return refused
+			return false
 		}
 		pause(ctx, askBackoff(tries, err))
 	}
-	return unknown
+	return false
 }
 
 // claimOnce asks once, while no hello is unanswered: an orchestrator that gets a hello believes
@@ -118,26 +95,6 @@ func (w *Watcher) claimOnce(ctx context.Context, claim api.Claim) (api.ClaimRepl
 	}
 	// Its answer is waited for even by a watcher at its end: it may be a grant.
 	return once[api.ClaimReply](w.life, w.asker, api.OpClaim, claim)
-}
-
-// keepInProgress tells the server that a request is being worked on, until quiet is called.
-func (w *Watcher) keepInProgress(m jetstream.Msg) (quiet func()) {
-	ctx, cancel := context.WithCancel(w.life)
-	w.work.Go(func() {
-		for pause(ctx, ackWait/3) {
-			if err := m.InProgress(); err != nil {
-				w.Log.Debug("cannot say that a run request is in progress", "err", err)
-			}
-		}
-	})
-	return cancel
-}
-
-// ack does not wait for the server: a request that comes again is known, or its claim refused.
-func (w *Watcher) ack(m jetstream.Msg) {
-	if err := m.Ack(); err != nil {
-		w.Log.Debug("cannot acknowledge a run request", "err", err)
-	}
 }
 
 // run runs a granted attempt; p is nil when it was cancelled before everything was ready.

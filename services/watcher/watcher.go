@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -133,7 +134,7 @@ func (w *Watcher) acquireLease(ctx context.Context) (acquired time.Time, err err
 	if err != nil {
 		return time.Time{}, err
 	}
-	store, err := openLease(ctx, w.Conn, w.Name, w.LeaseTTL, w.Log)
+	store, err := openLease(ctx, w.JS, w.Name, w.LeaseTTL, w.Log)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -152,7 +153,7 @@ func (w *Watcher) acquireLease(ctx context.Context) (acquired time.Time, err err
 func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report) error {
 	fatal := make(chan error, 2)
 	stopLease, leaseDone := w.keepLease(acquired, fatal)
-	unsubscribe, err := w.listen()
+	requests, unsubscribe, err := w.listen()
 	if err != nil {
 		stopLease()
 		return errors.Join(err, w.lease.release(context.WithoutCancel(ctx)))
@@ -169,7 +170,7 @@ func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report
 	pulled := make(chan struct{})
 	go func() {
 		defer close(pulled)
-		w.pull(pulling)
+		w.takeRequests(pulling, requests)
 	}()
 	var cause error
 	select {
@@ -190,18 +191,25 @@ func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report
 	return cause
 }
 
-// listen subscribes to what the watcher is told while it runs.
-func (w *Watcher) listen() (unsubscribe func(), err error) {
+// listen subscribes to what the watcher is told while it runs. It comes before the first hello: a
+// run request that was not heard is sent again when a hello does not name it.
+func (w *Watcher) listen() (requests *nats.Subscription, unsubscribe func(), err error) {
 	noCancels, err := w.takeCancels()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	noChanges, err := w.forgetChanged()
 	if err != nil {
 		noCancels()
-		return nil, err
+		return nil, nil, err
 	}
-	return func() { noCancels(); noChanges() }, nil
+	requests, err = w.Conn.SubscribeSync(events.RunsSubject(w.Name))
+	if err != nil {
+		noCancels()
+		noChanges()
+		return nil, nil, fmt.Errorf("listen for run requests: %w", err)
+	}
+	return requests, func() { noCancels(); noChanges(); _ = requests.Unsubscribe() }, nil
 }
 
 func (w *Watcher) keepLease(acquired time.Time, fatal chan<- error) (stop context.CancelFunc, done <-chan struct{}) {

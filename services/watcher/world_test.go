@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,8 @@ type world struct {
 	mu    sync.Mutex
 	grant func(api.Claim) api.ClaimReply
 	subs  []*nats.Subscription
+	// placed are the requests whose claims are not decided.
+	placed map[api.AttemptRef]api.RunRequest
 }
 
 func newWorld(t *testing.T, change ...func(*Options)) *world {
@@ -62,21 +65,19 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 		t: t, dir: t.TempDir(), blobs: &memory{content: map[string][]byte{}, dirs: map[string]string{}},
 		hellos: make(chan string, 99), leaves: make(chan string, 99), holds: make(chan []api.AttemptRef, 99),
 		claims: make(chan api.Claim, 99), reports: make(chan api.Report, 99),
-		grant: func(api.Claim) api.ClaimReply { return api.ClaimReply{Granted: true} },
+		grant:  func(api.Claim) api.ClaimReply { return api.ClaimReply{Granted: true} },
+		placed: map[api.AttemptRef]api.RunRequest{},
 	}
 	w.serve(-1)
 	w.nc = w.connect()
-	var err error
-	if w.js, err = jetstream.New(w.nc); err != nil {
-		t.Fatal(err)
-	}
+	w.js = w.jetStream(w.nc)
 	w.ensure()
 	w.orchestrate(true)
 	w.conn = w.connect()
 	w.box = &runtime{Runtime: fake.New(filepath.Join(w.dir, "runtime"))}
 	t.Cleanup(func() { _ = w.box.Close(context.Background()) })
 	w.opts = Options{
-		Name: name, Conn: w.conn, Runtime: w.box, StateDir: filepath.Join(w.dir, "state"), Blobs: w.blobs, Artifacts: w.blobs,
+		Name: name, Conn: w.conn, JS: w.jetStream(w.conn), Runtime: w.box, StateDir: filepath.Join(w.dir, "state"), Blobs: w.blobs, Artifacts: w.blobs,
 		Machine: events.Machine{Slots: 4}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Grace: time.Minute, StopGrace: 100 * time.Millisecond,
 	}
@@ -84,6 +85,15 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 		c(&w.opts)
 	}
 	return w
+}
+
+func (w *world) jetStream(nc *nats.Conn) jetstream.JetStream {
+	w.t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return js
 }
 
 func (w *world) ensure() {
@@ -147,14 +157,20 @@ func (w *world) orchestrate(present bool) {
 		}
 		return
 	}
-	on(w, api.OpHello, func(h api.Hello) any { w.holds <- h.Holds; w.hellos <- h.Session; return api.HelloReply{} })
+	on(w, api.OpHello, func(h api.Hello) any {
+		w.sendAgain(h.Holds)
+		w.holds <- h.Holds
+		w.hellos <- h.Session
+		return api.HelloReply{}
+	})
 	on(w, api.OpClaim, func(c api.Claim) any {
 		w.claims <- c
+		w.decided(c.AttemptRef)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.grant(c)
 	})
-	on(w, api.OpReport, func(r api.Report) any { w.reports <- r; return api.ReportReply{} })
+	on(w, api.OpReport, func(r api.Report) any { w.decided(r.AttemptRef); w.reports <- r; return api.ReportReply{} })
 	on(w, api.OpLeave, func(l api.Leave) any { w.leaves <- l.Session; return api.LeaveReply{} })
 	if err := w.nc.Flush(); err != nil {
 		w.t.Fatal(err)
@@ -237,16 +253,39 @@ func (w *world) request(artifact events.Blob) api.RunRequest {
 	}
 }
 
-// place puts a request where the watcher takes it.
+// place sends the watcher a request, now and when a hello does not name it.
 func (w *world) place(r api.RunRequest) {
 	w.t.Helper()
+	w.mu.Lock()
+	w.placed[r.AttemptRef] = r
+	w.mu.Unlock()
+	w.send(r)
+}
+
+func (w *world) send(r api.RunRequest) {
 	raw, err := json.Marshal(r)
+	if err == nil {
+		err = w.nc.Publish(events.RunSubject(name, r.Owner, r.ID), raw)
+	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.t.Error(err)
 	}
-	if _, err := w.js.Publish(w.t.Context(), events.RunSubject(name, r.ID), raw); err != nil {
-		w.t.Fatal(err)
+}
+
+func (w *world) sendAgain(holds []api.AttemptRef) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ref, r := range w.placed {
+		if !slices.Contains(holds, ref) {
+			w.send(r)
+		}
 	}
+}
+
+func (w *world) decided(ref api.AttemptRef) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.placed, ref)
 }
 
 // run places a function's execution and returns its report.
@@ -305,19 +344,6 @@ func (w *world) output(r api.RunRequest) (stdout, stderr string, end api.OutputE
 		}
 		all.Write(c.Data)
 	}
-}
-
-// settled waits until the queue of run requests is empty.
-func (w *world) settled() {
-	w.t.Helper()
-	w.eventually("empty queue of run requests", func() bool {
-		s, err := w.js.Stream(w.t.Context(), streams.Runs)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		info, err := s.Info(w.t.Context())
-		return err == nil && info.State.Msgs == 0
-	})
 }
 
 func (w *world) eventually(what string, is func() bool) {

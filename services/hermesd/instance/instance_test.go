@@ -113,6 +113,10 @@ func TestDeployAndRun(t *testing.T) {
 	})
 
 	id := api.NewID()
+	live, err := c.Conn().SubscribeSync(c.OutputSubject(id))
+	if err != nil {
+		t.Fatal(err)
+	}
 	accepted, err := api.Call[api.Accepted](ctx, c, api.OpRun, api.Run{ID: id, Function: events.FunctionRef{Name: "hello"}, Input: events.Input{Inline: []byte("hi\n")}})
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +135,17 @@ func TestDeployAndRun(t *testing.T) {
 	}
 	if got[api.Stdout] != "hi\n" || got[api.Stderr] != "on stderr\n" {
 		t.Errorf("output %q", got)
+	}
+	for heard := map[string]string{}; heard[api.Stdout] != "hi\n" || heard[api.Stderr] != "on stderr\n"; {
+		m, err := live.NextMsgWithContext(ctx)
+		if err != nil {
+			t.Fatalf("heard as it was printed: %q, then %v", heard, err)
+		}
+		chunk, err := api.ParseChunk(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard[chunk.Stream] += string(chunk.Data)
 	}
 	if err := in.Stop(); err != nil {
 		t.Error(err)

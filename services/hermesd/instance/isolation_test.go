@@ -7,9 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 )
@@ -22,7 +20,12 @@ func as(t *testing.T, dir string, in *instance.Instance, key, inbox string) (*na
 		t.Fatal(err)
 	}
 	refused := make(chan error, 100)
-	options := []nats.Option{sign, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })}
+	options := []nats.Option{sign, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		select {
+		case refused <- err:
+		default: // nobody counts them
+		}
+	})}
 	if inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
@@ -60,13 +63,6 @@ func TestUserIsConfined(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	operator, _ := as(t, dir, in, "operator", "")
-	js, err := jetstream.New(operator)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := lastSequences(t, js)
-
 	user, refused := as(t, dir, in, "user", api.InboxPrefix("ana"))
 	for _, subject := range []string{"hermes.output.>", "hermes.output.local.bob.>", "hermes.execution.>", "$KV.>", ">", "_INBOX.>", "hermes.api.>"} {
 		expectRefusal(t, "to hear "+subject, user, refused, func() error { _, err := user.SubscribeSync(subject); return err })
@@ -77,34 +73,9 @@ func TestUserIsConfined(t *testing.T) {
 	} {
 		expectRefusal(t, "to publish on "+subject, user, refused, func() error { return user.Publish(subject, []byte("{}")) })
 	}
-	// A reply subject is not checked like a published one: the accounts must keep it in.
-	for _, reply := range []string{"hermes.execution.0.ana.X", "hermes.function.ana.x", "$KV.hermes_executions.checkpoint", "hermes.run.local.X"} {
-		if err := user.PublishRequest("hermes.api.ana.info", reply, []byte("{}")); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if _, err := api.Call[api.Info](t.Context(), api.NewClient(user, "ana"), api.OpInfo, api.InfoRequest{}); err != nil {
 		t.Errorf("what is allowed: %v", err)
 	}
-	for stream, sequence := range lastSequences(t, js) {
-		if sequence != before[stream] {
-			t.Errorf("stream %s went from %d to %d", stream, before[stream], sequence)
-		}
-	}
-}
-
-// lastSequences is where the streams that nobody writes while nothing runs stand.
-func lastSequences(t *testing.T, js jetstream.JetStream) map[string]uint64 {
-	t.Helper()
-	last := map[string]uint64{}
-	for _, name := range []string{streams.Functions, streams.Executions, streams.Runs, streams.Output, streams.BucketStream(streams.BucketExecutions)} {
-		s, err := js.Stream(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last[name] = s.CachedInfo().State.LastSeq
-	}
-	return last
 }
 
 // TestWatcherIsConfined: a watcher's key can neither write the log nor touch another watcher's queue.
@@ -121,11 +92,14 @@ func TestWatcherIsConfined(t *testing.T) {
 	for _, subject := range []string{
 		"hermes.execution.0.ana.X", "hermes.function.ana.x", "hermes.watcher.local", "hermes.watch.other.claim", "hermes.output.other.ana.X",
 		"$KV.hermes_executions.checkpoint", "$KV.hermes_leases.watcher.other", "$KV.hermes_leases.leader.orchestrator",
-		"$JS.API.STREAM.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.PURGE.HERMES_RUNS", "$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.watcher-other",
+		"hermes.run.local.ana.X", "hermes.api.ana.info", "$O.hermes_blobs.M.x", "$O.hermes_blobs.C.x", "$JS.API.INFO",
+		"$JS.API.STREAM.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.PURGE.HERMES_RUNS", "$JS.API.CONSUMER.CREATE.OBJ_hermes_blobs.x",
+		"$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.watcher-other", "$JS.ACK.HERMES_RUNS.watcher-other.1.1.1.1.0",
+		"HERMES.API.STREAM.PURGE.OBJ_hermes_blobs", "HERMES.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "HERMES.API.$KV.hermes_leases.watcher.other",
 	} {
 		expectRefusal(t, "to publish on "+subject, watcher, refused, func() error { return watcher.Publish(subject, []byte("{}")) })
 	}
-	for _, subject := range []string{"hermes.>", "hermes.cancel.other", "_INBOX.>"} {
+	for _, subject := range []string{"hermes.>", "hermes.cancel.other", "hermes.run.other.>", "hermes.output.>", "_INBOX.>", ">"} {
 		expectRefusal(t, "to hear "+subject, watcher, refused, func() error { _, err := watcher.SubscribeSync(subject); return err })
 	}
 }

@@ -3,6 +3,7 @@ package instance
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -10,7 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
 	"github.com/hermes-serverless/hermes/services/watcher"
@@ -56,7 +59,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // NewWatcher wires a watcher; Run starts it.
 func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
-	js, err := jetstream.New(o.Conn)
+	js, err := jetstream.NewWithAPIPrefix(o.Conn, streams.WatcherAPI)
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
@@ -84,13 +87,26 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 		o.Warm = min(4*machine.Slots, 100)
 	}
 	w, err := watcher.New(watcher.Options{
-		Name: o.Name, Conn: o.Conn, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
-		Blobs: store, Artifacts: cache, Machine: machine, Log: log, Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
+		Name: o.Name, Conn: o.Conn, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
+		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Machine: machine, Log: log,
+		Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &Watcher{Watcher: w, cache: cache}, nil
+}
+
+// watcherBlobs reads the store itself and has the services write it, as a watcher must.
+type watcherBlobs struct {
+	*blobs.Store
+	conn *nats.Conn
+	name string
+}
+
+// Put stores what r yields, which must be the blob.
+func (b watcherBlobs) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
+	return api.UploadArtifact(ctx, b.conn, b.name, blob, r)
 }
 
 // WatcherInbox is the only place where a watcher's replies may go.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/hermes-serverless/hermes/projections/executions"
-	"github.com/hermes-serverless/hermes/services/api"
 )
 
 // benchReport is what `hermes bench` prints.
@@ -143,13 +142,6 @@ func benchPhases(samples []benchSample, async bool) ([]benchPhase, []time.Durati
 	add("run", "", run)
 	add("total", "", total)
 	return phases, total
-}
-
-// eventPhases tells the phases of an execution that has started and ended from its events: the one
-// that says that it started comes when the sandbox is ready, and says how long that took.
-func eventPhases(e api.Execution) (queue, start, run time.Duration) {
-	start = time.Duration(e.SandboxMicros) * time.Microsecond
-	return max(0, e.StartedAt.Sub(e.RequestedAt)-start), start, max(0, e.EndedAt.Sub(e.StartedAt))
 }
 
 // newBenchPhase sorts the durations.

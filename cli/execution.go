@@ -56,11 +56,16 @@ type executionJSON struct {
 	Reason   string `json:"reason,omitempty"`
 	Error    string `json:"error,omitempty"`
 
-	Attempt int           `json:"attempt,omitempty"`
-	Watcher string        `json:"watcher,omitempty"`
-	Sandbox string        `json:"sandbox,omitempty"`
-	Output  events.Output `json:"output,omitzero"`
-	Usage   events.Usage  `json:"usage,omitzero"`
+	Attempt int    `json:"attempt,omitempty"`
+	Watcher string `json:"watcher,omitempty"`
+	// Sandbox is "warm" if it had been made ahead, else "cold". The phases before the command's
+	// start are the time in the queue and the time until the sandbox was ready.
+	Sandbox       string `json:"sandbox,omitempty"`
+	QueuedMicros  int64  `json:"queuedMicros,omitempty"`
+	SandboxMicros int64  `json:"sandboxMicros,omitempty"`
+
+	Output events.Output `json:"output,omitzero"`
+	Usage  events.Usage  `json:"usage,omitzero"`
 }
 
 // exitCodeOf is the code that a command of the execution ended with; nil while none has, and when
@@ -82,6 +87,8 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 	}
 	if !e.StartedAt.IsZero() {
 		d := a.runningTime(e)
+		queued, start, _ := eventPhases(e)
+		j.QueuedMicros, j.SandboxMicros = queued.Microseconds(), start.Microseconds()
 		j.RunningTime, j.RunningMillis = elapsed(d), d.Milliseconds()
 	}
 	return j
@@ -96,6 +103,14 @@ func (a *app) runningTime(e api.Execution) time.Duration {
 		return a.now().Sub(e.StartedAt)
 	}
 	return e.EndedAt.Sub(e.StartedAt)
+}
+
+// eventPhases tells the phases of an execution that has started from its events: the one that says
+// that it started comes when the sandbox is ready, and says how long that took. run is 0 until the
+// end.
+func eventPhases(e api.Execution) (queue, start, run time.Duration) {
+	start = time.Duration(e.SandboxMicros) * time.Microsecond
+	return max(0, e.StartedAt.Sub(e.RequestedAt)-start), start, max(0, e.EndedAt.Sub(e.StartedAt))
 }
 
 // executionError says in one sentence why an execution did not succeed; empty if it did.

@@ -112,7 +112,9 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		{"runID", fmt.Sprint(e.Number)}, {"id", e.ID}, {"function", functionOf(e)},
 		{"status", o.app.executionStatus(e.Status)}, {"position", position},
 		{"startTime", clockTime(e.StartedAt)}, {"runningTime", j.RunningTime}, {"endTime", clockTime(e.EndedAt)},
+		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)},
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},
+		{"cpuTime", micros(e.Usage.CPUMicros)}, {"peakMemory", bytesOf(e.Usage.PeakMemoryBytes)},
 	}
 	if err := o.app.printFields(w, fields); err != nil {
 		return err
@@ -121,6 +123,22 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		return err
 	}
 	return section(w, o.app.streams.Bold("err:"), errOut)
+}
+
+// sandboxOf is how the sandbox came to be, and how long that took.
+func sandboxOf(j executionJSON) string {
+	if j.Sandbox == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s, in %s", j.Sandbox, micros(j.SandboxMicros))
+}
+
+// bytesOf is a size; 0 is empty.
+func bytesOf(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return size(n)
 }
 
 // section prints a stream's bytes below a heading, if there are any, and ends the line.

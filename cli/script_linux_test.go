@@ -109,6 +109,8 @@ var masks = []struct {
 	{regexp.MustCompile(`sha256:[0-9a-f]{64}`), "<digest>"},
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "<digest>"},
 	{regexp.MustCompile(`\b[0-7][0-9A-HJKMNP-TV-Z]{25}\b`), "<id>"},
+	{regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)\b`), "<duration>"},
+	{regexp.MustCompile(`\b\d+(\.\d+)? [KMGT]?i?B\b`), "<size>"},
 	{regexp.MustCompile(` +`), " "},
 	{regexp.MustCompile(` *\n`), "\n"},
 }

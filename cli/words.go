@@ -51,6 +51,14 @@ func yesNo(b bool) string {
 	return "no"
 }
 
+// micros says a duration given in microseconds, to a tenth of a millisecond; 0 is empty.
+func micros(us int64) string {
+	if us == 0 {
+		return ""
+	}
+	return (time.Duration(us) * time.Microsecond).Round(100 * time.Microsecond).String()
+}
+
 // millis says a duration given in milliseconds; 0 is empty.
 func millis(ms int64) string {
 	if ms == 0 {

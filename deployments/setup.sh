@@ -70,11 +70,6 @@ build_runc() {
 	command -v runc >/dev/null 2>&1 || install_packages runc
 }
 
-build_shim() {
-	version=$(go list -m -f '{{.Version}}' github.com/containerd/containerd/v2)
-	go_build containerd-shim-runc-v2 . "shim $version" github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
-}
-
 build_init() {
 	source=services/watcher/containerd/init/hermes-init.c
 	stamp=$(cksum <$source)
@@ -89,6 +84,5 @@ install_packages $(missing_packages)
 command -v go >/dev/null 2>&1 || die "there is no go: install Go 1.26 or later from https://go.dev/dl"
 mkdir -p "$libexec"
 build_init
-build_shim
 build_runc
 say "done: $libexec"

@@ -48,7 +48,7 @@ func doctorOptions(dataDir, address string) doctor.Options {
 	programs, _ := containerd.FindLibexec()
 	return doctor.Options{
 		DataDir: dataDir, Address: address, Answers: containerd.Answers,
-		Shim: programs.Shim, Runc: programs.Runc, Init: programs.Init,
+		Runc: programs.Runc, Init: programs.Init,
 	}
 }
 

@@ -50,10 +50,8 @@ func look() error {
 		libexec = "../../../bin/libexec"
 	}
 	libexec, err := filepath.Abs(libexec)
-	for _, name := range []string{"hermes-init", "containerd-shim-runc-v2"} {
-		_, missing := os.Stat(filepath.Join(libexec, name))
-		err = errors.Join(err, missing)
-	}
+	_, missing := os.Stat(filepath.Join(libexec, "hermes-init"))
+	err = errors.Join(err, missing)
 	if os.Geteuid() != 0 {
 		err = errors.Join(err, errors.New("not root"))
 	}

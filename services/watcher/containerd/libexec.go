@@ -15,7 +15,6 @@ var ErrMissing = errors.New("program is missing")
 
 // Names of the programs in a libexec folder.
 const (
-	ShimName = "containerd-shim-runc-v2"
 	RuncName = "runc"
 	InitName = "hermes-init"
 )
@@ -25,7 +24,7 @@ const LibexecEnv = "HERMES_LIBEXEC"
 
 // Libexec are the programs that sandboxes are made with, as absolute paths.
 type Libexec struct {
-	Shim, Runc, Init string
+	Runc, Init string
 	// Warning is not empty when a program was found that will do but should be replaced.
 	Warning string
 }
@@ -55,7 +54,7 @@ func findLibexec(dirs []string) (Libexec, error) {
 	for _, program := range []struct {
 		name string
 		path *string
-	}{{ShimName, &found.Shim}, {RuncName, &found.Runc}, {InitName, &found.Init}} {
+	}{{RuncName, &found.Runc}, {InitName, &found.Init}} {
 		if *program.path = lookIn(dirs, program.name); *program.path == "" && program.name == RuncName {
 			found.Runc, found.Warning = runcOfPath()
 		}
@@ -93,8 +92,7 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
-// check says which of the programs that a Runtime calls or hands on is not there. The shim is not
-// among them: it is containerd that looks for it.
+// check says which of the programs that a Runtime calls or hands on is not there.
 func (l Libexec) check() error {
 	for name, path := range map[string]string{RuncName: l.Runc, InitName: l.Init} {
 		if !filepath.IsAbs(path) || !isProgram(path) {

@@ -11,6 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// shimName is the program that an operator's containerd runs for each container.
+const shimName = "containerd-shim-runc-v2"
+
 // shimProcess is a running shim, by its command line: -namespace NS -id ID -address ADDRESS.
 type shimProcess struct {
 	pid                    int
@@ -30,7 +33,7 @@ func shimProcesses() ([]shimProcess, error) {
 			continue // it has just ended
 		}
 		args := strings.Split(string(text), "\x00")
-		if filepath.Base(args[0]) != ShimName {
+		if filepath.Base(args[0]) != shimName {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))

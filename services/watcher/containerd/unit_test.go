@@ -76,14 +76,13 @@ func TestFindLibexec(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(first, InitName, 0o755)
-	write(first, ShimName, 0o644) // not executable: not it
-	write(second, ShimName, 0o755)
+	write(first, InitName, 0o644) // not executable: not it
+	write(second, InitName, 0o755)
 	found, err := findLibexec([]string{first, second})
-	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), RuncName) || strings.Contains(err.Error(), ShimName) {
+	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), RuncName) || strings.Contains(err.Error(), InitName) {
 		t.Errorf("error is %v, want that runc alone is missing", err)
 	}
-	if found.Init != filepath.Join(first, InitName) || found.Shim != filepath.Join(second, ShimName) {
+	if found.Init != filepath.Join(second, InitName) {
 		t.Errorf("found %+v", found)
 	}
 	write(os.Getenv("PATH"), RuncName, 0o755)

@@ -47,8 +47,8 @@ type Options struct {
 	Address string
 	// Answers says whether containerd serves at an address; nil error: it does. Needed with Address.
 	Answers func(ctx context.Context, address string) error
-	// Shim, Runc and Init are the paths of the programs; empty: not found.
-	Shim, Runc, Init string
+	// Runc and Init are the paths of the programs; empty: not found.
+	Runc, Init string
 
 	// Root is put before every path below /proc, /sys and the like; for tests.
 	Root string
@@ -77,7 +77,7 @@ func Checks(opts Options) []Check {
 	return []Check{
 		{"root", look.root}, {"kernel", look.kernel}, {"cgroups", look.cgroups},
 		{"user namespaces", look.userNamespaces}, {"seccomp", look.seccomp},
-		{"containerd", look.containerd}, {"oci runtime", look.ociRuntime}, {"shim", look.shim}, {"init", look.init},
+		{"containerd", look.containerd}, {"oci runtime", look.ociRuntime}, {"init", look.init},
 		{"disk space", look.diskSpace}, {"disk latency", look.diskLatency},
 		{"compilers", look.compilers}, {"gpu", look.gpu},
 	}

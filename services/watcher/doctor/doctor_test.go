@@ -24,7 +24,7 @@ func machine(t *testing.T, files map[string]string) Options {
 		}
 	}
 	return Options{
-		Root: root, DataDir: filepath.Join(root, "data", "not", "yet"), Shim: "/l/shim", Runc: "/l/runc", Init: "/l/init",
+		Root: root, DataDir: filepath.Join(root, "data", "not", "yet"), Runc: "/l/runc", Init: "/l/init",
 		UserID:   func() int { return 0 },
 		LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil },
 		Version:  func(context.Context, string) (string, error) { return "runc version 1.5.2\nspec: 1.3.0\n", nil },
@@ -98,7 +98,6 @@ func TestMachine(t *testing.T) {
 		"no user namespaces":  {"user namespaces", map[string]string{"proc/self/ns/user": ""}, nil, Fail, "without"},
 		"off user namespaces": {"user namespaces", map[string]string{"proc/sys/user/max_user_namespaces": "0"}, nil, Fail, "switched off"},
 		"no seccomp":          {"seccomp", map[string]string{"proc/sys/kernel/seccomp/actions_avail": ""}, nil, Fail, "no seccomp"},
-		"no shim":             {"shim", nil, func(o *Options) { o.Shim = "" }, Fail, "missing"},
 		"no init":             {"init", nil, func(o *Options) { o.Init = "" }, Fail, "missing"},
 		"no runc":             {"oci runtime", nil, func(o *Options) { o.Runc = "" }, Fail, "missing"},
 		"no make": {"compilers", nil, func(o *Options) {

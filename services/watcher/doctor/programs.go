@@ -17,8 +17,6 @@ func (l looker) containerd(ctx context.Context) Result {
 	return ok("answers at " + l.Address)
 }
 
-func (l looker) shim(context.Context) Result { return found("containerd-shim-runc-v2", l.Shim) }
-
 func (l looker) init(context.Context) Result { return found("hermes-init", l.Init) }
 
 func found(name, path string) Result {

@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,6 +36,8 @@ func (c cause) urgent() bool { return c == outputLimit || c == leaseLost }
 type attempt struct {
 	api.RunRequest
 	arrived time.Time
+	// suffix makes the name of its sandbox nobody else's.
+	suffix string
 	// halted is closed at the first cause, rushed at the first urgent one.
 	halted, rushed chan struct{}
 
@@ -45,7 +48,7 @@ type attempt struct {
 
 func newAttempt(r api.RunRequest, arrived time.Time) *attempt {
 	return &attempt{
-		RunRequest: r, arrived: arrived,
+		RunRequest: r, arrived: arrived, suffix: rand.Text()[:8],
 		halted: make(chan struct{}), rushed: make(chan struct{}),
 	}
 }
@@ -85,8 +88,8 @@ func (a *attempt) exit() {
 	a.exited = true
 }
 
-// sandboxID is unique on the machine.
-func (a *attempt) sandboxID() string { return a.ID + "-" + strconv.Itoa(a.Attempt) }
+// sandboxID is unique on the machine, also when another user has made the same execution id.
+func (a *attempt) sandboxID() string { return a.ID + "-" + strconv.Itoa(a.Attempt) + "-" + a.suffix }
 
 // parseRequest reads a run request. Its error says that the message will never be a good one.
 func parseRequest(m *nats.Msg, watcher string) (api.RunRequest, error) {

@@ -137,6 +137,42 @@ func TestDuplicateDeliveryRunsOnce(t *testing.T) {
 	}
 }
 
+// TestTwoUsersMayUseOneID: users make the ids of their executions.
+func TestTwoUsersMayUseOneID(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.ReportGrace = 50 * time.Millisecond })
+	stop := w.watch()
+	first := w.request(w.function(until(w.flag("on1"), w.flag("go")), 0o755))
+	second := first
+	second.Owner, second.Request.Source = "bob", w.function(until(w.flag("on2"), w.flag("go"))+"; exit 3", 0o755)
+	w.place(first)
+	w.place(second)
+	w.eventually("start of both", func() bool { return exists(w.flag("on1")) && exists(w.flag("on2")) })
+	w.orchestrate(false)
+	if err := os.WriteFile(w.flag("go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("both reports on disk", func() bool { return w.reportFiles() == 2 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// As a file is called that was written before owners were part of the names.
+	reports := filepath.Join(w.opts.StateDir, "reports")
+	if err := os.Rename(filepath.Join(reports, "bob."+second.ID+".1.json"), filepath.Join(reports, second.ID+".1.json")); err != nil {
+		t.Fatal(err)
+	}
+	w.orchestrate(true)
+	w.watch()
+	codes := map[string]int{}
+	for range 2 {
+		report := next(t, "report", w.reports)
+		codes[report.Owner] = report.ExitCode
+	}
+	if codes[owner] != 0 || codes["bob"] != 3 {
+		t.Errorf("exit codes %v", codes)
+	}
+	w.eventually("no report on disk", func() bool { return w.reportFiles() == 0 })
+}
+
 func TestUselessRequestIsThrownAway(t *testing.T) {
 	w := newWorld(t)
 	w.watch()

@@ -24,8 +24,9 @@ func openReports(state string) (reportDir, error) {
 	return reportDir(dir), nil
 }
 
+// path names a report by its owner too: two users may have made the same execution id.
 func (d reportDir) path(ref api.AttemptRef) string {
-	return filepath.Join(string(d), ref.ID+"."+strconv.Itoa(ref.Attempt)+".json")
+	return filepath.Join(string(d), ref.Owner+"."+ref.ID+"."+strconv.Itoa(ref.Attempt)+".json")
 }
 
 // save has the report on disk when it returns nil.
@@ -65,6 +66,10 @@ func (d reportDir) load() ([]api.Report, []error) {
 			if err != nil {
 				bad = append(bad, errors.Join(fmt.Errorf("report %s: %w", path, err), os.Rename(path, path+".bad")))
 				continue
+			}
+			// Files of before the owner was part of their names are removed by the new one.
+			if err := os.Rename(path, d.path(report.AttemptRef)); err != nil {
+				bad = append(bad, fmt.Errorf("report %s: %w", path, err))
 			}
 			reports = append(reports, report)
 		}

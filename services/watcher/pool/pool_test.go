@@ -34,7 +34,6 @@ type factory struct {
 	fail      error
 	made      []*box
 	discarded map[*box]int
-	released  int
 	making    int
 	most      int // the most that were made at once
 }

@@ -86,6 +86,9 @@ type ExecutionRequested struct {
 	Limits Limits `json:"limits"`
 	// Retries is how often it may be started again after its watcher was lost.
 	Retries int `json:"retries,omitempty"`
+	// Args and Env are those of the function's config. A build has none.
+	Args []string          `json:"args,omitempty"`
+	Env  map[string]string `json:"env,omitempty"`
 }
 
 // ExecutionStarted: a watcher holds the attempt, and only that watcher, from here on.

@@ -29,6 +29,10 @@ type FunctionConfig struct {
 	// Handler is the file to execute, relative to the function's folder, in slash form.
 	Handler string `json:"handler"`
 	Limits  Limits `json:"limits,omitzero"`
+	// Args follow the handler's own name in a run. A build has none.
+	Args []string `json:"args,omitempty"`
+	// Env is added to the environment of a run, not of a build. It is stored as it is: no secrets.
+	Env map[string]string `json:"env,omitempty"`
 }
 
 // FunctionRegistered: a version was accepted and its build asked for. It can run once built.

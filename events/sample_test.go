@@ -3,6 +3,7 @@ package events_test
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,23 +38,26 @@ func TestSamplesAreComplete(t *testing.T) {
 	}
 }
 
+// later are the fields that types got when events of them were stored already.
+var later = []string{"Args", "Env"}
+
 // chooser picks one of n for a field: 0 leaves it empty.
 type chooser func(n int) int
 
-// filled returns the data with every field set as the chooser says.
-func filled(d events.Data, choose chooser) events.Data {
+// filled returns the data with every field but these set as the chooser says.
+func filled(d events.Data, choose chooser, without ...string) events.Data {
 	v := reflect.New(reflect.TypeOf(d)).Elem()
-	fill(v, choose)
+	fill(v, choose, without)
 	return v.Interface().(events.Data)
 }
 
-// full sets every field, each to another value.
-func full(d events.Data) events.Data {
+// full sets every field but these, each to another value.
+func full(d events.Data, without ...string) events.Data {
 	n := 0
-	return filled(d, func(limit int) int { n++; return 1 + n%(limit-1) })
+	return filled(d, func(limit int) int { n++; return 1 + n%(limit-1) }, without...)
 }
 
-func fill(v reflect.Value, choose chooser) {
+func fill(v reflect.Value, choose chooser, without []string) {
 	if v.Type() == reflect.TypeFor[time.Time]() {
 		if n := choose(1000); n > 0 {
 			v.Set(reflect.ValueOf(time.Date(2026, 1, 2, 3, 4, 5, n*1000, time.UTC)))
@@ -63,18 +67,30 @@ func fill(v reflect.Value, choose chooser) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fill(v.Field(i), choose)
+			if !slices.Contains(without, v.Type().Field(i).Name) {
+				fill(v.Field(i), choose, without)
+			}
 		}
 	case reflect.Pointer:
 		if choose(2) > 0 {
 			v.Set(reflect.New(v.Type().Elem()))
-			fill(v.Elem(), choose)
+			fill(v.Elem(), choose, without)
 		}
 	case reflect.Slice:
 		if n := choose(4); n > 0 {
 			v.Set(reflect.MakeSlice(v.Type(), n, n))
 			for i := range n {
-				fill(v.Index(i), choose)
+				fill(v.Index(i), choose, without)
+			}
+		}
+	case reflect.Map:
+		if n := choose(4); n > 0 {
+			v.Set(reflect.MakeMap(v.Type()))
+			for range n {
+				key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+				fill(key, choose, without)
+				fill(value, choose, without)
+				v.SetMapIndex(key, value)
 			}
 		}
 	case reflect.String:

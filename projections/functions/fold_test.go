@@ -2,6 +2,7 @@ package functions_test
 
 import (
 	"fmt"
+	"reflect"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -70,7 +71,7 @@ func TestFailedBuildKeepsWhatItWouldHaveBeen(t *testing.T) {
 		events.FunctionRegistered{Version: "1.0.0", Build: "A", Config: config, Base: "host", Bundle: events.Blob{Digest: "bundle of A"}},
 		events.FunctionBuildFailed{Version: "1.0.0", Build: "A", Reason: "make"})
 	failed := f.Failed["1.0.0"]
-	if failed.Config != config || failed.Base != "host" || failed.Bundle.Digest != "bundle of A" || failed.RegisteredAt.IsZero() {
+	if !reflect.DeepEqual(failed.Config, config) || failed.Base != "host" || failed.Bundle.Digest != "bundle of A" || failed.RegisteredAt.IsZero() {
 		t.Errorf("%+v", failed)
 	}
 }

@@ -19,7 +19,8 @@ type field struct {
 	required bool
 	// example is shown when the key is missing.
 	example string
-	read    func(*Manifest, json.RawMessage) error
+	// read fails with parts when several parts of the value are wrong, each on a line of its own.
+	read func(*Manifest, json.RawMessage) error
 }
 
 func fields() []field {
@@ -33,6 +34,10 @@ func fields() []field {
 		{"timeout", false, "", readTimeout},
 		{"memory", false, "", readMemory},
 		{"cpus", false, "", readCPUs},
+		{"pids", false, "", readPIDs},
+		{"tmp", false, "", readTmp},
+		{"args", false, "", readArgs},
+		{"env", false, "", readEnv},
 	}
 }
 

@@ -12,10 +12,13 @@ import (
 const (
 	// minMemoryBytes keeps "512" (meant as MiB) from becoming a limit under which nothing starts.
 	minMemoryBytes = 6 << 20
+	// minTmpBytes is a page, and keeps "256" from being taken as bytes.
+	minTmpBytes = 4 << 10
 	// The largest values that this file can say; what an instance allows is less.
-	maxMemoryBytes = 1 << 50
-	maxCPUs        = 100_000
-	maxTimeout     = 10 * 365 * 24 * time.Hour
+	maxSizeBytes = 1 << 50
+	maxCPUs      = 100_000
+	maxPIDs      = 1 << 22 // as the kernel has it
+	maxTimeout   = 10 * 365 * 24 * time.Hour
 )
 
 func readTimeout(m *Manifest, raw json.RawMessage) error {
@@ -45,33 +48,42 @@ func readTimeout(m *Manifest, raw json.RawMessage) error {
 	return nil
 }
 
-func readMemory(m *Manifest, raw json.RawMessage) error {
+func readMemory(m *Manifest, raw json.RawMessage) (err error) {
+	m.Config.Limits.MemoryBytes, err = readSize(raw, minMemoryBytes)
+	return err
+}
+
+func readTmp(m *Manifest, raw json.RawMessage) (err error) {
+	m.Config.Limits.TmpBytes, err = readSize(raw, minTmpBytes)
+	return err
+}
+
+// readSize reads whole bytes, written with a unit or as a number.
+func readSize(raw json.RawMessage, least uint64) (int64, error) {
 	var size float64
 	switch kindOf(raw) {
 	case "a string":
 		s, err := text(raw)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		parsed, err := humanize.ParseBytes(s)
 		if err != nil {
-			return fmt.Errorf(`%q must be a size, like "512MiB" or "2GiB"`, s)
+			return 0, fmt.Errorf(`%q must be a size, like "512MiB" or "2GiB"`, s)
 		}
 		size = float64(parsed)
 	case "a number":
 		var err error
 		if size, err = number(raw); err != nil {
-			return err
+			return 0, err
 		}
 	default:
-		return fmt.Errorf(`must be a size like "512MiB", or bytes as a number; is %s`, kindOf(raw))
+		return 0, fmt.Errorf(`must be a size like "512MiB", or bytes as a number; is %s`, kindOf(raw))
 	}
-	if size < minMemoryBytes || size > maxMemoryBytes || size != math.Trunc(size) {
-		return fmt.Errorf("%s must be whole bytes from %s to %s",
-			raw, humanize.IBytes(minMemoryBytes), humanize.IBytes(maxMemoryBytes))
+	if size < float64(least) || size > maxSizeBytes || size != math.Trunc(size) {
+		return 0, fmt.Errorf("%s must be whole bytes from %s to %s", raw, humanize.IBytes(least), humanize.IBytes(maxSizeBytes))
 	}
-	m.Config.Limits.MemoryBytes = int64(size)
-	return nil
+	return int64(size), nil
 }
 
 func readCPUs(m *Manifest, raw json.RawMessage) error {
@@ -86,6 +98,21 @@ func readCPUs(m *Manifest, raw json.RawMessage) error {
 		return fmt.Errorf("%s must be from 0.01 to %d", raw, maxCPUs)
 	}
 	m.Config.Limits.CPUMillis = int64(math.Round(cpus * 1000))
+	return nil
+}
+
+func readPIDs(m *Manifest, raw json.RawMessage) error {
+	if kindOf(raw) != "a number" {
+		return fmt.Errorf("must be a number, like 256; is %s", kindOf(raw))
+	}
+	pids, err := number(raw)
+	if err != nil {
+		return err
+	}
+	if pids < 1 || pids > maxPIDs || pids != math.Trunc(pids) {
+		return fmt.Errorf("%s must be a whole number from 1 to %d", raw, maxPIDs)
+	}
+	m.Config.Limits.PIDs = int64(pids)
 	return nil
 }
 

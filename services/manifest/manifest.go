@@ -13,8 +13,9 @@ import (
 // FileName is the name of the file, at the top of the function's folder.
 const FileName = "hermes.config.json"
 
-// MaxBytes bounds the file: Parse refuses a longer one.
-const MaxBytes = 64 << 10
+// MaxBytes bounds the file: Parse refuses a longer one. It leaves room for all that args and env may
+// be, however the file writes it.
+const MaxBytes = 2 * maxRunBytes
 
 // Manifest is what the file says.
 type Manifest struct {
@@ -95,14 +96,26 @@ func (p *parser) readInto(m *Manifest) {
 			lines[meant] = line // not missing: misspelt
 			continue
 		}
-		if err := f.read(m, value); err != nil {
-			p.problem(line, key, err.Error())
-		}
+		p.refused(key, line, d.InputOffset()-int64(len(value)), f.read(m, value))
 	}
 	for _, f := range fields {
 		if _, there := lines[f.name]; !there && f.required {
 			p.problem(0, f.name, "is missing, "+f.example)
 		}
+	}
+}
+
+// refused notes what a key's reader says of its value, which begins at the offset.
+func (p *parser) refused(key string, line int, offset int64, err error) {
+	var parts parts
+	switch {
+	case errors.As(err, &parts):
+		for _, part := range parts {
+			line, _ := p.position(offset + part.offset)
+			p.problem(line, key, part.message)
+		}
+	case err != nil:
+		p.problem(line, key, err.Error())
 	}
 }
 

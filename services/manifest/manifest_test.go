@@ -34,13 +34,17 @@ func with(line string) string {
 
 func TestOptionalKeys(t *testing.T) {
 	for line, want := range map[string]events.Limits{
-		`"timeout": "10m"`:                         {TimeoutMillis: 600_000},
-		`"timeout": 1.5`:                           {TimeoutMillis: 1500},
-		`"memory": "512MiB"`:                       {MemoryBytes: 512 << 20},
-		`"memory": "2GiB"`:                         {MemoryBytes: 2 << 30},
-		`"memory": "10MB"`:                         {MemoryBytes: 10_000_000},
-		`"memory": 1073741824`:                     {MemoryBytes: 1 << 30},
-		`"cpus": 0.5`:                              {CPUMillis: 500},
+		`"timeout": "10m"`:     {TimeoutMillis: 600_000},
+		`"timeout": 1.5`:       {TimeoutMillis: 1500},
+		`"memory": "512MiB"`:   {MemoryBytes: 512 << 20},
+		`"memory": "2GiB"`:     {MemoryBytes: 2 << 30},
+		`"memory": "10MB"`:     {MemoryBytes: 10_000_000},
+		`"memory": 1073741824`: {MemoryBytes: 1 << 30},
+		`"cpus": 0.5`:          {CPUMillis: 500},
+		`"pids": 1`:            {PIDs: 1},
+		`"pids": 4e3`:          {PIDs: 4000},
+		`"tmp": "256MiB"`:      {TmpBytes: 256 << 20},
+		`"tmp": 4096`:          {TmpBytes: 4096},
 		`"cpus": 2, "timeout": 1, "memory": "1gb"`: {CPUMillis: 2000, TimeoutMillis: 1000, MemoryBytes: 1_000_000_000},
 	} {
 		got, err := Parse([]byte(with(line)))
@@ -67,13 +71,22 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"memory": "many"`:        `hermes.config.json:8: memory: "many" must be a size, like "512MiB" or "2GiB"`,
 		`"cpus": "2"`:             `hermes.config.json:8: cpus: must be a number, like 2 or 0.5; is a string`,
 		`"cpus": 0`:               `hermes.config.json:8: cpus: 0 must be from 0.01 to 100000`,
+		`"pids": 0`:               `hermes.config.json:8: pids: 0 must be a whole number from 1 to 4194304`,
+		`"pids": 1.5`:             `hermes.config.json:8: pids: 1.5 must be a whole number from 1 to 4194304`,
+		`"pids": "many"`:          `hermes.config.json:8: pids: must be a number, like 256; is a string`,
+		`"tmp": "256"`:            `hermes.config.json:8: tmp: "256" must be whole bytes from 4.0 KiB to 1.0 PiB`,
+		`"tmp": []`:               `hermes.config.json:8: tmp: must be a size like "512MiB", or bytes as a number; is a list`,
+		`"args": "-v"`:            `hermes.config.json:8: args: must be a list like ["--depth", "3"], is a string`,
+		`"env": ["A=1"]`:          `hermes.config.json:8: env: must be an object like {"LEVEL": "3"}, is a list`,
+		`"env": null`:             `hermes.config.json:8: env: must be an object like {"LEVEL": "3"}, is null`,
+		`"envs": {}`:              `hermes.config.json:8: envs: is not a key; did you mean env?`,
 		`"scope": "open"`:         `hermes.config.json:8: scope: "open" must be public or private`,
 		`"scope": null`:           `hermes.config.json:8: scope: must be a string, is null`,
 		`"memroy": "1GiB"`:        `hermes.config.json:8: memroy: is not a key; did you mean memory?`,
 		`"Timeout": "1m"`:         `hermes.config.json:8: Timeout: is not a key; did you mean timeout?`,
 		`"handler": "x"`:          `hermes.config.json:8: handler: is there twice, first on line 6`,
 		`"zzz": {"a": [1]}`: `hermes.config.json:8: zzz: is not a key; the keys are functionName, language, ` +
-			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus`,
+			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, args, env`,
 	} {
 		_, err := Parse([]byte(with(line)))
 		if err == nil || err.Error() != want {
@@ -125,7 +138,9 @@ func TestWhatIsNotAnObject(t *testing.T) {
 func TestMarshalIsReadBack(t *testing.T) {
 	want := Manifest{Name: "pi", Version: "1.2.3", Config: events.FunctionConfig{
 		Language: "cuda", GPUCapable: true, Scope: "private", Handler: "bin/pi",
-		Limits: events.Limits{TimeoutMillis: 90_500, MemoryBytes: 10_000_001, CPUMillis: 1500},
+		Limits: events.Limits{TimeoutMillis: 90_500, MemoryBytes: 10_000_001, CPUMillis: 1500, PIDs: 7, TmpBytes: 3 << 20},
+		Args:   []string{"", "<two words>", "\x01\u2028é"},
+		Env:    map[string]string{"PATH": "/bin", "_a1": "", "B": "x=\"y\"\n"},
 	}}
 	raw, err := Marshal(want)
 	if err != nil {
@@ -145,7 +160,7 @@ func TestLimitsAreSaidAsTheFileTakesThem(t *testing.T) {
 	for got, want := range map[string]string{
 		TimeoutText(600_000): "10m", TimeoutText(3_600_000): "1h", TimeoutText(36_000_000): "10h",
 		TimeoutText(5_410_500): "1h30m10.5s", TimeoutText(1): "1ms", TimeoutText(30_000): "30s",
-		MemoryText(512 << 20): "512MiB", MemoryText(3 << 30): "3GiB", MemoryText(10_000_001): "10000001",
+		SizeText(512 << 20): "512MiB", SizeText(3 << 30): "3GiB", SizeText(10_000_001): "10000001",
 		CPUsText(1500): "1.5", CPUsText(2000): "2", CPUsText(10): "0.01",
 	} {
 		if got != want {
@@ -157,6 +172,7 @@ func TestLimitsAreSaidAsTheFileTakesThem(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(old))
 	f.Add([]byte(with(`"timeout": "1m", "memory": "1GiB", "cpus": 1`)))
+	f.Add([]byte(with(`"pids": 9, "tmp": "1MiB", "args": ["a", "<", ""], "env": {"A": "1", "_b": "\u2028"}`)))
 	f.Add([]byte("\uFEFF{\"functionName\": [}"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := Parse(raw)
@@ -169,6 +185,9 @@ func FuzzParse(f *testing.F) {
 		}
 		if filepath.IsAbs(m.Config.Handler) || !filepath.IsLocal(m.Config.Handler) {
 			t.Fatalf("handler %q", m.Config.Handler)
+		}
+		if len(raw) > MaxBytes/8 {
+			return // another way of writing it may be too long
 		}
 		out, err := Marshal(m)
 		if err != nil {

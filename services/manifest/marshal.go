@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -19,6 +20,11 @@ type file struct {
 	Timeout         string   `json:"timeout,omitempty"`
 	Memory          any      `json:"memory,omitempty"`
 	CPUs            *float64 `json:"cpus,omitempty"`
+	PIDs            int64    `json:"pids,omitempty"`
+	Tmp             any      `json:"tmp,omitempty"`
+
+	Args []string          `json:"args,omitempty"`
+	Env  map[string]string `json:"env,omitempty"`
 }
 
 // TimeoutText says milliseconds as the key timeout may have them: "1h30m".
@@ -33,9 +39,9 @@ func TimeoutText(millis int64) string {
 	return s
 }
 
-// MemoryText says bytes as the key memory may have them: "512MiB", or a plain number where they
-// are no whole MiB.
-func MemoryText(bytes int64) string {
+// SizeText says bytes as the keys memory and tmp may have them: "512MiB", or a plain number where
+// they are no whole MiB.
+func SizeText(bytes int64) string {
 	switch {
 	case bytes%(1<<30) == 0:
 		return fmt.Sprintf("%dGiB", bytes>>30)
@@ -56,25 +62,35 @@ func Marshal(m Manifest) ([]byte, error) {
 		FunctionName: m.Name, FunctionVersion: m.Version,
 		Language: m.Config.Language, GPUCapable: m.Config.GPUCapable, Scope: m.Config.Scope,
 		Handler: "./" + m.Config.Handler,
+		Memory:  sizeValue(m.Config.Limits.MemoryBytes), Tmp: sizeValue(m.Config.Limits.TmpBytes),
+		PIDs: m.Config.Limits.PIDs, Args: m.Config.Args, Env: m.Config.Env,
 	}
 	if t := m.Config.Limits.TimeoutMillis; t != 0 {
 		f.Timeout = TimeoutText(t)
 	}
-	if b := m.Config.Limits.MemoryBytes; b != 0 {
-		f.Memory = b
-		if b%(1<<20) == 0 {
-			f.Memory = MemoryText(b)
-		}
-	}
 	if c := float64(m.Config.Limits.CPUMillis) / 1000; c != 0 {
 		f.CPUs = &c
 	}
-	raw, err := json.MarshalIndent(f, "", "  ")
-	if err != nil {
+	var raw bytes.Buffer
+	encoder := json.NewEncoder(&raw)
+	encoder.SetEscapeHTML(false) // people read the file
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(f); err != nil {
 		return nil, fmt.Errorf("write %s: %w", FileName, err)
 	}
-	if _, err := Parse(raw); err != nil {
+	if _, err := Parse(raw.Bytes()); err != nil {
 		return nil, err
 	}
-	return append(raw, '\n'), nil
+	return raw.Bytes(), nil
+}
+
+// sizeValue is what the file has for bytes: text, a number where they are no whole MiB, nothing for 0.
+func sizeValue(bytes int64) any {
+	switch {
+	case bytes == 0:
+		return nil
+	case bytes%(1<<20) == 0:
+		return SizeText(bytes)
+	}
+	return bytes
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -189,8 +190,10 @@ func checkLimits(asked, maxima events.Limits) error {
 		asked, limit int64
 	}{
 		{"timeout", manifest.TimeoutText, asked.TimeoutMillis, maxima.TimeoutMillis},
-		{"memory", manifest.MemoryText, asked.MemoryBytes, maxima.MemoryBytes},
+		{"memory", manifest.SizeText, asked.MemoryBytes, maxima.MemoryBytes},
 		{"cpus", manifest.CPUsText, asked.CPUMillis, maxima.CPUMillis},
+		{"pids", func(n int64) string { return strconv.FormatInt(n, 10) }, asked.PIDs, maxima.PIDs},
+		{"tmp", manifest.SizeText, asked.TmpBytes, maxima.TmpBytes},
 	} {
 		if l.limit > 0 && l.asked > l.limit {
 			over = append(over, fmt.Sprintf("%s: %s is asked for, at most %s is allowed", l.key, l.text(l.asked), l.text(l.limit)))

@@ -66,6 +66,9 @@ type executionJSON struct {
 
 	Output events.Output `json:"output,omitzero"`
 	Usage  events.Usage  `json:"usage,omitzero"`
+
+	Args []string          `json:"args,omitempty"`
+	Env  map[string]string `json:"env,omitempty"`
 }
 
 // exitCodeOf is the code that a command of the execution ended with; nil while none has, and when
@@ -84,6 +87,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Function: e.Request.Function.String(), RequestedAt: e.RequestedAt, StartTime: e.StartedAt, EndTime: e.EndedAt,
 		Position: e.Position, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
+		Args: e.Request.Args, Env: e.Request.Env,
 	}
 	if !e.StartedAt.IsZero() {
 		d := a.runningTime(e)

@@ -60,6 +60,7 @@ func runFunctionBuild(o *functionBuildOptions) error {
 		Owner: e.Request.Function.Owner, FunctionName: m.Name, FunctionVersion: m.Version,
 		Language: m.Config.Language, Scope: m.Config.Scope, GPUCapable: m.Config.GPUCapable, Handler: m.Config.Handler,
 		Base: e.Request.Base, Status: "built", BundleDigest: b.source.blob.Digest, Build: b.id, Limits: m.Config.Limits,
+		Args: m.Config.Args, Env: m.Config.Env,
 	}
 	if e.Artifact != nil {
 		built.Digest = e.Artifact.Digest

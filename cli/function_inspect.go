@@ -3,6 +3,11 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -70,5 +75,31 @@ func (a *app) functionFields(f api.Function) [][2]string {
 		{"handler", f.Handler}, {"base", f.Base}, {"digest", f.Digest}, {"bundleDigest", f.BundleDigest},
 		{"build", f.Build}, {"registeredAt", clockTime(f.RegisteredAt)},
 	}
-	return append(fields, limitFields(f.Limits, events.Limits{})...)
+	fields = append(fields, limitFields(f.Limits, events.Limits{})...)
+	return append(fields, givenFields(f.Args, f.Env)...)
+}
+
+// givenFields says what a run is given by its function's config.
+func givenFields(args []string, env map[string]string) [][2]string {
+	fields := [][2]string{{"args", words(args)}}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		fields = append(fields, [2]string{"env", name + "=" + words([]string{env[name]})})
+	}
+	return fields
+}
+
+// words says arguments on one line, those in quotes that would not be told apart without.
+func words(list []string) string {
+	said := make([]string, len(list))
+	for i, word := range list {
+		said[i] = word
+		if word == "" || strings.ContainsFunc(word, needsQuotes) {
+			said[i] = strconv.Quote(word)
+		}
+	}
+	return strings.Join(said, " ")
+}
+
+func needsQuotes(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-+_=./:,@%", r)
 }

@@ -139,7 +139,10 @@ type Function struct {
 	BundleDigest string        `json:"bundleDigest,omitempty"`
 	Build        string        `json:"build,omitempty"`
 	Limits       events.Limits `json:"limits,omitzero"`
-	RegisteredAt time.Time     `json:"registeredAt,omitzero"`
+	// Args and Env are told to the owner, by FunctionInspect and FunctionDelete.
+	Args         []string          `json:"args,omitempty"`
+	Env          map[string]string `json:"env,omitempty"`
+	RegisteredAt time.Time         `json:"registeredAt,omitzero"`
 	// Reason and Message say why a build failed.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`

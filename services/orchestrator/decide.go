@@ -83,6 +83,8 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 		GPUs:     gpus,
 		Input:    ask.Input,
 		Limits:   limits,
+		Args:     v.Config.Args,
+		Env:      v.Config.Env,
 	}, nil
 }
 

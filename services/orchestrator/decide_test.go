@@ -85,6 +85,36 @@ func TestDecideRun(t *testing.T) {
 	}
 }
 
+func TestDecideRunGivesArgsAndEnv(t *testing.T) {
+	f := pi("public", "1.0.0")
+	v := f.Versions["1.0.0"]
+	v.Config.Args, v.Config.Env = []string{"-v"}, map[string]string{"LEVEL": "3"}
+	v.Config.Limits = events.Limits{PIDs: 15, TmpBytes: 99}
+	f.Versions["1.0.0"] = v
+	data, err := decideRun(policy, executions.Execution{}, f, "bob", api.Run{ID: someID, Function: events.FunctionRef{Owner: "ana", Name: "pi"}})
+	requested, ok := data.(events.ExecutionRequested)
+	if err != nil || !ok {
+		t.Fatalf("got %T, %v", data, err)
+	}
+	if diff := cmp.Diff(v.Config.Args, requested.Args); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(v.Config.Env, requested.Env); diff != "" {
+		t.Error(diff)
+	}
+	if requested.Limits.PIDs != 15 || requested.Limits.TmpBytes != policy.Maxima.TmpBytes {
+		t.Errorf("limits %+v", requested.Limits)
+	}
+	// Who runs somebody else's function is not told how it is configured.
+	e := executions.Execution{ID: someID, Owner: "bob", Request: requested}
+	if got := shown("bob", e, 0); got.Request.Args != nil || got.Request.Env != nil {
+		t.Errorf("bob sees %+v", got.Request)
+	}
+	if got := shown("ana", e, 3); got.Request.Env["LEVEL"] != "3" || got.Position != 3 {
+		t.Errorf("ana sees %+v", got)
+	}
+}
+
 func TestDecideRunAgain(t *testing.T) {
 	ask := api.Run{ID: someID, Function: events.FunctionRef{Owner: "ana", Name: "pi"}}
 	first, err := decideRun(policy, executions.Execution{}, pi("public", "1.0.0"), "ana", ask)

@@ -152,7 +152,7 @@ func (w *world) register() {
 	blob := events.Blob{Digest: "sha256:" + zeros, SizeBytes: 1}
 	w.append(w.opts.Functions, subject, 0, events.FunctionRegistered{
 		Version: "1.0.0", Base: "host", Build: "B", Bundle: blob, Reuses: "A",
-		Config: events.FunctionConfig{Language: "cpp", Scope: "public", Handler: "a.out"},
+		Config: events.FunctionConfig{Language: "cpp", Scope: "public", Handler: "a.out", Env: map[string]string{"LEVEL": "3"}},
 	})
 	w.append(w.opts.Functions, subject, 1, events.FunctionBuilt{Version: "1.0.0", Build: "B", BuiltBy: "A", Artifact: blob})
 }

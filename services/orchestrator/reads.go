@@ -38,6 +38,8 @@ func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) 
 	}
 	page := api.Executions{Executions: make([]api.Execution, 0, len(found)), More: more}
 	for _, e := range found {
+		// Each may be large, and a page is one message: inspect has them.
+		e.Request.Args, e.Request.Env = nil, nil
 		page.Executions = append(page.Executions, api.Execution{Execution: e})
 	}
 	return page, nil
@@ -48,7 +50,16 @@ func (s *Service) inspect(ctx context.Context, user string, ref api.ExecutionRef
 	if err != nil {
 		return api.Execution{}, err
 	}
-	return api.Execution{Execution: found, Position: s.position(ctx, found)}, nil
+	return shown(user, found, s.position(ctx, found)), nil
+}
+
+// shown is an execution as its user may see it: how somebody else's function is configured is not
+// their business.
+func shown(user string, e executions.Execution, position int) api.Execution {
+	if e.Request.Function.Owner != user {
+		e.Request.Args, e.Request.Env = nil, nil
+	}
+	return api.Execution{Execution: e, Position: position}
 }
 
 // find returns one of the user's executions, from the view, or from the log when the view has not
@@ -142,7 +153,7 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 	found, err := s.find(ctx, user, ask.ExecutionRef)
 	unseen := ask.ID != "" && api.IsKind(err, api.NotFound)
 	if err != nil && !unseen || found.Status.Final() {
-		return api.Execution{Execution: found}, err
+		return shown(user, found, 0), err
 	}
 	if unseen {
 		found.ID = ask.ID
@@ -167,7 +178,7 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 			state.Number = seen.Number
 		}
 	}
-	return api.Execution{Execution: state, Position: s.position(ctx, state)}, nil
+	return shown(user, state, s.position(ctx, state)), nil
 }
 
 // untilFinal follows an execution to its end, or until the context ends: what is known then is no error.

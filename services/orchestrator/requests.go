@@ -125,12 +125,12 @@ func (s *Service) cancel(ctx context.Context, user string, ref api.ExecutionRef)
 		state.Number = found.Number
 		data, err := decideCancel(state, user)
 		if err != nil || data == nil {
-			return api.Execution{Execution: state}, err
+			return shown(user, state, 0), err
 		}
 		next, err := s.append(ctx, user, found.ID, state, api.NewID(), data)
 		if err == nil {
 			s.appended(ctx, next, data)
-			return api.Execution{Execution: next}, nil
+			return shown(user, next, 0), nil
 		}
 		if !errors.Is(err, log.ErrConflict) {
 			return api.Execution{}, fmt.Errorf("append the cancel of execution %s: %w", found.ID, err)

@@ -44,6 +44,9 @@ func TestRunToItsEnd(t *testing.T) {
 	if err != nil || len(page.Executions) != 1 || page.Executions[0].Status != executions.Success {
 		t.Errorf("list: %+v, %v", page, err)
 	}
+	if e.Request.Env["LEVEL"] != "3" || page.Executions[0].Request.Env != nil {
+		t.Errorf("the environment is %v in inspect, %v in a list", e.Request.Env, page.Executions[0].Request.Env)
+	}
 }
 
 func TestWaitForWhatIsAboutToBe(t *testing.T) {

@@ -213,20 +213,24 @@ func TestAFunctionFitsIntoOneMessage(t *testing.T) {
 	long, longest := strings.Repeat(wide, 400), strings.Repeat("x", maxMessageBytes-2)
 	for name, c := range map[string]struct {
 		handler string
+		given   map[string]string
 		end     func(f functions.Function, build deploy) events.Data
 	}{
-		"all are built": {wide, func(_ functions.Function, b deploy) events.Data { return built(b.Function.Version, b.Build) }},
-		"all fail": {wide, func(f functions.Function, b deploy) events.Data {
+		"all are built": {wide, nil, func(_ functions.Function, b deploy) events.Data { return built(b.Function.Version, b.Build) }},
+		"all are given much": {"a", map[string]string{"A": strings.Repeat("x", 60<<10)}, func(_ functions.Function, b deploy) events.Data {
+			return built(b.Function.Version, b.Build)
+		}},
+		"all fail": {wide, nil, func(f functions.Function, b deploy) events.Data {
 			return decideBuildEnded(f, failedBuild(b.Build, long))
 		}},
 		// What they leave is larger than what they are.
-		"all go on, then fail": {"a", nil},
+		"all go on, then fail": {"a", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := functions.Function{Owner: "ana", Name: "pi"}
 			for i := range 2000 {
 				command := buildNo(i)
-				command.Config.Handler = c.handler
+				command.Config.Handler, command.Config.Env = c.handler, c.given
 				decided, _, err := decideDeploy(f, command)
 				if err != nil {
 					wantName(t, err, versionsLimitReached)
@@ -394,17 +398,32 @@ func TestRows(t *testing.T) {
 	}
 }
 
+func TestRowsTellArgsAndEnvToTheOwnerAlone(t *testing.T) {
+	one := registered("1.0.0", "B1", 1)
+	one.Config.Args, one.Config.Env = []string{"-v"}, map[string]string{"LEVEL": "3"}
+	f := given(t, history{one, built("1.0.0", "B1")})
+	if row := Rows(f, "ana")[0]; row.Env["LEVEL"] != "3" || len(row.Args) != 1 {
+		t.Errorf("ana sees %+v", row)
+	}
+	if row := Rows(f, "eve")[0]; row.Env != nil || row.Args != nil {
+		t.Errorf("eve sees %+v", row)
+	}
+}
+
 func TestCheckLimits(t *testing.T) {
 	maxima := events.Limits{TimeoutMillis: 5_400_000, MemoryBytes: 512 << 20}
 	if err := checkLimits(events.Limits{TimeoutMillis: 5_400_000, CPUMillis: 1 << 40}, maxima); err != nil {
 		t.Fatal(err)
 	}
-	maxima.CPUMillis = 500
-	err := checkLimits(events.Limits{TimeoutMillis: 7_200_000, MemoryBytes: 2 << 30, CPUMillis: 1250}, maxima)
+	maxima.CPUMillis, maxima.PIDs, maxima.TmpBytes = 500, 4096, 16<<30
+	asked := events.Limits{TimeoutMillis: 7_200_000, MemoryBytes: 2 << 30, CPUMillis: 1250, PIDs: 5000, TmpBytes: 17<<30 + 1<<20}
+	err := checkLimits(asked, maxima)
 	e, _ := api.AsError(err)
 	want := "timeout: 2h is asked for, at most 1h30m is allowed\n" +
 		"memory: 2GiB is asked for, at most 512MiB is allowed\n" +
-		"cpus: 1.25 is asked for, at most 0.5 is allowed"
+		"cpus: 1.25 is asked for, at most 0.5 is allowed\n" +
+		"pids: 5000 is asked for, at most 4096 is allowed\n" +
+		"tmp: 17409MiB is asked for, at most 16GiB is allowed"
 	if e == nil || e.Name != api.InvalidConfig || e.Detail != want || strings.Contains(e.Message, "timeout") {
 		t.Fatalf("%+v", e)
 	}

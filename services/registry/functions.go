@@ -84,6 +84,9 @@ func (s *Service) list(ctx context.Context, caller string, ask api.FunctionList)
 		rows = append(rows, Rows(f, caller)...)
 	}
 	SortRows(rows)
+	for i := range rows {
+		rows[i].Args, rows[i].Env = nil, nil // each may be large, and a list is one message: inspect has them
+	}
 	found := api.Functions{Functions: rows}
 	if len(rows) == 0 && owner != caller {
 		found.OwnerLike = s.ownerLike(ctx, caller, owner)

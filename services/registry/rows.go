@@ -45,6 +45,7 @@ func Rows(f functions.Function, caller string) []api.Function {
 			}
 			// How it came to be is nobody else's business.
 			row.BundleDigest, row.Build, row.Reason, row.Message = "", "", "", ""
+			row.Args, row.Env = nil, nil
 		}
 		rows = append(rows, row)
 	}
@@ -106,6 +107,6 @@ func failedStatus(why functions.FailedBuild) string {
 
 func fill(row *api.Function, p functions.Pending) {
 	row.Language, row.Scope, row.GPUCapable = p.Config.Language, p.Config.Scope, p.Config.GPUCapable
-	row.Handler, row.Limits = p.Config.Handler, p.Config.Limits
+	row.Handler, row.Limits, row.Args, row.Env = p.Config.Handler, p.Config.Limits, p.Config.Args, p.Config.Env
 	row.Base, row.BundleDigest, row.Build, row.RegisteredAt = p.Base, p.Bundle.Digest, p.Build, p.RegisteredAt
 }

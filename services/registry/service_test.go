@@ -67,6 +67,24 @@ func TestDeployBuildListDelete(t *testing.T) {
 	wantName(t, err, api.NoSuchFunction)
 }
 
+func TestArgsAndEnvAreKeptAndInspected(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	config := strings.Replace(goodConfig, "{", `{"args": ["-v"], "env": {"LEVEL": "3"}, "pids": 7, "tmp": "1MiB",`, 1)
+	_, err := w.deploy("ana", w.stored(config, "all:"), api.NewID(), false)
+	must(t, err)
+	rows, err := w.inspect("ana", api.FunctionInspect{Name: "pi"})
+	must(t, err)
+	row := rows[0]
+	if len(row.Args) != 1 || row.Args[0] != "-v" || row.Env["LEVEL"] != "3" || row.Limits.PIDs != 7 || row.Limits.TmpBytes != 1<<20 {
+		t.Errorf("%+v", row)
+	}
+	list, err := api.Call[api.Functions](t.Context(), w.client("ana"), api.OpFunctionList, api.FunctionList{})
+	if err != nil || list.Functions[0].Args != nil || list.Functions[0].Env != nil {
+		t.Errorf("a list tells what may be too large for one: %+v, %v", list, err)
+	}
+}
+
 func deployError(_ api.Deployed, err error) error { return err }
 
 func TestAFailedBuildIsShown(t *testing.T) {

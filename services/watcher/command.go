@@ -3,6 +3,8 @@ package watcher
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"syscall"
 	"time"
 
@@ -101,13 +103,20 @@ func judge(err error, missing func(error) *failure) *failure {
 	return failuref(events.ReasonSandbox, "the container runtime failed: %v; run it again", err)
 }
 
-// environment is what every command finds in its environment.
+// environment is what every command finds in its environment. The function's own config may replace
+// what is only a default, but not what Hermes says of the execution.
 func environment(a *attempt) []string {
-	return []string{
-		"PATH=/usr/local/cuda/bin:" + sandbox.DefaultPath,
-		"HOME=/tmp",
-		"LANG=C.UTF-8",
-		"HERMES_FUNCTION=" + a.Request.Function.String(),
-		"HERMES_EXECUTION=" + a.ID,
+	env := map[string]string{
+		"PATH": "/usr/local/cuda/bin:" + sandbox.DefaultPath,
+		"HOME": "/tmp",
+		"LANG": "C.UTF-8",
 	}
+	maps.Copy(env, a.Request.Env)
+	env["HERMES_FUNCTION"] = a.Request.Function.String()
+	env["HERMES_EXECUTION"] = a.ID
+	list := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list
 }

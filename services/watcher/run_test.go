@@ -3,6 +3,7 @@ package watcher
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +29,24 @@ func TestRun(t *testing.T) {
 		}
 		if report.Usage.RunMicros <= 0 {
 			t.Errorf("usage %+v", report.Usage)
+		}
+	})
+	t.Run("args and env of its config", func(t *testing.T) {
+		r, report := w.run(`printf '[%s]' "$@"; env | grep -E '^(LEVEL|LANG|HOME|HERMES_[A-Z]*)='`, func(r *api.RunRequest) {
+			r.Request.Args = []string{"-n", "", "two words", "$HOME"}
+			r.Request.Env = map[string]string{"LEVEL": "a=b c", "LANG": "C", "HERMES_EXECUTION": "mine"}
+		})
+		stdout, _, _ := w.output(r)
+		want := "[-n][][two words][$HOME]"
+		printed, ok := strings.CutPrefix(stdout, want)
+		if report.Outcome != api.Succeeded || !ok {
+			t.Fatalf("printed %q, want %q first; %+v", stdout, want, report)
+		}
+		env := strings.Fields(printed)
+		slices.Sort(env)
+		wantEnv := []string{"HERMES_EXECUTION=" + r.ID, "HERMES_FUNCTION=ada/f:1.0.0", "HOME=/tmp", "LANG=C", "LEVEL=a=b", "c"}
+		if !slices.Equal(env, wantEnv) {
+			t.Errorf("env %q, want %q", env, wantEnv)
 		}
 	})
 	t.Run("exits with 3", func(t *testing.T) {

@@ -38,7 +38,8 @@ func (r *runner) run() {
 		return
 	}
 	handler := r.attempt.Request.Handler
-	r.step("the function", events.ReasonExit, []string{handlerPath(handler)}, r.prepared.stdin, func(err error) *failure {
+	args := append([]string{handlerPath(handler)}, r.attempt.Request.Args...)
+	r.step("the function", events.ReasonExit, args, r.prepared.stdin, func(err error) *failure {
 		return missingHandler(handler, err)
 	})
 }

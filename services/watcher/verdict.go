@@ -88,8 +88,12 @@ func decide(e ending, limits events.Limits) verdict {
 		}
 		return fail(e.failure.reason, "%s", e.failure.message)
 	case e.exit.PIDsLimit && e.exit.Code != 0:
-		return fail(events.ReasonPIDs, "%s reached its limit of %d processes and threads and exited with code %d; "+
-			"start fewer", e.step, limits.PIDs, e.exit.Code)
+		mend := "start fewer"
+		if e.reason == events.ReasonExit { // a build's limit is the operator's
+			mend += `, or raise "pids" in hermes.config.json`
+		}
+		return fail(events.ReasonPIDs, "%s reached its limit of %d processes and threads and exited with code %d; %s",
+			e.step, limits.PIDs, e.exit.Code, mend)
 	case e.exit.Signal != 0:
 		reason := events.ReasonSignal
 		if e.reason != events.ReasonExit {

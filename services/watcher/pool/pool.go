@@ -101,7 +101,7 @@ func (p *Pool[K]) Take(ctx context.Context, key K) (r Ready, warm, ok bool) {
 	}
 	if r, ok = p.pop(s); ok {
 		p.stats.Warm++
-		p.fill()
+		p.fillSoon()
 		p.mu.Unlock()
 		return r, true, true
 	}
@@ -150,7 +150,7 @@ func (p *Pool[K]) Cold() (done func()) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.colds--
-		p.fill()
+		p.fillSoon()
 	}
 }
 

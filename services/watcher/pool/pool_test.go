@@ -121,7 +121,7 @@ func TestTheSecondRunIsWarm(t *testing.T) {
 		if run(t, p, "a") {
 			t.Error("the first run is warm")
 		}
-		time.Sleep(makeTime)
+		time.Sleep(time.Second)
 		waiting(t, p, 1)
 		for range 3 {
 			if !run(t, p, "a") {
@@ -169,7 +169,7 @@ func TestWhatIsBeingMadeIsTakenOver(t *testing.T) {
 		p, f := newPool()
 		defer p.Close()
 		run(t, p, "a")
-		time.Sleep(makeTime / 2)
+		time.Sleep(pool.Settle + makeTime/2)
 		started := time.Now()
 		if _, warm, ok := p.Take(t.Context(), "a"); !ok || warm || time.Since(started) != makeTime/2 {
 			t.Errorf("taken: %t, warm: %t, after %v", ok, warm, time.Since(started))
@@ -185,6 +185,8 @@ func TestWhoGoesAwayLeavesTheBoxToTheNext(t *testing.T) {
 		p, _ := newPool()
 		defer p.Close()
 		run(t, p, "a")
+		time.Sleep(pool.Settle)
+		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), makeTime/2)
 		defer cancel()
 		if _, _, ok := p.Take(ctx, "a"); ok {
@@ -201,6 +203,8 @@ func TestAFailureIsNotRepeatedUnasked(t *testing.T) {
 		defer p.Close()
 		f.fail = errors.New("no space")
 		run(t, p, "a")
+		time.Sleep(pool.Settle)
+		synctest.Wait()
 		if _, _, ok := p.Take(t.Context(), "a"); ok {
 			t.Error("a box came out of a failure")
 		}
@@ -294,7 +298,7 @@ func TestForget(t *testing.T) {
 		time.Sleep(time.Second)
 		waiting(t, p, 2)
 		run(t, p, "a")
-		time.Sleep(makeTime / 2) // one for a is half made
+		time.Sleep(pool.Settle + makeTime/2) // one for a is half made
 		p.Forget(func(key string) bool { return key == "a" })
 		time.Sleep(time.Second)
 		waiting(t, p, 1)

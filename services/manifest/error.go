@@ -31,10 +31,18 @@ func (p Problem) String() string {
 // Error is everything that is wrong with a file, by line.
 type Error struct{ Problems []Problem }
 
+// listed bounds what Error says: a file of nothing but mistakes must not make an answer that is
+// larger than a message may be.
+const listed = 50
+
 func (e *Error) Error() string {
-	lines := make([]string, len(e.Problems))
+	var lines []string
 	for i, p := range e.Problems {
-		lines[i] = p.String()
+		if i == listed {
+			lines = append(lines, fmt.Sprintf("and %d more", len(e.Problems)-listed))
+			break
+		}
+		lines = append(lines, p.String())
 	}
 	return strings.Join(lines, "\n")
 }

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -117,6 +118,19 @@ func TestEveryProblemAtOnceByLine(t *testing.T) {
 		"hermes.config.json:5: functionName: function name \"A\": allowed are lower-case letters, digits and \"_\", then also \"-\""
 	if err == nil || err.Error() != want {
 		t.Fatalf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestAFileOfMistakesHasAShortError(t *testing.T) {
+	var file strings.Builder
+	file.WriteString("{")
+	for i := range 5000 {
+		fmt.Fprintf(&file, "%q: 1,\n", fmt.Sprint("key", i))
+	}
+	file.WriteString(`"functionName": 1}`)
+	_, err := Parse([]byte(file.String()))
+	if err == nil || len(err.Error()) > 16<<10 || !strings.HasSuffix(err.Error(), " more") {
+		t.Errorf("an error of %d bytes", len(fmt.Sprint(err)))
 	}
 }
 

@@ -80,20 +80,16 @@ func decide(e ending, limits events.Limits) verdict {
 	}
 	switch {
 	case e.exit.OOM:
-		return fail(events.ReasonOOM, "%s used more than its limit of %s of memory; use less, or raise \"memory\" in hermes.config.json",
-			e.step, humanize.IBytes(uint64(limits.MemoryBytes)))
+		return fail(events.ReasonOOM, "%s used more than its limit of %s of memory; %s",
+			e.step, humanize.IBytes(uint64(limits.MemoryBytes)), e.mend("use less", "memory"))
 	case e.failure != nil:
 		if e.failure.exitCode != 0 {
 			v.exitCode = e.failure.exitCode
 		}
 		return fail(e.failure.reason, "%s", e.failure.message)
 	case e.exit.PIDsLimit && e.exit.Code != 0:
-		mend := "start fewer"
-		if e.reason == events.ReasonExit { // a build's limit is the operator's
-			mend += `, or raise "pids" in hermes.config.json`
-		}
 		return fail(events.ReasonPIDs, "%s reached its limit of %d processes and threads and exited with code %d; %s",
-			e.step, limits.PIDs, e.exit.Code, mend)
+			e.step, limits.PIDs, e.exit.Code, e.mend("start fewer", "pids"))
 	case e.exit.Signal != 0:
 		reason := events.ReasonSignal
 		if e.reason != events.ReasonExit {
@@ -105,6 +101,14 @@ func decide(e ending, limits events.Limits) verdict {
 	}
 	v.outcome = api.Succeeded
 	return v
+}
+
+// mend says what to do about a limit that was reached. A build's limits are the operator's.
+func (e ending) mend(advice, key string) string {
+	if e.reason == events.ReasonExit {
+		advice += fmt.Sprintf(", or raise %q in hermes.config.json", key)
+	}
+	return advice
 }
 
 func signalName(exit sandbox.Exit) string {

@@ -31,6 +31,8 @@ func TestDecide(t *testing.T) {
 		{"make by a signal", ending{reason: events.ReasonMake, exit: killed}, api.Failed, 137, events.ReasonMake, "SIGKILL"},
 		{"make", ending{reason: events.ReasonMake, exit: sandbox.Exit{Code: 2}}, api.Failed, 2, events.ReasonMake, "code 2"},
 		{"oom", ending{reason: events.ReasonExit, exit: oom}, api.Failed, 137, events.ReasonOOM, "1000 B"},
+		{"oom of a run", ending{reason: events.ReasonExit, exit: oom}, api.Failed, 137, events.ReasonOOM, `use less, or raise "memory"`},
+		{"oom of a build", ending{reason: events.ReasonMake, exit: oom}, api.Failed, 137, events.ReasonOOM, "of memory; use less"},
 		{"oom of a child", ending{reason: events.ReasonExit, exit: sandbox.Exit{OOM: true}}, api.Failed, 0, events.ReasonOOM, "1000"},
 		{"oom took the sandbox", ending{exit: oom, failure: failuref(events.ReasonSandbox, "gone")}, api.Failed, 137, events.ReasonOOM, "1000"},
 		{"pids", ending{reason: events.ReasonExit, exit: sandbox.Exit{Code: 1, PIDsLimit: true}}, api.Failed, 1, events.ReasonPIDs, `limit of 7 processes and threads and exited with code 1; start fewer, or raise "pids"`},
@@ -51,6 +53,9 @@ func TestDecide(t *testing.T) {
 			got := decide(c.in, limits)
 			if got.outcome != c.outcome || got.exitCode != c.code || got.reason != c.reason || !strings.Contains(got.message, c.message) {
 				t.Errorf("%+v", got)
+			}
+			if c.in.reason != events.ReasonExit && strings.Contains(got.message, "raise") {
+				t.Errorf("a build is told to change what is not its own: %q", got.message)
 			}
 			if got.outcome == api.Succeeded && got.message != "" {
 				t.Errorf("a success says %q", got.message)

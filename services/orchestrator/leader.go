@@ -33,6 +33,8 @@ type leader struct {
 	state *state
 	// early holds placements found in the runs stream whose executions have not been followed yet.
 	early map[key]string
+	// sending are the run requests that are being stored.
+	sending map[key]bool
 
 	// hellos lets one hello be worked on at a time: what is lost is decided on one state.
 	hellos sync.Mutex
@@ -49,7 +51,7 @@ type leader struct {
 
 func newLeader(p *parts) *leader {
 	return &leader{
-		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[key]string{}, since: time.Now(),
+		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[key]string{}, sending: map[key]bool{}, since: time.Now(),
 		kick: make(chan struct{}, 1),
 	}
 }

@@ -20,12 +20,22 @@ import (
 // that did not hear it. If that fails the execution waits again.
 func (l *leader) sendRun(ctx context.Context, watcher string, request api.RunRequest) {
 	k := key{owner: request.Owner, id: request.ID}
+	l.mu.Lock()
+	l.sending[k] = true
+	l.mu.Unlock()
 	raw, err := json.Marshal(request)
 	if err == nil {
 		_, err = l.JS.Publish(ctx, events.RunSubject(watcher, k.owner, k.id), raw, jetstream.WithMsgID(api.NewID()))
 	}
+	l.mu.Lock()
+	delete(l.sending, k)
+	decided := l.state.placedOn(k) != watcher
+	l.mu.Unlock()
 	if err == nil {
-		l.tidyRun(ctx, watcher, k)
+		// The watcher heard it before it was stored, and may have claimed it already.
+		if decided {
+			l.withdraw(context.WithoutCancel(ctx), watcher, k)
+		}
 		return
 	}
 	if ctx.Err() == nil {
@@ -39,13 +49,14 @@ func (l *leader) sendRun(ctx context.Context, watcher string, request api.RunReq
 	l.mu.Unlock()
 }
 
-// tidyRun takes a request away that was decided before it was stored: the watcher hears it earlier.
-func (l *leader) tidyRun(ctx context.Context, watcher string, k key) {
+// withdrawStored takes a request away whose claim is decided, unless it is still being stored: then
+// sendRun does.
+func (l *leader) withdrawStored(ctx context.Context, watcher string, k key) {
 	l.mu.Lock()
-	stands := l.state.placedOn(k) == watcher
+	sending := l.sending[k]
 	l.mu.Unlock()
-	if !stands {
-		l.withdraw(context.WithoutCancel(ctx), watcher, k)
+	if !sending {
+		l.background(func() { l.withdraw(context.WithoutCancel(ctx), watcher, k) })
 	}
 }
 

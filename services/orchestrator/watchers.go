@@ -66,7 +66,7 @@ func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (ap
 		l.takeBack(ctx, watcher, k)
 		return api.ClaimReply{Why: refusal}, nil
 	}
-	l.background(func() { l.withdraw(context.WithoutCancel(ctx), watcher, k) })
+	l.withdrawStored(ctx, watcher, k)
 	return api.ClaimReply{Granted: true}, nil
 }
 

@@ -18,8 +18,7 @@ func (p *Pool[K]) fillSoon() {
 	})
 }
 
-// fill starts to make what is missing, of the key that was used last first, as far as the bounds
-// allow. The caller holds mu.
+// fill starts to make what is missing, as far as the bounds allow. The caller holds mu.
 func (p *Pool[K]) fill() {
 	for !p.closed && p.colds == 0 && p.making < p.Makers {
 		s := p.neediest()
@@ -37,7 +36,7 @@ func (p *Pool[K]) neediest() (found *shelf[K]) {
 	most := 0
 	for _, s := range p.shelves {
 		missing := s.want - len(s.ready) - s.making
-		if missing > most || missing == most && missing > 0 && s.used > found.used {
+		if missing > most || missing == most && missing > 0 && s.used.After(found.used) {
 			most, found = missing, s
 		}
 	}
@@ -50,7 +49,7 @@ func (p *Pool[K]) makeRoom(wanted *shelf[K]) bool {
 	var oldest *shelf[K]
 	for _, s := range p.shelves {
 		all += len(s.ready) + s.making
-		if s.used < wanted.used && len(s.ready) > 0 && (oldest == nil || s.used < oldest.used) {
+		if s.used.Before(wanted.used) && len(s.ready) > 0 && (oldest == nil || s.used.Before(oldest.used)) {
 			oldest = s
 		}
 	}
@@ -87,7 +86,7 @@ func (p *Pool[K]) make(s *shelf[K]) {
 			close(s.takers[last])
 			s.takers = s.takers[:last]
 		}
-	case s.forgotten:
+	case p.shelves[s.key] != s: // forgotten
 		p.stats.Made++
 		p.throw(r)
 	case len(s.takers) > 0:
@@ -114,7 +113,7 @@ func (p *Pool[K]) review() {
 		p.mu.Lock()
 		now := time.Now()
 		for _, s := range p.shelves {
-			if p.shrink(s); now.Sub(s.usedAt) >= p.Idle {
+			if p.shrink(s); now.Sub(s.used) >= p.Idle {
 				p.forget(s)
 			}
 		}

@@ -63,7 +63,6 @@ type Pool[K comparable] struct {
 	// making is how many are being made, forgotten shelves' too.
 	making int
 	stats  Stats
-	uses   uint64
 }
 
 // shelf is what there is for one key.
@@ -75,11 +74,7 @@ type shelf[K comparable] struct {
 	making    int
 	// takers wait for one that is being made; at most as many as are.
 	takers []chan Ready
-	// used orders the shelves, usedAt dates the last use.
-	used   uint64
-	usedAt time.Time
-	// forgotten shelves take nothing any more: what is still being made for them is thrown away.
-	forgotten bool
+	used   time.Time // last
 }
 
 // New starts a pool. Close ends it.
@@ -200,8 +195,7 @@ func (p *Pool[K]) shelf(key K) *shelf[K] {
 		s = &shelf[K]{key: key}
 		p.shelves[key] = s
 	}
-	p.uses++
-	s.used, s.usedAt = p.uses, time.Now()
+	s.used = time.Now()
 	return s
 }
 
@@ -221,9 +215,9 @@ func (p *Pool[K]) pop(s *shelf[K]) (Ready, bool) {
 	return Ready{}, false
 }
 
+// forget drops a shelf: what is still being made for it will be thrown away.
 func (p *Pool[K]) forget(s *shelf[K]) {
 	delete(p.shelves, s.key)
-	s.forgotten = true
 	for _, r := range s.ready {
 		p.throw(r)
 	}

@@ -21,6 +21,7 @@ func newWarm(to *int) *warm {
 	return (*warm)(to)
 }
 
+// Set implements pflag.Value.
 func (w *warm) Set(text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
@@ -30,6 +31,8 @@ func (w *warm) Set(text string) error {
 	return nil
 }
 
-func (w *warm) String() string { return "" } // the default is not a number
+// String implements pflag.Value. It is empty, as the default is not a number.
+func (w *warm) String() string { return "" }
 
+// Type implements pflag.Value.
 func (w *warm) Type() string { return "number" }

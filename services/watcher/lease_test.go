@@ -137,17 +137,29 @@ func keep(store *leases) *kept {
 	return k
 }
 
+// start takes the lease and keeps it until stop is called.
+func (k *kept) start(t *testing.T) (stop func()) {
+	t.Helper()
+	acquired, err := k.acquire(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- k.keep(ctx, acquired) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestLeaseIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &leases{ttl: ttl}
 		k := keep(store)
-		acquired, err := k.acquire(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- k.keep(ctx, acquired) }()
+		stop := k.start(t)
 		for range 100 {
 			time.Sleep(ttl / 10)
 			store.set(func() {
@@ -172,10 +184,7 @@ func TestLeaseIsKept(t *testing.T) {
 				t.Errorf("lost %d times while its answers were; regained: %v", k.loses, k.lostAt.IsZero())
 			}
 		})
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 
@@ -184,13 +193,7 @@ func TestLeaseIsLostBeforeItIsOver(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := &leases{ttl: ttl}
 			k := keep(store)
-			acquired, err := k.acquire(t.Context(), "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			done := make(chan error)
-			go func() { done <- k.keep(ctx, acquired) }()
+			stop := k.start(t)
 			time.Sleep(after)
 			synctest.Wait()
 			var over time.Time
@@ -211,10 +214,7 @@ func TestLeaseIsLostBeforeItIsOver(t *testing.T) {
 					t.Error("the lease was not taken again")
 				}
 			})
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
+			stop()
 		})
 	}
 }
@@ -224,13 +224,7 @@ func TestLeaseOutlivesARenewalThatIsNeverAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &leases{ttl: ttl}
 		k := keep(store)
-		acquired, err := k.acquire(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- k.keep(ctx, acquired) }()
+		stop := k.start(t)
 		time.Sleep(ttl/3 - time.Second)
 		store.set(func() { store.down = true })
 		time.Sleep(2 * time.Second) // a renewal is on its way
@@ -242,10 +236,7 @@ func TestLeaseOutlivesARenewalThatIsNeverAnswered(t *testing.T) {
 				t.Errorf("lost %d times, stands: %t", k.loses, store.stands())
 			}
 		})
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 	})
 }
 

@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,8 +75,9 @@ func BenchmarkLives(b *testing.B) {
 	m.report(b)
 }
 
-// plainRunc is what containerd cannot be faster than as long as it calls runc.
-func plainRunc(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
+// listening is a container that is not there yet, and where its init will connect.
+func listening(b *testing.B, r *Runtime) (container, *net.UnixListener) {
+	b.Helper()
 	c, err := r.newContainer()
 	if err != nil {
 		b.Fatal(err)
@@ -87,6 +89,12 @@ func plainRunc(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return c, listener
+}
+
+// plainRunc is what containerd cannot be faster than as long as it calls runc.
+func plainRunc(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
+	c, listener := listening(b, r)
 	config, err := json.Marshal(r.ociSpec(spec, c))
 	if err != nil {
 		b.Fatal(err)
@@ -115,17 +123,7 @@ func plainRunc(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
 
 // coldPhases does what Create does, step by step.
 func coldPhases(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
-	c, err := r.newContainer()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := os.Mkdir(c.dir, 0o700); err != nil {
-		b.Fatal(err)
-	}
-	listener, err := listen(c.dir)
-	if err != nil {
-		b.Fatal(err)
-	}
+	c, listener := listening(b, r)
 	ctx, cancel := r.call(b.Context(), time.Minute)
 	defer cancel()
 	m.start()

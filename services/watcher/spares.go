@@ -38,6 +38,13 @@ func (w *Watcher) newSpares() *pool.Pool[spareKey] {
 	})
 }
 
+// closeSpares throws away what waits, and says what it was good for.
+func (w *Watcher) closeSpares() {
+	w.spares.Close()
+	s := w.spares.Stats()
+	w.Log.Debug("prepared sandboxes", "warm", s.Warm, "adopted", s.Adopted, "cold", s.Cold, "made", s.Made, "unused", s.Unused, "failed", s.Failed)
+}
+
 // makeSpare prepares a sandbox for a run that is still to come.
 func (w *Watcher) makeSpare(ctx context.Context, key spareKey) (pool.Ready, error) {
 	return w.makeRunBox(ctx, "spare-"+api.NewID(), key)

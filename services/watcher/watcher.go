@@ -95,7 +95,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.storing, w.endStoring = context.WithCancel(w.life)
 	defer w.endLife()
 	w.spares = w.newSpares()
-	defer w.spares.Close()
+	defer w.closeSpares()
 	return w.live(ctx, acquired, old)
 }
 

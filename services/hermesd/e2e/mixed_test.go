@@ -2,11 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,10 +18,9 @@ import (
 )
 
 const (
-	mixed   = 200 // executions of TestMixed
-	clients = 4   // connections that ask for most of them
-	pending = 8   // of each connection, at most
-	byCLI   = 10  // each n-th is asked for by the program
+	clients = 4  // connections that ask for most of the executions
+	pending = 8  // of each connection, at most
+	byCLI   = 10 // each n-th is asked for by the program
 )
 
 // job is an execution of the mix and what must become of it, unless its watcher is killed.
@@ -50,7 +50,8 @@ func newJob(n int) *job {
 	case 2:
 		j.input, j.stdout = fmt.Sprintf("drip %d 50\n", 30+n%7), numbered("drop", 30+n%7)
 	case 3:
-		j.input, j.stdout, j.status, j.code = fmt.Sprintf("exit %d\n", 1+n), "exiting\n", executions.Error, 1+n
+		code := 1 + n%100
+		j.input, j.stdout, j.status, j.code = fmt.Sprintf("exit %d\n", code), "exiting\n", executions.Error, code
 	case 4:
 		j.input, j.stdout, j.status, j.code = "abort\n", "aborting\n", executions.Error, 134
 	case 5:
@@ -68,55 +69,26 @@ func newJob(n int) *job {
 	return j
 }
 
-// killing is what happens to the server meanwhile.
-type killing struct {
-	mu    sync.Mutex
-	times []time.Time
-	ended atomic.Int32
-}
-
-func (k *killing) note() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.times = append(k.times, time.Now())
-}
-
-// during says whether hermesd was killed between the two times.
-func (k *killing) during(from, to time.Time) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, at := range k.times {
-		if from.Before(at) && to.After(at) {
-			return true
-		}
-	}
-	return false
-}
-
-// await returns when so many have ended. It is patient as long as any ends: a machine may be slow.
-func (k *killing) await(t *testing.T, ended int32) {
-	t.Helper()
-	for now := k.ended.Load(); now < ended; now = k.ended.Load() {
-		eventually(t, fmt.Sprintf("one more ended of the %d, after %d", ended, now), func() bool { return k.ended.Load() > now })
-	}
-}
-
-// TestMixed runs all kinds of executions from several clients while hermesd is killed again and
-// again, and its containerd once, and then looks at every event and every byte.
+// TestMixed runs all kinds of executions from several clients while hermesd and its containerd are
+// killed again and again, and then looks at every event, every byte and the machine.
+//
+// HERMES_MIXED=2000 makes it as many executions, with as many more kills; HERMES_SEED=2 chooses
+// other moments for them.
 func TestMixed(t *testing.T) {
 	needMachine(t)
 	s := newSingle(t, "--slots", fmt.Sprint(slots), "--grace", "5s")
 	w := world{s.user, s.connect(t)}
 	w.deploy(t, writeActs(t, "acts", nil))
-	jobs := make([]*job, mixed)
+	jobs := make([]*job, number(t, "HERMES_MIXED", 200))
 	for n := range jobs {
 		jobs[n] = newJob(n)
 	}
 	k := &killing{}
+	plan := planDeaths(len(jobs), uint64(number(t, "HERMES_SEED", 1)))
 	all := runJobs(t, w, jobs, k)
-	for _, at := range []int32{mixed / 5, mixed * 3 / 5, mixed * 4 / 5} {
-		k.await(t, at)
-		if at == mixed*3/5 {
+	for _, d := range plan {
+		k.await(t, d.after)
+		if d.containerd {
 			must(t, syscall.Kill(childContainerd(t, s.dir), syscall.SIGKILL))
 			continue
 		}
@@ -128,6 +100,19 @@ func TestMixed(t *testing.T) {
 	all.Wait()
 	checkMixed(t, w, s, jobs, k)
 	s.checkEnd(t)
+	t.Logf("after %d executions and %d kills nothing is left on the machine: %t", len(jobs), len(plan), !t.Failed())
+}
+
+// number is what an environment variable says, or what holds without it.
+func number(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
+	text, set := os.LookupEnv(variable)
+	if !set {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	must(t, err)
+	return n
 }
 
 // awaitDripping returns when an execution has just begun that takes longer than a kill.
@@ -240,9 +225,15 @@ func checkMixed(t *testing.T, w world, s *single, jobs []*job, k *killing) {
 // awaitAllEnded waits for executions, too, whose client gave them up.
 func awaitAllEnded(t *testing.T, w world) {
 	t.Helper()
-	list := ask[api.Executions](t, w.client, api.OpExecutionList, api.ExecutionList{Limit: 500})
-	for _, e := range list.Executions {
-		await(t, w.client, api.ExecutionRef{ID: e.ID})
+	for page := (api.ExecutionList{Limit: 500}); ; {
+		list := ask[api.Executions](t, w.client, api.OpExecutionList, page)
+		for _, e := range list.Executions {
+			await(t, w.client, api.ExecutionRef{ID: e.ID})
+			page.Before = e.Number
+		}
+		if !list.More {
+			return
+		}
 	}
 }
 

@@ -90,8 +90,14 @@ int main() {
         wait(a);
         say("done\n");
     } else if (act == "heed" || act == "ignore") {
+        // What is said first is seen first, also when the signal comes at once.
+        sigset_t term;
+        sigemptyset(&term);
+        sigaddset(&term, SIGTERM);
+        sigprocmask(SIG_BLOCK, &term, nullptr);
         std::signal(SIGTERM, act == "heed" ? heeded : SIG_IGN);
         say("begun\n");
+        sigprocmask(SIG_UNBLOCK, &term, nullptr);
         for (;;) {
             wait(1000);
         }

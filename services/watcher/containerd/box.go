@@ -20,6 +20,7 @@ type box struct {
 	link      *link
 	user      uint32 // everything inside runs as this user and group of the host
 	work      *os.Root
+	renewal   *renewal // nil unless the spec is Renewable
 
 	removing sync.Mutex
 	removed  bool
@@ -161,6 +162,7 @@ func (b *box) Remove(ctx context.Context) error {
 	if b.work != nil {
 		_ = b.work.Close()
 	}
+	b.renewal.close()
 	if err := b.runtime.removeContainer(ctx, b.container); err != nil {
 		return fmt.Errorf("remove sandbox %s: %w", b.spec.ID, err)
 	}

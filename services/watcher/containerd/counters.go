@@ -19,6 +19,10 @@ type counters struct {
 type counted struct {
 	oomKills, pidsRefused int64
 	peakBytes             int64
+	// heldBytes of the peak had been there before the counting began.
+	heldBytes int64
+	// stale: the peak is an earlier command's until a higher one replaces it.
+	stale bool
 }
 
 func openCounters(root cgroupRoot, path string) (*counters, error) {
@@ -33,7 +37,11 @@ func openCounters(root cgroupRoot, path string) (*counters, error) {
 		return nil, fmt.Errorf("open the counter of the memory limit: %w", err)
 	}
 	// Kernels before 5.19 have no peak in version 2, and old ones no pids.events: then it is 0.
-	c.peak, _ = os.Open(filepath.Join(memory, peakName))
+	// Before 6.12 version 2's cannot be set back, and is not to be opened for it.
+	peak := filepath.Join(memory, peakName)
+	if c.peak, err = os.OpenFile(peak, os.O_RDWR, 0); err != nil {
+		c.peak, _ = os.Open(peak)
+	}
 	c.pids, _ = os.Open(filepath.Join(pids, "pids.events"))
 	return c, nil
 }
@@ -45,6 +53,29 @@ func (c *counters) read() counted {
 		pidsRefused: field(readAtStart(c.pids), "max"),
 		peakBytes:   peak,
 	}
+}
+
+// restart begins to count anew. What the sandbox holds now, mostly files that were read in it, is no
+// longer part of the peak.
+func (c *counters) restart() counted {
+	stale := true
+	if c.peak != nil {
+		_, err := c.peak.WriteAt([]byte("0"), 0)
+		stale = err != nil
+	}
+	now := c.read()
+	if now.stale = stale; !stale {
+		now.heldBytes = now.peakBytes
+	}
+	return now
+}
+
+// peakSince is the peak of a command that began at before; 0 if it cannot be told.
+func (now counted) peakSince(before counted) int64 {
+	if before.stale && now.peakBytes <= before.peakBytes {
+		return 0
+	}
+	return max(0, now.peakBytes-before.heldBytes)
 }
 
 func (c *counters) close() error {

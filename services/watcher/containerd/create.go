@@ -158,6 +158,9 @@ func (b *box) open(c *container) (err error) {
 		// The init is connected, so its number is still its own.
 		b.work, err = attachWork(b.link.pid, b.spec.WorkBytes, b.user)
 	}
+	if err == nil && b.spec.Renewable {
+		b.renewal, err = newRenewal(b.link.pid)
+	}
 	return err
 }
 

@@ -177,8 +177,15 @@ func (l *link) addCounted(exit *sandbox.Exit) {
 	now := l.count()
 	exit.OOM = now.oomKills > l.before.oomKills
 	exit.PIDsLimit = now.pidsRefused > l.before.pidsRefused
-	exit.Usage.PeakMemoryBytes = now.peakBytes
+	exit.Usage.PeakMemoryBytes = now.peakSince(l.before)
 	l.before = now
+}
+
+// renew forgets the commands that have run.
+func (l *link) renew(now counted) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current, l.before = nil, now
 }
 
 func exitOf(status syscall.WaitStatus) sandbox.Exit {

@@ -27,7 +27,7 @@ func attachWork(pid int, bytes int64, owner uint32) (*os.Root, error) {
 		return nil, fmt.Errorf("make the work folder: %w", err)
 	}
 	defer tree.Close()
-	if err := inMountsOf(pid, func() error {
+	if err := inNamespaceOf(pid, "mnt", func() error {
 		return unix.MoveMount(int(tree.Fd()), "", unix.AT_FDCWD, sandbox.FunctionDir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}); err != nil {
 		return nil, fmt.Errorf("mount the work folder: %w", err)
@@ -40,15 +40,20 @@ func attachWork(pid int, bytes int64, owner uint32) (*os.Root, error) {
 }
 
 func detachedTmpfs(bytes int64, owner uint32) (*os.File, error) {
-	fd, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC)
+	return detached("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV, [][2]string{
+		{"source", "work"}, {"mode", "0755"}, {"size", fmt.Sprint(bytes)}, {"nr_inodes", fmt.Sprint(workInodes)},
+		{"uid", fmt.Sprint(owner)}, {"gid", fmt.Sprint(owner)},
+	}...)
+}
+
+// detached makes a file system that is mounted nowhere.
+func detached(kind string, attributes int, options ...[2]string) (*os.File, error) {
+	fd, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("fsopen: %w", err)
 	}
 	defer unix.Close(fd)
-	for _, option := range [][2]string{
-		{"source", "work"}, {"mode", "0755"}, {"size", fmt.Sprint(bytes)}, {"nr_inodes", fmt.Sprint(workInodes)},
-		{"uid", fmt.Sprint(owner)}, {"gid", fmt.Sprint(owner)},
-	} {
+	for _, option := range options {
 		if err := unix.FsconfigSetString(fd, option[0], option[1]); err != nil {
 			return nil, fmt.Errorf("set %s to %s: %w", option[0], option[1], err)
 		}
@@ -56,16 +61,17 @@ func detachedTmpfs(bytes int64, owner uint32) (*os.File, error) {
 	if err := unix.FsconfigCreate(fd); err != nil {
 		return nil, fmt.Errorf("fsconfig: %w", err)
 	}
-	tree, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	tree, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attributes)
 	if err != nil {
 		return nil, fmt.Errorf("fsmount: %w", err)
 	}
-	return os.NewFile(uintptr(tree), "work"), nil
+	return os.NewFile(uintptr(tree), kind), nil
 }
 
-// inMountsOf runs f in another process's mount namespace, on a thread of its own that ends with it.
-func inMountsOf(pid int, f func() error) error {
-	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+// inNamespaceOf runs f in a namespace of another process, "mnt" or "ipc", on a thread of its own that
+// ends with it.
+func inNamespaceOf(pid int, kind string, f func() error) error {
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 	if err != nil {
 		return err
 	}
@@ -74,11 +80,11 @@ func inMountsOf(pid int, f func() error) error {
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread is of no other use afterwards
 		done <- func() error {
-			// A thread that shares its root and working directory may not change namespaces.
+			// A thread that shares its root and working directory may not change its mounts.
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return fmt.Errorf("unshare: %w", err)
 			}
-			if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
+			if err := unix.Setns(int(namespace.Fd()), 0); err != nil {
 				return fmt.Errorf("setns: %w", err)
 			}
 			return f()

@@ -219,6 +219,24 @@ func (r *run) signal(signal syscall.Signal) error {
 // Kill implements sandbox.Sandbox.
 func (b *box) Kill(ctx context.Context) error { return b.Signal(ctx, syscall.SIGKILL) }
 
+// Renew implements sandbox.Sandbox. There is nothing of its own that a command could have changed.
+func (b *box) Renew(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("renew sandbox %s: %w", b.spec.ID, ctx.Err())
+	case !b.spec.Renewable:
+		return fmt.Errorf("renew sandbox %s: it was not made for that", b.spec.ID)
+	case b.removed:
+		return fmt.Errorf("renew sandbox %s: %w", b.spec.ID, sandbox.ErrGone)
+	case b.run != nil && !b.run.ended():
+		return fmt.Errorf("renew sandbox %s: %w", b.spec.ID, sandbox.ErrBusy)
+	}
+	b.run = nil
+	return nil
+}
+
 // removeWait bounds how long Remove waits for a killed process: one in uninterruptible sleep
 // stays until the kernel lets it go.
 const removeWait = 10 * time.Second

@@ -55,7 +55,7 @@ type Runtime interface {
 }
 
 // Sandbox is one isolated place. Its commands run one after the other: Start, Wait, Start, Wait.
-// A sandbox serves one execution and is then removed.
+// A sandbox serves one execution and is then removed, or is Renewed for the next of the same user.
 type Sandbox interface {
 	// ID is the spec's ID.
 	ID() string
@@ -82,6 +82,10 @@ type Sandbox interface {
 	// Kill ends every process of the running command with SIGKILL, stopped ones too, and Wait
 	// returns. No command running is not an error.
 	Kill(ctx context.Context) error
+	// Renew makes the sandbox as it was before its first command: /tmp and /dev/shm are empty, no IPC
+	// object is left, limits and usage count anew. It is for a spec that is Renewable, when no command
+	// runs. What cannot be put right is an error: remove the sandbox then.
+	Renew(ctx context.Context) error
 	// Remove kills what runs and removes every trace. It may be called again.
 	Remove(ctx context.Context) error
 }
@@ -101,6 +105,8 @@ type Spec struct {
 	// WorkBytes limits the writable folder of Kind Build.
 	WorkBytes int64
 	Limits    Limits
+	// Renewable: Renew will be called (Kind Run).
+	Renewable bool
 }
 
 // Limits bound one sandbox. All are required; the caller has applied the defaults.

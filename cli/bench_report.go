@@ -31,7 +31,7 @@ type benchReport struct {
 // benchPhase is how long a part of the runs took.
 type benchPhase struct {
 	Phase string `json:"phase"`
-	// Sandbox is warm or cold, of the phase start alone.
+	// Sandbox is warm, cold or reused, of the phase start alone.
 	Sandbox   string `json:"sandbox,omitempty"`
 	Runs      int    `json:"runs"`
 	P50Micros int64  `json:"p50Micros"`

@@ -58,7 +58,7 @@ type executionJSON struct {
 
 	Attempt int    `json:"attempt,omitempty"`
 	Watcher string `json:"watcher,omitempty"`
-	// Sandbox is "warm" if it had been made ahead, else "cold". The phases before the command's
+	// Sandbox is "warm" if it had been made ahead, "reused" if earlier runs were in it, else "cold". The phases before the command's
 	// start are the time in the queue and the time until the sandbox was ready.
 	Sandbox       string `json:"sandbox,omitempty"`
 	QueuedMicros  int64  `json:"queuedMicros,omitempty"`

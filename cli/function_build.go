@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/manifest"
 )
 
 type functionBuildOptions struct {
@@ -60,7 +61,7 @@ func runFunctionBuild(o *functionBuildOptions) error {
 		Owner: e.Request.Function.Owner, FunctionName: m.Name, FunctionVersion: m.Version,
 		Language: m.Config.Language, Scope: m.Config.Scope, GPUCapable: m.Config.GPUCapable, Handler: m.Config.Handler,
 		Base: e.Request.Base, Status: "built", BundleDigest: b.source.blob.Digest, Build: b.id, Limits: m.Config.Limits,
-		Args: m.Config.Args, Env: m.Config.Env,
+		Args: m.Config.Args, Env: m.Config.Env, Sandbox: manifest.SandboxText(m.Config.ReuseSandbox),
 	}
 	if e.Artifact != nil {
 		built.Digest = e.Artifact.Digest

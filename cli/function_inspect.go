@@ -75,6 +75,7 @@ func (a *app) functionFields(f api.Function) [][2]string {
 		{"handler", f.Handler}, {"base", f.Base}, {"digest", f.Digest}, {"bundleDigest", f.BundleDigest},
 		{"build", f.Build}, {"registeredAt", clockTime(f.RegisteredAt)},
 	}
+	fields = append(fields, [2]string{"sandbox", f.Sandbox})
 	fields = append(fields, limitFields(f.Limits, events.Limits{})...)
 	return append(fields, givenFields(f.Args, f.Env)...)
 }

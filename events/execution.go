@@ -89,6 +89,8 @@ type ExecutionRequested struct {
 	// Args and Env are those of the function's config. A build has none.
 	Args []string          `json:"args,omitempty"`
 	Env  map[string]string `json:"env,omitempty"`
+	// ReuseSandbox is the config's. A build never reuses one.
+	ReuseSandbox bool `json:"reuseSandbox,omitempty"`
 }
 
 // ExecutionStarted: a watcher holds the attempt, and only that watcher, from here on.
@@ -96,7 +98,8 @@ type ExecutionStarted struct {
 	// Attempt counts from 1.
 	Attempt int    `json:"attempt"`
 	Watcher string `json:"watcher"`
-	// Sandbox is "cold" or "warm".
+	// Sandbox is "cold", "warm" (it had been made ahead) or "reused" (its user's earlier runs of this
+	// version were in it).
 	Sandbox string `json:"sandbox"`
 	// SandboxMicros is how long the sandbox took to be ready after the request arrived.
 	SandboxMicros int64 `json:"sandboxMicros"`

@@ -33,6 +33,8 @@ type FunctionConfig struct {
 	Args []string `json:"args,omitempty"`
 	// Env is added to the environment of a run, not of a build. It is stored as it is: no secrets.
 	Env map[string]string `json:"env,omitempty"`
+	// ReuseSandbox lets a user's runs of this version follow one another in one sandbox.
+	ReuseSandbox bool `json:"reuseSandbox,omitempty"`
 }
 
 // FunctionRegistered: a version was accepted and its build asked for. It can run once built.

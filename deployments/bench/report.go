@@ -178,7 +178,7 @@ func (r *report) printRates(w io.Writer) {
 	t := newTable(w, "runs a second", "clients", "runs/s", "sandboxes")
 	for _, m := range r.Rates {
 		kinds := ""
-		for _, kind := range []string{"warm", "cold"} {
+		for _, kind := range []string{"reused", "warm", "cold"} {
 			if n := m.Sandboxes[kind]; n > 0 {
 				kinds += fmt.Sprintf("%d %s ", n, kind)
 			}

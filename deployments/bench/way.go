@@ -26,7 +26,7 @@ type way struct {
 type sample struct {
 	// first is until the first byte was there, total until the end was known.
 	first, total time.Duration
-	// sandbox is "warm" or "cold" where Hermes says so, handler how long the program ran in it.
+	// sandbox is "warm", "cold" or "reused" where Hermes says so, handler how long the program ran in it.
 	sandbox string
 	handler time.Duration
 }

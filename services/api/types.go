@@ -140,9 +140,11 @@ type Function struct {
 	Build        string        `json:"build,omitempty"`
 	Limits       events.Limits `json:"limits,omitzero"`
 	// Args and Env are told to the owner, by FunctionInspect and FunctionDelete.
-	Args         []string          `json:"args,omitempty"`
-	Env          map[string]string `json:"env,omitempty"`
-	RegisteredAt time.Time         `json:"registeredAt,omitzero"`
+	Args []string          `json:"args,omitempty"`
+	Env  map[string]string `json:"env,omitempty"`
+	// Sandbox is "reuse" for a version whose sandboxes are used again, as its config has it.
+	Sandbox      string    `json:"sandbox,omitempty"`
+	RegisteredAt time.Time `json:"registeredAt,omitzero"`
 	// Reason and Message say why a build failed.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`

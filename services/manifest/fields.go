@@ -38,6 +38,7 @@ func fields() []field {
 		{"tmp", false, "", readTmp},
 		{"args", false, "", readArgs},
 		{"env", false, "", readEnv},
+		{"sandbox", false, "", readSandbox},
 	}
 }
 
@@ -94,6 +95,26 @@ func readLanguage(m *Manifest, raw json.RawMessage) (err error) {
 func readScope(m *Manifest, raw json.RawMessage) (err error) {
 	m.Config.Scope, err = oneOf(raw, "public", "private")
 	return err
+}
+
+// The values of sandbox: one for each run, or one for a user's runs one after another.
+const (
+	sandboxSingle = "single"
+	sandboxReuse  = "reuse"
+)
+
+func readSandbox(m *Manifest, raw json.RawMessage) error {
+	s, err := oneOf(raw, sandboxSingle, sandboxReuse)
+	m.Config.ReuseSandbox = s == sandboxReuse
+	return err
+}
+
+// SandboxText is what the key sandbox has for it, "" for the default.
+func SandboxText(reuse bool) string {
+	if reuse {
+		return sandboxReuse
+	}
+	return ""
 }
 
 func readGPU(m *Manifest, raw json.RawMessage) error {

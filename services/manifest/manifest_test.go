@@ -62,6 +62,14 @@ func TestOptionalKeys(t *testing.T) {
 	}
 }
 
+func TestSandbox(t *testing.T) {
+	for line, want := range map[string]bool{`"sandbox": "reuse"`: true, `"sandbox": "single"`: false, `"pids": 9`: false} {
+		if got, err := Parse([]byte(with(line))); err != nil || got.Config.ReuseSandbox != want {
+			t.Errorf("%s: reuse is %t, %v", line, got.Config.ReuseSandbox, err)
+		}
+	}
+}
+
 func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 	for line, want := range map[string]string{
 		`"timeout": "10 minutes"`: `hermes.config.json:8: timeout: "10 minutes" must be a duration, like "10m" or "1h30m"`,
@@ -78,6 +86,7 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"tmp": "256"`:            `hermes.config.json:8: tmp: "256" must be whole bytes from 4.0 KiB to 1.0 PiB`,
 		`"tmp": []`:               `hermes.config.json:8: tmp: must be a size like "512MiB", or bytes as a number; is a list`,
 		`"args": "-v"`:            `hermes.config.json:8: args: must be a list like ["--depth", "3"], is a string`,
+		`"sandbox": "fresh"`:      `hermes.config.json:8: sandbox: "fresh" must be single or reuse`,
 		`"env": ["A=1"]`:          `hermes.config.json:8: env: must be an object like {"LEVEL": "3"}, is a list`,
 		`"env": null`:             `hermes.config.json:8: env: must be an object like {"LEVEL": "3"}, is null`,
 		`"envs": {}`:              `hermes.config.json:8: envs: is not a key; did you mean env?`,
@@ -87,7 +96,7 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"Timeout": "1m"`:         `hermes.config.json:8: Timeout: is not a key; did you mean timeout?`,
 		`"handler": "x"`:          `hermes.config.json:8: handler: is there twice, first on line 6`,
 		`"zzz": {"a": [1]}`: `hermes.config.json:8: zzz: is not a key; the keys are functionName, language, ` +
-			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, args, env`,
+			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, args, env, sandbox`,
 	} {
 		_, err := Parse([]byte(with(line)))
 		if err == nil || err.Error() != want {
@@ -155,6 +164,8 @@ func TestMarshalIsReadBack(t *testing.T) {
 		Limits: events.Limits{TimeoutMillis: 90_500, MemoryBytes: 10_000_001, CPUMillis: 1500, PIDs: 7, TmpBytes: 3 << 20},
 		Args:   []string{"", "<two words>", "\x01\u2028é"},
 		Env:    map[string]string{"PATH": "/bin", "_a1": "", "B": "x=\"y\"\n"},
+
+		ReuseSandbox: true,
 	}}
 	raw, err := Marshal(want)
 	if err != nil {
@@ -186,7 +197,7 @@ func TestLimitsAreSaidAsTheFileTakesThem(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(old))
 	f.Add([]byte(with(`"timeout": "1m", "memory": "1GiB", "cpus": 1`)))
-	f.Add([]byte(with(`"pids": 9, "tmp": "1MiB", "args": ["a", "<", ""], "env": {"A": "1", "_b": "\u2028"}`)))
+	f.Add([]byte(with(`"pids": 9, "tmp": "1MiB", "args": ["a", "<", ""], "env": {"A": "1", "_b": "\u2028"}, "sandbox": "reuse"`)))
 	f.Add([]byte("\uFEFF{\"functionName\": [}"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := Parse(raw)

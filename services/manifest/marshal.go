@@ -25,6 +25,8 @@ type file struct {
 
 	Args []string          `json:"args,omitempty"`
 	Env  map[string]string `json:"env,omitempty"`
+
+	Sandbox string `json:"sandbox,omitempty"`
 }
 
 // TimeoutText says milliseconds as the key timeout may have them: "1h30m".
@@ -64,6 +66,7 @@ func Marshal(m Manifest) ([]byte, error) {
 		Handler: "./" + m.Config.Handler,
 		Memory:  sizeValue(m.Config.Limits.MemoryBytes), Tmp: sizeValue(m.Config.Limits.TmpBytes),
 		PIDs: m.Config.Limits.PIDs, Args: m.Config.Args, Env: m.Config.Env,
+		Sandbox: SandboxText(m.Config.ReuseSandbox),
 	}
 	if t := m.Config.Limits.TimeoutMillis; t != 0 {
 		f.Timeout = TimeoutText(t)

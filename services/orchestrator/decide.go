@@ -85,6 +85,8 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 		Limits:   limits,
 		Args:     v.Config.Args,
 		Env:      v.Config.Env,
+
+		ReuseSandbox: v.Config.ReuseSandbox,
 	}, nil
 }
 

@@ -89,7 +89,7 @@ func TestDecideRunGivesArgsAndEnv(t *testing.T) {
 	f := pi("public", "1.0.0")
 	v := f.Versions["1.0.0"]
 	v.Config.Args, v.Config.Env = []string{"-v"}, map[string]string{"LEVEL": "3"}
-	v.Config.Limits = events.Limits{PIDs: 15, TmpBytes: 99}
+	v.Config.Limits, v.Config.ReuseSandbox = events.Limits{PIDs: 15, TmpBytes: 99}, true
 	f.Versions["1.0.0"] = v
 	data, err := decideRun(policy, executions.Execution{}, f, "bob", api.Run{ID: someID, Function: events.FunctionRef{Owner: "ana", Name: "pi"}})
 	requested, ok := data.(events.ExecutionRequested)
@@ -101,6 +101,9 @@ func TestDecideRunGivesArgsAndEnv(t *testing.T) {
 	}
 	if diff := cmp.Diff(v.Config.Env, requested.Env); diff != "" {
 		t.Error(diff)
+	}
+	if !requested.ReuseSandbox {
+		t.Error("the sandbox is not to be reused")
 	}
 	if requested.Limits.PIDs != 15 || requested.Limits.TmpBytes != policy.Maxima.TmpBytes {
 		t.Errorf("limits %+v", requested.Limits)

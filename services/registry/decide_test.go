@@ -401,8 +401,9 @@ func TestRows(t *testing.T) {
 func TestRowsTellArgsAndEnvToTheOwnerAlone(t *testing.T) {
 	one := registered("1.0.0", "B1", 1)
 	one.Config.Args, one.Config.Env = []string{"-v"}, map[string]string{"LEVEL": "3"}
+	one.Config.ReuseSandbox = true
 	f := given(t, history{one, built("1.0.0", "B1")})
-	if row := Rows(f, "ana")[0]; row.Env["LEVEL"] != "3" || len(row.Args) != 1 {
+	if row := Rows(f, "ana")[0]; row.Env["LEVEL"] != "3" || len(row.Args) != 1 || row.Sandbox != "reuse" {
 		t.Errorf("ana sees %+v", row)
 	}
 	if row := Rows(f, "eve")[0]; row.Env != nil || row.Args != nil {

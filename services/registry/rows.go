@@ -10,6 +10,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/manifest"
 )
 
 // What the Status of a row may be.
@@ -108,5 +109,6 @@ func failedStatus(why functions.FailedBuild) string {
 func fill(row *api.Function, p functions.Pending) {
 	row.Language, row.Scope, row.GPUCapable = p.Config.Language, p.Config.Scope, p.Config.GPUCapable
 	row.Handler, row.Limits, row.Args, row.Env = p.Config.Handler, p.Config.Limits, p.Config.Args, p.Config.Env
+	row.Sandbox = manifest.SandboxText(p.Config.ReuseSandbox)
 	row.Base, row.BundleDigest, row.Build, row.RegisteredAt = p.Base, p.Bundle.Digest, p.Build, p.RegisteredAt
 }

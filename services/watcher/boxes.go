@@ -21,8 +21,8 @@ const (
 // takeBox takes a sandbox that is ready, or makes one.
 func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err error) {
 	key := spareKeyOf(a)
-	var ok bool
-	if p.Ready, p.warm, ok = w.spares.Take(ctx, key); ok {
+	p.taken = w.spares.Take(ctx, key)
+	if p.Ready = p.taken.Ready; p.Box != nil {
 		return nil
 	}
 	done := w.spares.Cold()
@@ -36,12 +36,12 @@ func (w *Watcher) makeRunBox(ctx context.Context, id string, key spareKey) (pool
 	if err != nil {
 		return pool.Ready{}, err
 	}
-	box, err := w.createBox(ctx, sandbox.Spec{ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits})
+	box, err := w.createBox(ctx, sandbox.Spec{ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits, Renewable: key.reuse})
 	if err != nil {
 		release()
 		return pool.Ready{}, err
 	}
-	return pool.Ready{Box: box, Release: release}, nil
+	return pool.Ready{Box: box, Release: release, Made: time.Now()}, nil
 }
 
 func (w *Watcher) artifact(ctx context.Context, artifact events.Blob) (dir string, release func(), err error) {
@@ -78,6 +78,19 @@ func (w *Watcher) createBox(ctx context.Context, spec sandbox.Spec) (box sandbox
 		return nil, &preparing{events.ReasonSandbox, fmt.Errorf("the watcher could not make the sandbox: %w", err)}
 	}
 	return box, nil
+}
+
+// giveBack renews the sandbox of an execution that has ended and puts it where the next of its kind
+// finds it. It is false when that cannot be.
+func (w *Watcher) giveBack(p *prepared) bool {
+	if p.taken == nil || !p.taken.Returns() {
+		return false
+	}
+	if err := w.bounded(p.Box.Renew); err != nil {
+		w.Log.Debug("a sandbox is not used again", "sandbox", p.Box.ID(), "why", err)
+		return false
+	}
+	return w.spares.Return(p.taken, p.Ready, true)
 }
 
 // discardBox removes a sandbox and then lets go of what it stood on. One that cannot be removed is

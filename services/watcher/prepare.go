@@ -26,10 +26,18 @@ const (
 // prepared is everything that an attempt needs before it can start.
 type prepared struct {
 	pool.Ready
-	// warm: the sandbox had been made before the request arrived.
-	warm  bool
+	// taken is what the pool gave for a run, and nil for a build.
+	taken *pool.Taken[spareKey]
 	took  time.Duration
 	stdin *os.File
+}
+
+// how the sandbox came to be.
+func (p *prepared) how() pool.How {
+	if p.taken == nil {
+		return pool.Cold
+	}
+	return p.taken.How
 }
 
 // prepare makes the sandbox and brings what goes into it, side by side. It stops when the context
@@ -187,8 +195,13 @@ func persist(ctx context.Context, within time.Duration, permanent func(error) bo
 
 // discard lets go of everything that was prepared.
 func (w *Watcher) discard(p *prepared) {
+	p.closeInput()
+	w.spares.Return(p.taken, p.Ready, false)
+	w.discardBox(p.Ready)
+}
+
+func (p *prepared) closeInput() {
 	if p.stdin != nil {
 		_ = p.stdin.Close()
 	}
-	w.discardBox(p.Ready)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/pool"
 )
 
 // serve takes one attempt from its request to the end of its report. It returns true when the
@@ -17,18 +18,30 @@ func (w *Watcher) serve(a *attempt) (stuck bool) {
 		return false
 	}
 	if w.claim(a, p) {
-		report, stuck := w.run(a, p)
-		if !stuck && p != nil {
-			w.work.Go(func() { w.discard(p) })
+		report, e := w.run(a, p)
+		if p != nil {
+			w.letGo(p, e)
 		}
 		w.report(a, report)
-		return stuck
+		return e.stuck
 	}
 	if p != nil {
 		w.discard(p)
 	}
 	w.held.remove(a.AttemptRef)
 	return false
+}
+
+// letGo comes before the report: the next run may come right behind it, and finds the sandbox then.
+func (w *Watcher) letGo(p *prepared, e ending) {
+	switch {
+	case e.stuck:
+		w.spares.Return(p.taken, pool.Ready{}, false)
+	case e.ordinary() && w.giveBack(p):
+		p.closeInput()
+	default:
+		w.work.Go(func() { w.discard(p) })
+	}
 }
 
 // prepareUnlessHalted prepares until the attempt is halted or the watcher leaves; it fails then.
@@ -56,12 +69,9 @@ func (w *Watcher) until(one, other <-chan struct{}) (context.Context, context.Ca
 // watcher at its end stops asking; then nobody knows, and the attempt goes where the orchestrator
 // sends it.
 func (w *Watcher) claim(a *attempt, p *prepared) bool {
-	claim := api.Claim{AttemptRef: a.AttemptRef, Session: w.session, Sandbox: "cold", SandboxMicros: time.Since(a.arrived).Microseconds()}
+	claim := api.Claim{AttemptRef: a.AttemptRef, Session: w.session, Sandbox: string(pool.Cold), SandboxMicros: time.Since(a.arrived).Microseconds()}
 	if p != nil {
-		claim.SandboxMicros = p.took.Microseconds()
-		if p.warm {
-			claim.Sandbox = "warm"
-		}
+		claim.Sandbox, claim.SandboxMicros = string(p.how()), p.took.Microseconds()
 	}
 	ctx, cancel := w.until(a.rushed, w.leaving)
 	defer cancel()
@@ -98,13 +108,13 @@ func (w *Watcher) claimOnce(ctx context.Context, claim api.Claim) (api.ClaimRepl
 }
 
 // run runs a granted attempt; p is nil when it was cancelled before everything was ready.
-func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, stuck bool) {
+func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, e ending) {
 	report = api.Report{AttemptRef: a.AttemptRef, Started: true}
 	limits := a.Request.Limits
 	pipes, err := newOutputPipes()
 	if err != nil {
 		report.Outcome, report.Reason, report.Message = api.Failed, events.ReasonSandbox, err.Error()
-		return report, false
+		return report, ending{failure: failuref(report.Reason, "%v", err)}
 	}
 	out := w.openOutput(a, pipes)
 	timer := time.AfterFunc(time.Duration(limits.TimeoutMillis)*time.Millisecond, func() { a.halt(timedOut) })
@@ -128,5 +138,5 @@ func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, stuck bool) {
 		w.Log.Error("A COMMAND SURVIVES SIGKILL. Its sandbox and its place are lost until this machine is looked after.",
 			"execution", a.ID, "sandbox", a.sandboxID())
 	}
-	return report, r.ending.stuck
+	return report, r.ending
 }

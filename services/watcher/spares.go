@@ -4,6 +4,7 @@ import (
 	"context"
 	goruntime "runtime"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -21,17 +22,28 @@ type spareKey struct {
 	artifact events.Blob
 	base     string
 	limits   sandbox.Limits
+	// reuse: its sandboxes come back.
+	reuse bool
 }
+
+// A sandbox that is used again is thrown away after so many runs, or at this age. Whatever the runs
+// leave in the kernel's memory is so bounded. Making one takes the time of some fifty runs on it: of a
+// thousand, a twentieth. A function that runs seldom meets the hour first.
+const (
+	mostUses = 1000
+	mostAge  = time.Hour
+)
 
 func spareKeyOf(a *attempt) spareKey {
 	return spareKey{
 		user: a.Owner, function: a.Request.Function, artifact: a.Request.Source, base: a.Request.Base,
-		limits: sandboxLimits(a.Request.Limits),
+		limits: sandboxLimits(a.Request.Limits), reuse: a.Request.ReuseSandbox,
 	}
 }
 
 func (w *Watcher) newSpares() *pool.Pool[spareKey] {
 	return pool.New(pool.Options[spareKey]{
+		Reused: func(k spareKey) bool { return k.reuse }, MostUses: mostUses, MostAge: mostAge,
 		Make: w.makeSpare, Discard: w.discardBox, Most: w.Warm, MostEach: max(w.Machine.Slots, 1),
 		// Half of the machine stays with what runs.
 		Makers: max(goruntime.NumCPU()/2, 1), Idle: w.WarmIdle, Log: w.Log,
@@ -42,7 +54,7 @@ func (w *Watcher) newSpares() *pool.Pool[spareKey] {
 func (w *Watcher) closeSpares() {
 	w.spares.Close()
 	s := w.spares.Stats()
-	w.Log.Debug("prepared sandboxes", "warm", s.Warm, "adopted", s.Adopted, "cold", s.Cold, "made", s.Made, "unused", s.Unused, "failed", s.Failed)
+	w.Log.Debug("prepared sandboxes", "warm", s.Warm, "reused", s.Reused, "adopted", s.Adopted, "cold", s.Cold, "made", s.Made, "unused", s.Unused, "worn", s.Worn, "failed", s.Failed)
 }
 
 // makeSpare prepares a sandbox for a run that is still to come.

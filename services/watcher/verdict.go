@@ -43,6 +43,11 @@ type ending struct {
 	stuck bool
 }
 
+// ordinary: the command ended by itself and met no limit, so that what it ran in is as good as it was.
+func (e ending) ordinary() bool {
+	return e.cause == none && e.failure == nil && !e.stuck && !e.exit.OOM && !e.exit.PIDsLimit
+}
+
 // verdict is the part of a report that is decided here.
 type verdict struct {
 	outcome  api.Outcome

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -446,6 +447,8 @@ type runtime struct {
 	boxes int
 	// immortal commands hear no signal and do not end.
 	immortal bool
+	// renew is what renewing a sandbox fails with.
+	renew error
 }
 
 type countedBox struct {
@@ -488,6 +491,12 @@ func (b *countedBox) Kill(ctx context.Context) error {
 	return b.Sandbox.Kill(ctx)
 }
 
+func (b *countedBox) Renew(ctx context.Context) error {
+	b.runtime.mu.Lock()
+	defer b.runtime.mu.Unlock()
+	return errors.Join(b.runtime.renew, b.Sandbox.Renew(ctx))
+}
+
 func (b *countedBox) Remove(ctx context.Context) error {
 	err := b.Sandbox.Remove(ctx)
 	if err == nil {
@@ -498,6 +507,15 @@ func (b *countedBox) Remove(ctx context.Context) error {
 		})
 	}
 	return err
+}
+
+func (r *runtime) failRenew(fail bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.renew = nil
+	if fail {
+		r.renew = errors.New("it cannot be cleared")
+	}
 }
 
 func (r *runtime) count() int {

@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // periods is how many reviews there are in the time that a key is remembered.
 const periods = 10
@@ -35,7 +38,7 @@ func (p *Pool[K]) fill() {
 func (p *Pool[K]) neediest() (found *shelf[K]) {
 	most := 0
 	for _, s := range p.shelves {
-		missing := s.want - len(s.ready) - s.making
+		missing := s.want - len(s.ready) - s.making - s.away()
 		if missing > most || missing == most && missing > 0 && s.used.After(found.used) {
 			most, found = missing, s
 		}
@@ -59,11 +62,23 @@ func (p *Pool[K]) makeRoom(wanted *shelf[K]) bool {
 	if oldest == nil {
 		return false
 	}
-	oldest.want = len(oldest.ready) + oldest.making - 1
-	if r, ok := p.pop(oldest); ok {
-		p.throw(r)
-	}
+	p.drop(oldest)
+	oldest.want = len(oldest.ready) + oldest.making + oldest.away()
 	return true
+}
+
+// away is how many are out and will come back.
+func (s *shelf[K]) away() int {
+	if !s.reused {
+		return 0
+	}
+	return s.out - len(s.takers)
+}
+
+// drop throws the oldest away.
+func (p *Pool[K]) drop(s *shelf[K]) {
+	p.throw(s.ready[0])
+	s.ready = slices.Delete(s.ready, 0, 1)
 }
 
 // make makes one sandbox for a shelf and hands it to who waits for it, or puts it there.
@@ -89,13 +104,9 @@ func (p *Pool[K]) make(s *shelf[K]) {
 	case p.shelves[s.key] != s: // forgotten
 		p.stats.Made++
 		p.throw(r)
-	case len(s.takers) > 0:
-		p.stats.Made++
-		s.takers[0] <- r
-		s.takers = s.takers[1:]
 	default:
 		p.stats.Made++
-		s.ready = append(s.ready, r)
+		p.put(s, r)
 	}
 	p.fill()
 }
@@ -122,15 +133,20 @@ func (p *Pool[K]) review() {
 	}
 }
 
-// shrink throws away what lay below the low-water mark of the period that is over, all but one: a
-// key that is remembered is worth that much.
+// shrink throws away what is too old, and what lay below the low-water mark of the period that is
+// over, all but one: a key that is remembered is worth that much.
 func (p *Pool[K]) shrink(s *shelf[K]) {
+	s.ready = slices.DeleteFunc(s.ready, func(r Ready) bool {
+		old := p.isOld(r)
+		if old {
+			p.throw(r)
+		}
+		return old
+	})
 	spare := min(s.low, len(s.ready), max(s.want-1, 0))
 	s.want -= spare
 	for range spare {
-		if r, ok := p.pop(s); ok {
-			p.throw(r)
-		}
+		p.drop(s)
 	}
 	s.low = len(s.ready)
 }

@@ -57,9 +57,14 @@ func (f *factory) make(ctx context.Context, key string) (pool.Ready, error) {
 	if err = errors.Join(err, f.fail); err != nil {
 		return pool.Ready{}, err
 	}
+	return f.new(key), nil
+}
+
+// new makes a box at once. The caller holds mu.
+func (f *factory) new(key string) pool.Ready {
 	b := &box{id: fmt.Sprint(len(f.made)), key: key}
 	f.made = append(f.made, b)
-	return pool.Ready{Box: b, Release: func() {}}, nil
+	return pool.Ready{Box: b, Release: func() {}, Made: time.Now()}
 }
 
 func (f *factory) discard(r pool.Ready) {
@@ -88,12 +93,12 @@ func newPool(change ...func(*pool.Options[string])) (*pool.Pool[string], *factor
 // run is a start as the watcher makes it: from the pool, or on its own.
 func run(t *testing.T, p *pool.Pool[string], key string) (warm bool) {
 	t.Helper()
-	r, warm, ok := p.Take(t.Context(), key)
-	if ok {
-		if b := r.Box.(*box); b.key != key || b.dead {
+	taken := p.Take(t.Context(), key)
+	if taken.Box != nil {
+		if b := taken.Box.(*box); b.key != key || b.dead {
 			t.Errorf("box %+v for %s", b, key)
 		}
-		return warm
+		return taken.How == pool.Warm
 	}
 	done := p.Cold()
 	time.Sleep(makeTime)
@@ -171,8 +176,8 @@ func TestWhatIsBeingMadeIsTakenOver(t *testing.T) {
 		run(t, p, "a")
 		time.Sleep(pool.Settle + makeTime/2)
 		started := time.Now()
-		if _, warm, ok := p.Take(t.Context(), "a"); !ok || warm || time.Since(started) != makeTime/2 {
-			t.Errorf("taken: %t, warm: %t, after %v", ok, warm, time.Since(started))
+		if taken := p.Take(t.Context(), "a"); taken.Box == nil || taken.How != pool.Cold || time.Since(started) != makeTime/2 {
+			t.Errorf("taken: %+v after %v", taken, time.Since(started))
 		}
 		if len(f.made) != 1 || p.Stats().Adopted != 1 {
 			t.Errorf("%d were made; %+v", len(f.made), p.Stats())
@@ -189,7 +194,7 @@ func TestWhoGoesAwayLeavesTheBoxToTheNext(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), makeTime/2)
 		defer cancel()
-		if _, _, ok := p.Take(ctx, "a"); ok {
+		if p.Take(ctx, "a").Box != nil {
 			t.Error("taken after its time")
 		}
 		time.Sleep(time.Second)
@@ -205,7 +210,7 @@ func TestAFailureIsNotRepeatedUnasked(t *testing.T) {
 		run(t, p, "a")
 		time.Sleep(pool.Settle)
 		synctest.Wait()
-		if _, _, ok := p.Take(t.Context(), "a"); ok {
+		if p.Take(t.Context(), "a").Box != nil {
 			t.Error("a box came out of a failure")
 		}
 		time.Sleep(idle / 2)
@@ -331,16 +336,16 @@ func TestNoBoxIsLostOrUsedTwice(t *testing.T) {
 							p.Forget(func(string) bool { return rng.IntN(2) == 0 })
 						}
 						ctx, cancel := context.WithTimeout(t.Context(), upTo(rng, 2*makeTime))
-						r, _, ok := p.Take(ctx, string(rune('a'+rng.IntN(3))))
+						taken := p.Take(ctx, string(rune('a'+rng.IntN(3))))
 						cancel()
-						if !ok {
+						if taken.Box == nil {
 							done := p.Cold()
 							time.Sleep(upTo(rng, makeTime))
 							done()
 							continue
 						}
 						mu.Lock()
-						b := r.Box.(*box)
+						b := taken.Box.(*box)
 						if used[b] {
 							t.Errorf("seed %d: box %s was handed out twice", seed, b.id)
 						}

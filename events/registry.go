@@ -32,6 +32,8 @@ var types = func() []Type {
 	add[UserKeyEnrolled]()
 	add[UserKeyRevoked]()
 	add[UserQuotaSet]()
+	add[UserDisabled]()
+	add[UserEnabled]()
 	add[UserUnregistered]()
 
 	all := make([]Type, 0, len(registry))

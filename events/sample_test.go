@@ -20,7 +20,7 @@ var empty = []events.Data{
 	events.WatcherJoined{}, events.WatcherChanged{}, events.WatcherDraining{},
 	events.WatcherLeft{}, events.WatcherLost{},
 	events.UserRegistered{}, events.UserKeyEnrolled{}, events.UserKeyRevoked{},
-	events.UserQuotaSet{}, events.UserUnregistered{},
+	events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{},
 }
 
 func TestSamplesAreComplete(t *testing.T) {
@@ -39,7 +39,7 @@ func TestSamplesAreComplete(t *testing.T) {
 }
 
 // later are the fields that types got when events of them were stored already.
-var later = []string{"Args", "Env", "ReuseSandbox"}
+var later = []string{"Args", "Env", "ReuseSandbox", "Local"}
 
 // chooser picks one of n for a field: 0 leaves it empty.
 type chooser func(n int) int

@@ -6,6 +6,8 @@ import "time"
 type UserRegistered struct {
 	// Operator may see and do everything.
 	Operator bool `json:"operator,omitempty"`
+	// Local is a user that the NATS server's configuration signs in: no password, no enrolled keys.
+	Local bool `json:"local,omitempty"`
 }
 
 // UserKeyEnrolled: whoever holds the seed of this key acts as the user.
@@ -33,7 +35,20 @@ type UserQuotaSet struct {
 	StoredBytes          int64 `json:"storedBytes,omitempty"`
 }
 
-// UserUnregistered: the user and everything of theirs is gone; the name can be taken again.
+// UserDisabled: none of the user's keys is worth anything until UserEnabled.
+type UserDisabled struct {
+	By string `json:"by"`
+	// Leaving: what the user has is being removed, and UserUnregistered follows.
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// UserEnabled: the keys are good again.
+type UserEnabled struct {
+	By string `json:"by"`
+}
+
+// UserUnregistered: the user and everything of theirs is gone. The accounts service gives the name to
+// nobody else: the history below it is this user's.
 type UserUnregistered struct {
 	By string `json:"by"`
 }
@@ -49,6 +64,12 @@ func (UserKeyRevoked) Type() Type { return "io.hermes.user.v1.key_revoked" }
 
 // Type implements Data.
 func (UserQuotaSet) Type() Type { return "io.hermes.user.v1.quota_set" }
+
+// Type implements Data.
+func (UserDisabled) Type() Type { return "io.hermes.user.v1.disabled" }
+
+// Type implements Data.
+func (UserEnabled) Type() Type { return "io.hermes.user.v1.enabled" }
 
 // Type implements Data.
 func (UserUnregistered) Type() Type { return "io.hermes.user.v1.unregistered" }

@@ -30,7 +30,9 @@ func (u User) apply(r events.Record) (User, error) {
 		if u.Registered {
 			return u, projections.Impossible(r, "the user is registered already")
 		}
-		return User{Registered: true, RegisteredAt: r.Time, Operator: registered.Operator}, nil
+		return User{
+			Registered: true, RegisteredAt: r.Time, Registration: r.ID, Operator: registered.Operator, Local: registered.Local,
+		}, nil
 	}
 	if !u.Registered {
 		return u, projections.Impossible(r, "the user is not registered")
@@ -47,6 +49,15 @@ func (u User) apply(r events.Record) (User, error) {
 		return u, nil
 	case events.UserQuotaSet:
 		u.Quota = d
+		return u, nil
+	case events.UserDisabled:
+		u.Disabled, u.Leaving = true, u.Leaving || d.Leaving
+		return u, nil
+	case events.UserEnabled:
+		if !u.Disabled || u.Leaving {
+			return u, projections.Impossible(r, "the user is not disabled, or is being removed")
+		}
+		u.Disabled = false
 		return u, nil
 	case events.UserUnregistered:
 		return User{}, nil

@@ -21,11 +21,15 @@ func TestFold(t *testing.T) {
 
 func next(t *rapid.T, u users.User) events.Data {
 	if !u.Registered {
-		return events.UserRegistered{Operator: rapid.Bool().Draw(t, "operator")}
+		return events.UserRegistered{Operator: rapid.Bool().Draw(t, "operator"), Local: rapid.Bool().Draw(t, "local")}
 	}
 	key := fmt.Sprint("U", rapid.IntRange(1, 3).Draw(t, "key"))
 	may := []events.Data{
 		events.UserKeyEnrolled{PublicKey: key, Label: "laptop"}, events.UserQuotaSet{GPUs: 2}, events.UserUnregistered{By: "root"},
+		events.UserDisabled{By: "root", Leaving: rapid.Bool().Draw(t, "leaving")},
+	}
+	if u.Disabled && !u.Leaving {
+		may = append(may, events.UserEnabled{By: "root"})
 	}
 	if _, enrolled := u.Keys[key]; enrolled {
 		may = append(may, events.UserKeyRevoked{PublicKey: key})
@@ -35,12 +39,14 @@ func next(t *rapid.T, u users.User) events.Data {
 
 func TestFoldRefuses(t *testing.T) {
 	registered := events.UserRegistered{}
-	unknown := []events.Data{events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}, events.UserQuotaSet{}, events.UserUnregistered{}}
+	unknown := []events.Data{events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}, events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{}}
 	for name, c := range map[string]struct{ given, refused []events.Data }{
 		"never registered": {nil, unknown},
 		"unregistered":     {[]events.Data{registered, events.UserUnregistered{}}, unknown},
 		"registered":       {[]events.Data{registered}, []events.Data{registered, events.UserKeyRevoked{PublicKey: "U"}, events.UserKeyEnrolled{}}},
 		"revoked":          {[]events.Data{registered, events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}}, []events.Data{events.UserKeyRevoked{PublicKey: "U"}}},
+		"not disabled": {[]events.Data{registered, events.UserDisabled{}, events.UserEnabled{}}, []events.Data{events.UserEnabled{}}},
+		"leaving":      {[]events.Data{registered, events.UserDisabled{Leaving: true}, events.UserDisabled{}}, []events.Data{events.UserEnabled{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := foldtest.Given(t, users.Fold, subject, c.given...)
@@ -54,6 +60,9 @@ func TestFoldRefuses(t *testing.T) {
 func TestTheNameCanBeTakenAgain(t *testing.T) {
 	u := foldtest.Given(t, users.Fold, subject, events.UserRegistered{Operator: true}, events.UserKeyEnrolled{PublicKey: "U"},
 		events.UserQuotaSet{GPUs: 1}, events.UserUnregistered{}, events.UserRegistered{})
+	if u.Registration != foldtest.Record(subject, 5, events.UserRegistered{}).ID {
+		t.Errorf("the registration is %q", u.Registration)
+	}
 	if u.Operator || len(u.Keys) != 0 || u.Quota.GPUs != 0 || !u.Registered || u.RegisteredAt.Unix() != 5 {
 		t.Errorf("the new user has something of the old one: %+v", u)
 	}

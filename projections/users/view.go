@@ -13,6 +13,14 @@ type User struct {
 	// Registered is false before and after the user's life.
 	Registered   bool      `json:"registered"`
 	RegisteredAt time.Time `json:"registeredAt,omitzero"`
+	// Registration is the id of the event that registered the user. What is kept elsewhere for the
+	// user is kept under it, so that nothing of an earlier one of the same name is ever found.
+	Registration string `json:"registration,omitempty"`
+	// Local is signed in by the NATS server's configuration.
+	Local bool `json:"local,omitempty"`
+	// Disabled users have no use of their keys; Leaving ones are being removed.
+	Disabled bool `json:"disabled,omitempty"`
+	Leaving  bool `json:"leaving,omitempty"`
 	// Operator may see and do everything.
 	Operator bool `json:"operator,omitempty"`
 	// Keys are those that act as the user, by public key.

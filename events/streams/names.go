@@ -31,6 +31,9 @@ const (
 	// BucketLeases holds who lives and who leads. It is in memory: a lease does not outlive the
 	// server, and after a restart of a single server its revisions start at 1 again.
 	BucketLeases = "hermes_leases"
+	// BucketSecrets holds what must be able to go away and is in no event: hashes of passwords, and
+	// of invitations.
+	BucketSecrets = "hermes_secrets"
 )
 
 // Blobs is the object store of bundles, artifacts and large inputs, by digest.

@@ -77,6 +77,7 @@ func (o Options) All() []jetstream.StreamConfig {
 		views(BucketFleet),
 		views(BucketUsers),
 		leases(o),
+		bucket(BucketSecrets, "hashes of passwords and invitations"),
 		blobs(),
 	}
 	for i := range all {

@@ -65,6 +65,17 @@ func Call[Reply any](ctx context.Context, c *Client, op string, request any) (Re
 	return reply, decodeReply(m, &reply)
 }
 
+// Ask sends a request on any subject and decodes the reply, as Call does.
+func Ask[Reply any](ctx context.Context, nc *nats.Conn, subject string, request any) (Reply, error) {
+	var reply Reply
+	raw, err := json.Marshal(request)
+	if err != nil {
+		return reply, fmt.Errorf("encode the request on %s: %w", subject, err)
+	}
+	err = ask(ctx, nc, subject, raw, &reply)
+	return reply, err
+}
+
 // Output returns a page of stored output and the chunks in it.
 func (c *Client) Output(ctx context.Context, ask ExecutionOutput) (OutputPage, []Chunk, error) {
 	var page OutputPage

@@ -44,6 +44,14 @@ const (
 	IDInUse               = "IDInUse"
 	ServerUnavailable     = "ServerUnavailable"
 	InternalError         = "InternalError"
+	UserAlreadyExists     = "UserAlreadyExists"
+	AuthenticationError   = "AuthenticationError"
+	RegistrationClosedErr = "RegistrationClosed"
+	InvalidInvite         = "InvalidInvite"
+	UserDisabled          = "UserDisabled"
+	TooManyAttempts       = "TooManyAttempts"
+	NoSuchKey             = "NoSuchKey"
+	KeysLimitReached      = "KeysLimitReached"
 )
 
 // Error is every error that a user of the API sees.

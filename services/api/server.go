@@ -65,6 +65,16 @@ func HandleWatcher[Request, Reply any](s *Server, op string, h func(context.Cont
 	return s.Handle("watch-"+op, "hermes.watch.*."+op, JSON(h))
 }
 
+// HandleLogin answers an operation of clients that have not logged in; the caller is their key.
+func HandleLogin[Request, Reply any](s *Server, op string, h func(context.Context, string, Request) (Reply, error)) error {
+	return s.Handle("login-"+op, "hermes.login.*."+op, JSON(h))
+}
+
+// HandleAdmin answers an operation of the operator.
+func HandleAdmin[Request, Reply any](s *Server, op string, h func(context.Context, string, Request) (Reply, error)) error {
+	return s.Handle("admin-"+op, "hermes.admin.*."+op, JSON(h))
+}
+
 // JSON makes a RawHandler of a typed one. A field that the request does not have is refused: it
 // would be an option that the user believes in and nobody heeds.
 func JSON[Request, Reply any](h func(context.Context, string, Request) (Reply, error)) RawHandler {
@@ -149,7 +159,26 @@ func (s *Server) guarded(r micro.Request, caller, name string, h RawHandler) (he
 	}()
 	ctx, cancel := context.WithTimeout(s.ctx, requestTimeout)
 	defer cancel()
-	return h(ctx, caller, r.Data())
+	return h(context.WithValue(ctx, hostKey{}, hostOf(r)), caller, r.Data())
+}
+
+type hostKey struct{}
+
+// ClientHost is the address that the request came from, where the account of the caller tells it;
+// empty elsewhere. The server writes it, not the client.
+func ClientHost(ctx context.Context) string {
+	host, _ := ctx.Value(hostKey{}).(string)
+	return host
+}
+
+func hostOf(r micro.Request) string {
+	var info struct {
+		Host string `json:"host"`
+	}
+	if raw := r.Headers().Get("Nats-Request-Info"); raw != "" {
+		_ = json.Unmarshal([]byte(raw), &info) // the server's own; without it nobody is told apart
+	}
+	return info.Host
 }
 
 // publicError says of an unforeseen error only what a user may know.

@@ -1,0 +1,162 @@
+package accounts
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/users"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// maxKeys bounds the keys of one user that are good at the same time.
+const maxKeys = 50
+
+// decideRegister makes the user. Error: UserAlreadyExists, also for a name that somebody had once.
+func decideRegister(u users.User, name string) ([]events.Data, error) {
+	if u.Sequence != 0 {
+		return nil, api.Errorf(api.Exists, api.UserAlreadyExists, "the user name %s is taken", name).
+			WithHint("choose another; the name of a user who left is not given again either")
+	}
+	return []events.Data{events.UserRegistered{}}, nil
+}
+
+// decideLocal makes a user that the server's configuration signs in, if they are not there. Error:
+// somebody else has the name.
+func decideLocal(u users.User, name string) ([]events.Data, error) {
+	switch {
+	case u.Registered && u.Local:
+		return nil, nil
+	case u.Sequence != 0:
+		return nil, api.Errorf(api.Exists, api.UserAlreadyExists,
+			"%s is in the NATS server's configuration, and somebody who registered has, or had, that name", name).
+			WithHint("choose another name for the local user")
+	}
+	return []events.Data{events.UserRegistered{Local: true}}, nil
+}
+
+// enrol is the command to let a key act as a user.
+type enrol struct {
+	Key, Label string
+	Expires    time.Time
+}
+
+// decideEnrol enrols the key. Keys that have expired make room. Error: KeysLimitReached, and what
+// usable refuses.
+func decideEnrol(u users.User, e enrol, now time.Time) ([]events.Data, error) {
+	if err := usable(u); err != nil {
+		return nil, err
+	}
+	var decided []events.Data
+	good := 0
+	for _, key := range slices.Sorted(maps.Keys(u.Keys)) {
+		switch {
+		case key == e.Key:
+		case expired(u.Keys[key], now):
+			decided = append(decided, events.UserKeyRevoked{PublicKey: key})
+		default:
+			good++
+		}
+	}
+	if good >= maxKeys {
+		return nil, api.Errorf(api.LimitReached, api.KeysLimitReached, "%s is logged in %d times, which is the limit", u.Name, good).
+			WithHint("`hermes remote keys list` shows where, `hermes remote keys revoke KEY` ends one")
+	}
+	return append(decided, events.UserKeyEnrolled{PublicKey: e.Key, Label: e.Label, Expires: e.Expires}), nil
+}
+
+// usable says why a user cannot log in although the password is right.
+func usable(u users.User) error {
+	if u.Disabled || u.Local || !u.Registered {
+		return api.Errorf(api.Unauthorized, api.UserDisabled, "the account %s is disabled", u.Name).
+			WithHint("the operator of the server can enable it")
+	}
+	return nil
+}
+
+// decideRevoke ends the keys that begin with the prefix, all of them if it is empty. Error: NoSuchKey,
+// or InvalidArguments if several begin so.
+func decideRevoke(u users.User, prefix string) (decided []events.Data, revoked []string, err error) {
+	for _, key := range slices.Sorted(maps.Keys(u.Keys)) {
+		if strings.HasPrefix(key, prefix) {
+			decided = append(decided, events.UserKeyRevoked{PublicKey: key})
+			revoked = append(revoked, key)
+		}
+	}
+	switch {
+	case prefix != "" && len(revoked) == 0:
+		return nil, nil, api.Errorf(api.NotFound, api.NoSuchKey, "you have no key %q", clip(prefix)).
+			WithHint("`hermes remote keys list` shows yours")
+	case prefix != "" && len(revoked) > 1:
+		return nil, nil, api.Errorf(api.Invalid, api.InvalidArguments, "%d of your keys begin with %q", len(revoked), clip(prefix)).
+			WithHint("give more of it")
+	}
+	return decided, revoked, nil
+}
+
+// decideDisable takes the use of all keys away.
+func decideDisable(u users.User, by string, leaving bool) ([]events.Data, error) {
+	switch {
+	case !u.Registered:
+		return nil, noSuchUser(u.Name)
+	case u.Local:
+		return nil, api.Errorf(api.State, api.InvalidArguments, "%s is signed in by the NATS server's configuration", u.Name).
+			WithHint("take the key out of the configuration of the server")
+	case u.Leaving, u.Disabled && !leaving:
+		return nil, nil
+	}
+	return []events.Data{events.UserDisabled{By: by, Leaving: leaving}}, nil
+}
+
+func decideEnable(u users.User, by string) ([]events.Data, error) {
+	switch {
+	case !u.Registered:
+		return nil, noSuchUser(u.Name)
+	case u.Leaving:
+		return nil, api.Errorf(api.State, api.UserDisabled, "%s is being removed", u.Name)
+	case !u.Disabled:
+		return nil, nil
+	}
+	return []events.Data{events.UserEnabled{By: by}}, nil
+}
+
+// decideUnregister ends a user whose things are gone.
+func decideUnregister(u users.User, by string) ([]events.Data, error) {
+	if !u.Registered || !u.Leaving {
+		return nil, nil
+	}
+	return []events.Data{events.UserUnregistered{By: by}}, nil
+}
+
+// admits says whether the key lets its holder in as the user, now.
+func admits(u users.User, key string, now time.Time) bool {
+	k, enrolled := u.Keys[key]
+	return enrolled && u.Registered && !u.Disabled && !u.Local && !expired(k, now)
+}
+
+func expired(k users.Key, now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
+
+func noSuchUser(name string) error {
+	return api.Errorf(api.NotFound, api.NoSuchUser, "there is no user %q", clip(name)).
+		WithHint("`hermesd user list` shows all")
+}
+
+// checkKey refuses what is no public nkey of a user.
+func checkKey(key string) error {
+	if !nkeys.IsValidPublicUserKey(key) {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "the key is no public nkey of a user")
+	}
+	return nil
+}
+
+// clip keeps what somebody sent from filling an answer or a log.
+func clip(text string) string {
+	if len(text) > events.MaxNameBytes {
+		return strings.ToValidUTF8(text[:events.MaxNameBytes], "") + "…"
+	}
+	return text
+}

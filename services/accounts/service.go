@@ -1,0 +1,213 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/users"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const source = "accounts"
+
+// Purger removes messages from a stream.
+type Purger interface {
+	Purge(ctx context.Context, opts ...jetstream.StreamPurgeOpt) error
+}
+
+// Views tells what runs.
+type Views interface {
+	// Active returns every execution that has not ended, as of the returned sequence.
+	Active(ctx context.Context) ([]executions.Execution, uint64, error)
+}
+
+// Options are what the service is made of. All fields without a default are required.
+type Options struct {
+	// Conn is in the account of the services, Callout in the one that the server asks who somebody
+	// is, System in the system account.
+	Conn, Callout, System *nats.Conn
+	// Issuer is the account nkey that the server believes, XKey the curve key that it encrypts for.
+	Issuer, XKey nkeys.KeyPair
+	Users        log.Log
+	// Secrets is the bucket of password hashes and invitations, Output the stream of output.
+	Secrets jetstream.KeyValue
+	Output  Purger
+	Views   Views
+	// Registration is who may register; default: nobody.
+	Registration api.Registration
+	// Local are the users that the server's configuration signs in: nobody else can have the names.
+	Local []string
+	// Cost of a password's hash; default: RFC 9106's second recommended option.
+	Cost Cost
+	// Version is this program's, in semver.
+	Version string
+	Log     *slog.Logger     // default: discards
+	Now     func() time.Time // default: time.Now
+	NewID   func() string    // default: api.NewID
+}
+
+// Service answers those who log in, users about their keys, the operator about users, and the server
+// about who connects. Any number may run side by side; each bounds failed logins on its own.
+type Service struct {
+	Options
+	secrets   secrets
+	hasher    *hasher
+	failures  struct{ user, address *throttle }
+	directory *directory
+	live      *live
+	// leaving are users to be removed.
+	leaving chan string
+	ready   chan struct{}
+}
+
+// New returns a service that does nothing before Run.
+func New(o Options) *Service {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.NewID == nil {
+		o.NewID = api.NewID
+	}
+	if o.Registration == "" {
+		o.Registration = api.RegistrationClosed
+	}
+	s := &Service{
+		Options: o, secrets: secrets{o.Secrets}, hasher: newHasher(o.Cost), directory: newDirectory(), live: newLive(o.System),
+		leaving: make(chan string, 1000), ready: make(chan struct{}),
+	}
+	s.failures.user, s.failures.address = newThrottle(perUser), newThrottle(perAddress)
+	return s
+}
+
+// Ready is closed when people can log in.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Run answers until the context ends; it returns nil then. It may be called once.
+func (s *Service) Run(ctx context.Context) error {
+	for _, name := range s.Local {
+		if _, err := s.commit(ctx, name, func(u users.User) ([]events.Data, error) { return decideLocal(u, name) }); err != nil {
+			return err
+		}
+	}
+	if err := s.live.start(); err != nil {
+		return err
+	}
+	defer s.live.stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.directory.run(ctx, s.Users) })
+	g.Go(func() error { return s.sweepAlways(ctx) })
+	g.Go(func() error { return s.finishLeaving(ctx) })
+	g.Go(func() error { return s.serve(ctx) })
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// serve answers when the directory has seen what the log holds: before that it would turn away
+// whoever logged in before.
+func (s *Service) serve(ctx context.Context) error {
+	if err := s.directory.catchUp(ctx, s.Users); err != nil {
+		return err
+	}
+	server, err := api.NewServer(s.Conn, "hermes-accounts", s.Version, "users and their keys", s.Log)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(
+		api.HandleLogin(server, api.OpRegister, s.register),
+		api.HandleLogin(server, api.OpLogin, s.login),
+		api.HandleLogin(server, api.OpKeyState, s.keyState),
+		api.HandleUser(server, api.OpKeysList, s.listKeys),
+		api.HandleUser(server, api.OpKeysRevoke, s.revokeKeys),
+		api.HandleUser(server, api.OpUnregister, s.unregister),
+		api.HandleAdmin(server, api.OpUserInvite, s.invite),
+		api.HandleAdmin(server, api.OpUserAdd, s.add),
+		api.HandleAdmin(server, api.OpUserList, s.list),
+		api.HandleAdmin(server, api.OpUserInspect, s.inspect),
+		api.HandleAdmin(server, api.OpUserDisable, s.disable),
+		api.HandleAdmin(server, api.OpUserEnable, s.enable),
+		api.HandleAdmin(server, api.OpUserRemove, s.remove),
+	)
+	if err != nil {
+		return errors.Join(err, server.Stop())
+	}
+	err = s.answerCallouts(ctx)
+	return errors.Join(err, server.Stop())
+}
+
+// fold reads one user from the log.
+func (s *Service) fold(ctx context.Context, name string) (users.User, error) {
+	u := users.User{Name: name}
+	for record, err := range s.Users.Read(ctx, events.UserSubject(name), 0) {
+		if err != nil {
+			return u, fmt.Errorf("read user %s: %w", name, err)
+		}
+		if u, err = users.Fold(u, record); err != nil {
+			return u, fmt.Errorf("fold user %s at sequence %d: %w", name, record.Sequence, err)
+		}
+	}
+	u.Name = name
+	return u, nil
+}
+
+// commit decides on the user as the log has it and appends. When somebody else was faster it reads
+// and decides again. It returns the user behind what was appended.
+func (s *Service) commit(ctx context.Context, name string, decide func(users.User) ([]events.Data, error)) (users.User, error) {
+	return s.commitAs(ctx, name, s.NewID, decide)
+}
+
+// commitAs is commit with the ids of the events.
+func (s *Service) commitAs(ctx context.Context, name string, newID func() string, decide func(users.User) ([]events.Data, error)) (users.User, error) {
+	for {
+		u, err := s.fold(ctx, name)
+		if err != nil {
+			return u, err
+		}
+		decided, err := decide(u)
+		if err != nil {
+			return u, err
+		}
+		for _, data := range decided {
+			if u, err = s.append(ctx, u, newID(), data); err != nil {
+				break
+			}
+		}
+		switch {
+		case err == nil:
+			return u, nil
+		case !errors.Is(err, log.ErrConflict):
+			return u, fmt.Errorf("append to user %s: %w", name, err)
+		}
+	}
+}
+
+// append folds first: what would be impossible is not stored.
+func (s *Service) append(ctx context.Context, u users.User, id string, data events.Data) (users.User, error) {
+	name, subject := u.Name, events.UserSubject(u.Name)
+	event := events.Event{ID: id, Source: source, Time: s.Now().UTC(), Data: data}
+	next, err := users.Fold(u, events.Record{Event: event, Subject: subject, Sequence: u.Sequence + 1})
+	if err != nil {
+		return u, err
+	}
+	sequence, err := s.Users.Append(ctx, subject, u.Sequence, event)
+	if err != nil {
+		return u, err
+	}
+	next.Name, next.Sequence = name, sequence
+	return next, nil
+}

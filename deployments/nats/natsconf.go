@@ -16,6 +16,18 @@ var text string
 // Identity is a name and the public nkey that proves it.
 type Identity struct{ Name, Key string }
 
+// Callout says who tells the server which key is whose.
+type Callout struct {
+	// Issuer is a public account nkey, XKey a public curve key: the server believes the one and
+	// encrypts for the other.
+	Issuer, XKey string
+	// Key is the public nkey of who answers, SystemKey of who counts and ends connections.
+	Key, SystemKey string
+}
+
+// TLS is a certificate and its key, as files on the server's machine.
+type TLS struct{ CertFile, KeyFile string }
+
 // Config is what the template takes. Names must have been checked; they become subjects.
 type Config struct {
 	ServerName string
@@ -28,6 +40,10 @@ type Config struct {
 	// ServicesKey and OperatorKey are public nkeys.
 	ServicesKey, OperatorKey string
 	Watchers, Users          []Identity
+	// Callout is nil for a server that knows the named keys only.
+	Callout *Callout
+	// TLS is nil for a server without.
+	TLS *TLS
 }
 
 // Render writes the configuration file.

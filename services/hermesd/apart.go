@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,14 +18,15 @@ import (
 
 // remoteOptions are how a part that runs apart reaches NATS.
 type remoteOptions struct {
-	url, creds string
-	verbose    bool
+	url, creds, ca string
+	verbose        bool
 }
 
 func (o *remoteOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.url, "nats", "", "`URL` of the NATS server")
 	f.StringVar(&o.creds, "creds", "", "`file` with the nkey seed or the credentials to sign in with")
+	f.StringVar(&o.ca, "ca", "", "`file` with the certificate to trust, for a server that no authority vouches for")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	_ = cmd.MarkFlagRequired("nats")
 	_ = cmd.MarkFlagRequired("creds")
@@ -44,18 +46,28 @@ func (o *remoteOptions) connect(name, inbox string, log *slog.Logger) (*nats.Con
 			return nil, fmt.Errorf("--creds %s: %w", o.creds, err)
 		}
 	}
-	return instance.Connect(o.url, name, inbox, log, sign)
+	return instance.Connect(o.url, name, inbox, log, append(o.trust(), sign)...)
+}
+
+// trust are the options that say whom to trust as the server.
+func (o *remoteOptions) trust() []nats.Option {
+	if o.ca == "" {
+		return nil
+	}
+	return []nats.Option{nats.RootCAs(o.ca)}
 }
 
 func newServeCommand() *cobra.Command {
 	var o remoteOptions
 	var replicas int
+	registration := newRegistration()
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the services alone, against a NATS server that is there already",
 		Long: `Runs the registry, the orchestrator and the projections against a NATS server with JetStream whose
-accounts are set up as in deployments/nats. Any number may run; one of them leads at a time.`,
-		Example: "  hermesd serve --nats nats://gpu1:4222 --creds /etc/hermes/services.nk",
+accounts are set up as nats-config does it. Any number may run; one of them leads at a time. With the
+other keys of nats-config beside --creds it also lets people register and log in.`,
+		Example: "  hermesd serve --nats nats://gpu1:4222 --creds /etc/hermes/keys/services.nk",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := newLogger(o.verbose)
@@ -64,12 +76,22 @@ accounts are set up as in deployments/nats. Any number may run; one of them lead
 				return err
 			}
 			defer nc.Close()
-			return instance.Serve(cmd.Context(), nc, replicas, api.Version, log, func() {
-				fmt.Fprintf(cmd.OutOrStdout(), "hermesd serves: %s\n", nc.ConnectedUrlRedacted())
+			gate, err := instance.OpenGate(filepath.Dir(o.creds), o.url, registration.options(), log, o.trust()...)
+			if err != nil {
+				return err
+			}
+			defer gate.Close()
+			if gate == nil {
+				log.Warn("nobody can log in: the keys for that, which nats-config makes, are not beside --creds")
+			}
+			return instance.Serve(cmd.Context(), instance.ServeOptions{
+				Conn: nc, Replicas: replicas, Gate: gate, Version: api.Version, Log: log,
+				Ready: func() { fmt.Fprintf(cmd.OutOrStdout(), "hermesd serves: %s\n", nc.ConnectedUrlRedacted()) },
 			})
 		},
 	}
 	o.flags(cmd)
+	registration.flag(cmd)
 	cmd.Flags().IntVar(&replicas, "replicas", 1, "copies of every stream: 1, or 3 in a cluster")
 	return cmd
 }

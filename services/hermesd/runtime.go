@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,16 +96,4 @@ func newContainerdCommand() *cobra.Command {
 	cmd.Flags().StringVar(&dir, "dir", "", "its `directory`")
 	_ = cmd.MarkFlagRequired("dir")
 	return cmd
-}
-
-// checkListen refuses an address off loopback: without TLS everything on the wire can be read.
-func checkListen(listen string) error {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return fmt.Errorf("--listen %q: must be host:port, such as %s", listen, defaultListen)
-	}
-	if ip := net.ParseIP(host); strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("--listen %s: only loopback addresses are served, because the traffic is not encrypted: use an SSH tunnel, or run `hermesd serve` against a NATS server with TLS", listen)
 }

@@ -24,11 +24,13 @@ type upOptions struct {
 	dataDir, listen, containerd, sync, user string
 	slots, warm                             int
 	grace                                   time.Duration
+	registration                            registration
+	tls                                     tlsFlags
 	verbose                                 bool
 }
 
 func newUpCommand() *cobra.Command {
-	var o upOptions
+	o := upOptions{registration: newRegistration()}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run a whole instance on this machine",
@@ -38,7 +40,7 @@ hermes-local for you as a user, hermes-operator for you as the operator. Under s
 not only root's, below ~/.config, with copies of their keys that only you can read.
 
 SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queued stays queued.`,
-		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8",
+		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8\n  hermesd up --listen 0.0.0.0:4222 --tls-self-signed --registration invite",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkSlots(cmd, o.slots); err != nil {
@@ -49,12 +51,14 @@ SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queu
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dataDir, "data-dir", defaultDataDir, "everything the instance keeps is in this `directory`")
-	f.StringVar(&o.listen, "listen", defaultListen, "`host:port` for clients; loopback only, unless you know what you do")
+	f.StringVar(&o.listen, "listen", defaultListen, "`host:port` for clients; off loopback only with TLS")
 	f.StringVar(&o.containerd, "containerd", "", "`address` of a containerd to use (default: the system's if it answers, else one of our own)")
 	f.StringVar(&o.sync, "sync", "always", "`always`: acknowledged means on disk. A duration such as 100ms is faster; a power cut may then take what was acknowledged within it")
 	f.IntVar(&o.slots, "slots", 0, "executions at once (default: twice the cores)")
 	f.Var(newWarm(&o.warm), "warm", warmUsage)
 	f.StringVar(&o.user, "user", "", "`name` of the local user (default: your login name)")
+	o.registration.flag(cmd)
+	o.tls.flags(cmd)
 	f.DurationVar(&o.grace, "grace", defaultGrace, "how long running executions may go on when the instance is stopped")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return cmd
@@ -66,7 +70,7 @@ func (o upOptions) check() error {
 			return fmt.Errorf("--sync %q: must be always, or a duration such as 100ms", o.sync)
 		}
 	}
-	return checkListen(o.listen)
+	return o.tls.check(o.listen)
 }
 
 // checkSlots refuses a number of slots with which nothing could run.
@@ -99,6 +103,10 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	certificate, err := o.tls.certificate(o.listen, data.Path("tls"))
+	if err != nil {
+		return errors.Join(err, data.Close())
+	}
 	boxes, err := openRuntime(ctx, data.Path(), o.containerd, log)
 	if err != nil {
 		return errors.Join(err, data.Close())
@@ -106,8 +114,8 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	// The runtime ends with the instance, containerd after it.
 	defer func() { err = errors.Join(err, boxes.stop()) }()
 	options := instance.Options{
-		Data: data, Listen: o.listen, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Runtime: boxes.runtime,
-		User: o.user, Version: api.Version, Log: log,
+		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Runtime: boxes.runtime,
+		User: o.user, Accounts: o.registration.options(), Version: api.Version, Log: log,
 	}
 	if who != nil {
 		options.SaveContexts = contextsFor(who)
@@ -115,6 +123,9 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	in, err := instance.Start(ctx, options)
 	if err != nil {
 		return err
+	}
+	if certificate != nil {
+		fmt.Fprintf(cmd.OutOrStdout(), "certificate: %s\n", certificate.Fingerprint)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "hermesd is ready: %s, context %s (user %s)\n", in.URL(), instance.UserContext, in.User())
 	return serveUntil(ctx, in, log)

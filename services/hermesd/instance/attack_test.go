@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -26,12 +25,12 @@ import (
 // targets are subjects that neither a watcher nor a user may write, of each kind that means
 // something in the account that holds the streams.
 var targets = []string{
-	"hermes.execution.0.ana.FORGED", "hermes.function.ana.forged", "hermes.watcher.forged", "hermes.user.forged",
+	"hermes.execution.0.ana.FORGED", "hermes.function.ana.forged", "hermes.watcher.forged", "hermes.user.forged", "hermes.admin.root.user.list", "hermes.login.X.state",
 	"hermes.archive.ana.209901", "hermes.run.other.FORGED", "hermes.output.other.ana.FORGED",
 	"hermes.watch.other.leave", "hermes.watch.other.report", "hermes.cancel.other", "hermes.api.bob.info", "hermes.api.bob.execution.list", "hermes.queue.leader.position",
-	"$KV.hermes_executions.forged", "$KV.hermes_leases.watcher.other", "$KV.hermes_leases.leader.orchestrator",
+	"$KV.hermes_executions.forged", "$KV.hermes_leases.watcher.other", "$KV.hermes_secrets.password.forged", "$KV.hermes_leases.leader.orchestrator",
 	"$O.hermes_blobs.M.forged", "$O.hermes_blobs.C.forged",
-	"$JS.API.STREAM.PURGE.HERMES_OUTPUT", "$JS.API.STREAM.DELETE.HERMES_RUNS", "$JS.API.CONSUMER.CREATE.HERMES_EXECUTIONS",
+	"$JS.API.STREAM.PURGE.HERMES_OUTPUT", "$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.X.KICK", "$JS.API.STREAM.DELETE.HERMES_RUNS", "$JS.API.CONSUMER.CREATE.HERMES_EXECUTIONS",
 }
 
 // attack sends every request that the key may send with everything that makes a server write
@@ -82,9 +81,9 @@ func payloads(subject, target string) [][]byte {
 
 // permitted are the subjects that the key with this seed may publish on, by the configuration that
 // the server has read, with words in the place of wildcards.
-func permitted(t *testing.T, dir, key string, words ...string) []string {
+func permitted(t *testing.T, p place, key string, words ...string) []string {
 	t.Helper()
-	seed, err := os.ReadFile(filepath.Join(dir, "data", "keys", key+".nk"))
+	seed, err := os.ReadFile(p.key(key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +95,7 @@ func permitted(t *testing.T, dir, key string, words ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts, err := server.ProcessConfigFile(filepath.Join(dir, "data", "nats.conf"))
+	opts, err := server.ProcessConfigFile(p.conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,8 +209,7 @@ func compare(t *testing.T, before, after map[string]uint64) {
 
 // victim is an instance to attack: what is in it, and what its operator sees.
 type victim struct {
-	dir      string
-	in       *instance.Instance
+	place
 	operator *nats.Conn
 	js       jetstream.JetStream
 	leases   jetstream.KeyValue
@@ -219,17 +217,12 @@ type victim struct {
 	ears     *wiretap
 }
 
-func newVictim(t *testing.T) *victim {
+func newVictim(t *testing.T, open func(*testing.T) place) *victim {
 	t.Helper()
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	v := &victim{dir: t.TempDir()}
-	v.in = start(t, v.dir)
-	t.Cleanup(func() {
-		if err := v.in.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	c := client(t, v.dir, v.in)
+	v := &victim{place: open(t)}
+	user, _ := as(t, v.place, "user", api.InboxPrefix("ana"))
+	c := api.NewClient(user, "ana")
 	deploy(t.Context(), t, c, map[string]string{
 		"hermes.config.json": `{"functionName":"hello","language":"cpp","gpuCapable":false,"functionVersion":"1.0.0","handler":"./run.sh"}`,
 		"Makefile":           "all:\n\t@true\nclean:\n\t@true\n", "run.sh": "#!/bin/sh\necho '{}'\n",
@@ -239,13 +232,13 @@ func newVictim(t *testing.T) *victim {
 		t.Fatal(err)
 	}
 	wait(t.Context(), t, c, id)
-	v.operator, _ = as(t, v.dir, v.in, "operator", "")
+	v.operator, _ = as(t, v.place, "operator", "")
 	var err error
 	if v.js, err = jetstream.New(v.operator); err != nil {
 		t.Fatal(err)
 	}
 	// Another watcher, with a request in its queue.
-	for _, subject := range []string{"$KV.hermes_leases.watcher.other", "hermes.run.other.ana.WAITS", "hermes.output.other.ana.RAN"} {
+	for _, subject := range []string{"$KV.hermes_leases.watcher.other", "$KV.hermes_secrets.password.forged", "hermes.run.other.ana.WAITS", "hermes.output.other.ana.RAN"} {
 		if _, err := v.js.Publish(t.Context(), subject, []byte("{}")); err != nil {
 			t.Fatal(err)
 		}
@@ -273,27 +266,33 @@ func (v *victim) checkUnhurt(t *testing.T) {
 
 // TestUserCannotForge: the same for a user.
 func TestUserCannotForge(t *testing.T) {
-	v := newVictim(t)
-	user, _ := as(t, v.dir, v.in, "user", api.InboxPrefix("ana"))
-	ops := []string{
-		api.OpInfo, api.OpExecutionList, api.OpExecutionInspect, api.OpExecutionOutput, api.OpFunctionList, api.OpFunctionInspect, api.OpBlobBegin,
-	}
-	own := map[string][]byte{
-		api.Subject("ana", api.OpInfo): []byte("{}"), api.Subject("ana", api.OpExecutionOutput): []byte(`{"number":2}`),
-	}
-	sent := attack(t, user, permitted(t, v.dir, "user", ops...), own)
+	v := newVictim(t, embedded)
+	user, _ := as(t, v.place, "user", api.InboxPrefix("ana"))
+	sent := attack(t, user, permitted(t, v.place, "user", forgers...), harmless("ana"))
 	t.Logf("%d requests", sent)
 	v.checkUnhurt(t)
+}
+
+// forgers are the operations with which a user tries to have something written elsewhere.
+var forgers = []string{
+	api.OpInfo, api.OpExecutionList, api.OpExecutionInspect, api.OpExecutionOutput, api.OpFunctionList, api.OpFunctionInspect, api.OpBlobBegin, api.OpKeysList,
+}
+
+// harmless are requests of a user that are answered and change nothing.
+func harmless(user string) map[string][]byte {
+	return map[string][]byte{
+		api.Subject(user, api.OpInfo): []byte("{}"), api.Subject(user, api.OpKeysList): []byte("{}"), api.Subject(user, api.OpExecutionOutput): []byte(`{"number":2}`),
+	}
 }
 
 // TestWatcherCannotForge: whatever a request of a watcher makes the server write, it is not
 // written where the watcher may not write itself. The server publishes replies, deliveries of
 // consumers and traces with its own rights, so permissions do not confine them: accounts must.
 func TestWatcherCannotForge(t *testing.T) {
-	v := newVictim(t)
-	watcher, _ := as(t, v.dir, v.in, "watcher", instance.WatcherInbox("local"))
+	v := newVictim(t, embedded)
+	watcher, _ := as(t, v.place, "watcher", instance.WatcherInbox("local"))
 	name := "M." + base64.URLEncoding.EncodeToString([]byte("forged"))
-	subjects := permitted(t, v.dir, "watcher", "hello", "claim", "report", "leave", "ana.FORGED", name, "$O.hermes_blobs."+name)
+	subjects := permitted(t, v.place, "watcher", "hello", "claim", "report", "leave", "ana.FORGED", name, "$O.hermes_blobs."+name)
 	lease, err := v.leases.Get(t.Context(), api.LeaseKey("local"))
 	if err != nil {
 		t.Fatal(err)

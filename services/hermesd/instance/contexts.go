@@ -26,6 +26,8 @@ type Context struct {
 	KeyFile string
 	// InboxPrefix is empty for the operator.
 	InboxPrefix string
+	// CA is the file of the certificate that vouches for the server's; empty: the system's do.
+	CA string
 }
 
 // JSON is the content of the context's file.
@@ -41,6 +43,9 @@ func (c Context) make() (*natscontext.Context, error) {
 	options := []natscontext.Option{
 		natscontext.WithServerURL(c.URL), natscontext.WithNKey(c.KeyFile), natscontext.WithDescription(c.Description),
 	}
+	if c.CA != "" {
+		options = append(options, natscontext.WithCA(c.CA))
+	}
 	if c.InboxPrefix != "" {
 		options = append(options, natscontext.WithInboxPrefix(c.InboxPrefix))
 	}
@@ -53,8 +58,8 @@ func (c Context) make() (*natscontext.Context, error) {
 
 func (in *Instance) contexts(k keyring) []Context {
 	return []Context{
-		{Name: UserContext, URL: in.url, KeyFile: k.user.file, Description: "Hermes on this machine, as " + in.user, InboxPrefix: api.InboxPrefix(in.user)},
-		{Name: OperatorContext, URL: in.url, KeyFile: k.operator.file, Description: "Hermes on this machine, as its operator: streams, events, views"},
+		{Name: UserContext, URL: in.url, KeyFile: k.user.file, Description: "Hermes on this machine, as " + in.user, InboxPrefix: api.InboxPrefix(in.user), CA: in.cert.ca()},
+		{Name: OperatorContext, URL: in.url, KeyFile: k.operator.file, Description: "Hermes on this machine, as its operator: streams, events, views", CA: in.cert.ca()},
 	}
 }
 
@@ -78,17 +83,17 @@ func SaveContexts(contexts []Context, log *slog.Logger) error {
 
 // localUser is who the first user is: whoever called sudo, or runs hermesd.
 func localUser() string {
-	if name := userName(os.Getenv("SUDO_USER")); name != "" {
+	if name := UserName(os.Getenv("SUDO_USER")); name != "" {
 		return name
 	}
-	if me, err := user.Current(); err == nil && userName(me.Username) != "" {
-		return userName(me.Username)
+	if me, err := user.Current(); err == nil && UserName(me.Username) != "" {
+		return UserName(me.Username)
 	}
 	return "local"
 }
 
-// userName turns a login name into a Hermes user's, or "" if it cannot be one.
-func userName(login string) string {
+// UserName turns a login name into a Hermes user's, or "" if it cannot be one.
+func UserName(login string) string {
 	name := make([]byte, 0, len(login))
 	for _, c := range []byte(filepath.Base(login)) {
 		switch {

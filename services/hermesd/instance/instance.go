@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -24,6 +25,8 @@ type Options struct {
 	Data *DataDir
 	// Listen is host:port; port 0 picks a free one.
 	Listen string
+	// Certificate is shown to clients; nil: nothing is encrypted.
+	Certificate *Certificate
 	// Sync is "always", or how long acknowledged data may stay off the disk, such as "100ms".
 	Sync string
 	// Slots is how many executions may run at once; 0 is twice the number of cores.
@@ -38,6 +41,8 @@ type Options struct {
 	Runtime sandbox.Runtime
 	// User is the local user's name; empty picks the login name.
 	User string
+	// Accounts say who else may be a user.
+	Accounts AccountOptions
 	// SaveContexts saves the NATS contexts of the ready instance; default: the function of that name.
 	SaveContexts func([]Context, *slog.Logger) error
 	// Version is this program's, in semver.
@@ -51,6 +56,7 @@ type Instance struct {
 	runtime sandbox.Runtime
 	server  *server.Server
 	conns   []*nats.Conn
+	cert    *Certificate
 	url     string
 	user    string
 
@@ -65,7 +71,7 @@ const watcherName = "local"
 
 // Start returns a ready instance. On an error nothing of it is left running.
 func Start(ctx context.Context, o Options) (_ *Instance, err error) {
-	in := &Instance{data: o.Data, runtime: o.Runtime, user: o.User}
+	in := &Instance{data: o.Data, runtime: o.Runtime, user: o.User, cert: o.Certificate}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, in.Stop())
@@ -84,7 +90,9 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	if in.server, err = startServer(o.Data, in.serverConfig(o, keys), o.Log); err != nil {
 		return nil, err
 	}
-	in.url = in.server.ClientURL()
+	if in.url, err = in.clientURL(o.Listen); err != nil {
+		return nil, err
+	}
 	if err := in.startServices(ctx, o, keys); err != nil {
 		return nil, err
 	}
@@ -100,13 +108,26 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	return in, nil
 }
 
+// clientURL is where programs on this machine connect.
+func (in *Instance) clientURL(listen string) (string, error) {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(in.server.Addr().String())
+	return in.cert.url(host, port), err
+}
+
 // URL is where clients connect.
 func (in *Instance) URL() string { return in.url }
 
 // User is the local user's name.
 func (in *Instance) User() string { return in.user }
 
-type keyring struct{ services, operator, watcher, user key }
+type keyring struct {
+	services, operator, watcher, user key
+	callout                           calloutKeys
+}
 
 func loadKeys(data *DataDir) (keyring, error) {
 	var k keyring
@@ -116,16 +137,22 @@ func loadKeys(data *DataDir) (keyring, error) {
 			return k, err
 		}
 	}
-	return k, nil
+	k.callout, err = loadCalloutKeys(data.Path("keys"))
+	return k, err
 }
 
 func (in *Instance) serverConfig(o Options, k keyring) natsconf.Config {
-	return natsconf.Config{
+	c := natsconf.Config{
 		ServerName: "hermes", Listen: o.Listen, StoreDir: o.Data.Path("jetstream"), Sync: o.Sync,
 		ServicesKey: k.services.public, OperatorKey: k.operator.public,
 		Watchers: []natsconf.Identity{{Name: watcherName, Key: k.watcher.public}},
 		Users:    []natsconf.Identity{{Name: in.user, Key: k.user.public}},
+		Callout:  k.callout.config(),
 	}
+	if in.cert != nil {
+		c.TLS = &in.cert.TLS
+	}
+	return c
 }
 
 // connect connects within the process, as the given key.
@@ -134,7 +161,8 @@ func (in *Instance) connect(name, inbox string, k key, log *slog.Logger) (*nats.
 	if err != nil {
 		return nil, err
 	}
-	nc, err := Connect(in.url, name, inbox, log, sign, nats.InProcessServer(in.server))
+	// Whatever the certificate says: within the process nobody is on the way.
+	nc, err := Connect("nats://"+in.server.Addr().String(), name, inbox, log, sign, nats.InProcessServer(in.server))
 	if err != nil {
 		return nil, err
 	}
@@ -147,8 +175,14 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 	if err != nil {
 		return err
 	}
+	gate, err := openGate(k.callout, o.Accounts, []string{in.user}, func(name, inbox string, k key) (*nats.Conn, error) {
+		return in.connect(name, inbox, k, o.Log)
+	})
+	if err != nil {
+		return err
+	}
 	services, err := newServices(ctx, serviceOptions{
-		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: DefaultPolicy(),
+		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: DefaultPolicy(), gate: gate,
 		version: o.Version, log: o.Log,
 	})
 	if err != nil {
@@ -157,7 +191,15 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	in.stopServices, in.served = cancel, make(chan error, 1)
 	go func() { in.served <- services.run(run) }()
-	return nil
+	select {
+	case <-services.accounts.Ready():
+		return nil
+	case err := <-in.served:
+		in.served <- err
+		return fmt.Errorf("the services ended: %w", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) error {

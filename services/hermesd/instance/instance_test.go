@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/events"
-	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/bundle"
@@ -21,19 +20,24 @@ import (
 	"github.com/hermes-serverless/hermes/services/watcher/fake"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
-
 func start(t *testing.T, dir string) *instance.Instance {
+	t.Helper()
+	return startWith(t, dir, func(*instance.Options) {})
+}
+
+func startWith(t *testing.T, dir string, change func(*instance.Options)) *instance.Instance {
 	t.Helper()
 	data, err := instance.OpenDataDir(filepath.Join(dir, "data"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	in, err := instance.Start(t.Context(), instance.Options{
+	options := instance.Options{
 		Data: data, Listen: "127.0.0.1:0", Sync: "1m", Slots: 4, Warm: instance.DefaultWarm, Runtime: fake.New(filepath.Join(dir, "fake")),
 		User: "ana", Version: api.Version, Log: log, StopGrace: time.Second,
-	})
+	}
+	change(&options)
+	in, err := instance.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +82,7 @@ func deploy(ctx context.Context, t *testing.T, c *api.Client, files map[string]s
 	if ended := wait(ctx, t, c, id); ended.Status != executions.Success {
 		t.Fatalf("the build ended %s: %s %s", ended.Status, ended.Reason, ended.Message)
 	}
-	rows, err := api.Call[api.Functions](ctx, c, api.OpFunctionInspect, api.FunctionInspect{Name: deployed.Function.Name, Build: id})
+	rows, err := api.Call[api.Functions](ctx, c, api.OpFunctionInspect, api.FunctionInspect{Name: deployed.Function.Name, Version: deployed.Function.Version, Build: id})
 	if err != nil || len(rows.Functions) != 1 || rows.Functions[0].Status != "ready" {
 		t.Fatalf("after the build: %+v, %v", rows, err)
 	}

@@ -2,7 +2,6 @@ package instance_test
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,12 +12,17 @@ import (
 )
 
 // as connects with one of the instance's keys. What the server refuses comes out of the channel.
-func as(t *testing.T, dir string, in *instance.Instance, key, inbox string) (*nats.Conn, <-chan error) {
+func as(t *testing.T, p place, key, inbox string) (*nats.Conn, <-chan error) {
 	t.Helper()
-	sign, err := nats.NkeyOptionFromSeed(filepath.Join(dir, "data", "keys", key+".nk"))
+	sign, err := nats.NkeyOptionFromSeed(p.key(key))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return connectAs(t, p, sign, inbox)
+}
+
+func connectAs(t *testing.T, p place, sign nats.Option, inbox string) (*nats.Conn, <-chan error) {
+	t.Helper()
 	refused := make(chan error, 100)
 	options := []nats.Option{sign, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		select {
@@ -29,7 +33,7 @@ func as(t *testing.T, dir string, in *instance.Instance, key, inbox string) (*na
 	if inbox != "" {
 		options = append(options, nats.CustomInboxPrefix(inbox))
 	}
-	nc, err := nats.Connect(in.URL(), options...)
+	nc, err := nats.Connect(p.url, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,19 +67,36 @@ func TestUserIsConfined(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	user, refused := as(t, dir, in, "user", api.InboxPrefix("ana"))
-	for _, subject := range []string{"hermes.output.>", "hermes.output.local.bob.>", "hermes.execution.>", "$KV.>", ">", "_INBOX.>", "hermes.api.>"} {
+	user, refused := as(t, placeOf(dir, in), "user", api.InboxPrefix("ana"))
+	t.Logf("%d probes", checkConfined(t, user, refused, "ana"))
+}
+
+// checkConfined probes what a user may not hear and say. It returns how many probes it made.
+func checkConfined(t *testing.T, user *nats.Conn, refused <-chan error, name string) int {
+	t.Helper()
+	hears := []string{
+		"hermes.output.>", "hermes.output.*.*.>", "hermes.output.local.zoe.>", "hermes.output.local.zoe.X", "hermes.execution.>", "hermes.>", "$KV.>", ">", "*", "_INBOX.>",
+		"_INBOX_zoe.>", "_INBOX_*.>", "_INBOX_login.>", "hermes.api.>", "hermes.api." + name + ".>", "hermes.login.>", "hermes.admin.>", "$SYS.>", "$SYS.REQ.USER.AUTH", "$JS.>", "$SRV.>",
+	}
+	for _, subject := range hears {
 		expectRefusal(t, "to hear "+subject, user, refused, func() error { _, err := user.SubscribeSync(subject); return err })
 	}
-	for _, subject := range []string{
-		"hermes.api.bob.info", "hermes.execution.0.ana.X", "hermes.function.ana.x", "hermes.watch.local.claim",
-		"hermes.output.local.ana.X", "hermes.run.local.X", "$JS.API.INFO", "$KV.hermes_executions.checkpoint", "$O.hermes_blobs.M.x",
-	} {
+	says := []string{
+		"hermes.api.zoe.info", "hermes.api.zoe.execution.run", "hermes.api.zoe.keys.revoke", "hermes.api.zoe.unregister", "hermes.execution.0." + name + ".X", "hermes.function." + name + ".x",
+		"hermes.user." + name, "hermes.watch.local.claim", "hermes.output.local." + name + ".X", "hermes.run.local.X", "hermes.cancel.local", "hermes.login.X.login",
+		"hermes.admin." + name + ".user.list", "hermes.admin.root.user.add", "$JS.API.INFO", "$JS.API.STREAM.INFO.HERMES_OUTPUT", "$JS.API.STREAM.DELETE.HERMES_OUTPUT",
+		"$JS.API.STREAM.PURGE.HERMES_USERS", "$JS.API.STREAM.UPDATE.HERMES_USERS", "$JS.API.CONSUMER.CREATE.HERMES_OUTPUT", "$JS.API.DIRECT.GET.KV_hermes_secrets.X",
+		"$JS.API.DIRECT.GET.OBJ_hermes_blobs", "$KV.hermes_executions.checkpoint", "$KV.hermes_secrets.password.X", "$O.hermes_blobs.M.x",
+		"$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.X.KICK", "_INBOX_zoe.X",
+	}
+	for _, subject := range says {
 		expectRefusal(t, "to publish on "+subject, user, refused, func() error { return user.Publish(subject, []byte("{}")) })
 	}
-	if _, err := api.Call[api.Info](t.Context(), api.NewClient(user, "ana"), api.OpInfo, api.InfoRequest{}); err != nil {
-		t.Errorf("what is allowed: %v", err)
+	info, err := api.Call[api.Info](t.Context(), api.NewClient(user, name), api.OpInfo, api.InfoRequest{})
+	if err != nil || info.User != name {
+		t.Errorf("what is allowed: %+v, %v", info, err)
 	}
+	return len(hears) + len(says)
 }
 
 // TestWatcherIsConfined: a watcher's key can neither write the log nor touch another watcher's queue.
@@ -88,7 +109,7 @@ func TestWatcherIsConfined(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	watcher, refused := as(t, dir, in, "watcher", instance.WatcherInbox("local"))
+	watcher, refused := as(t, placeOf(dir, in), "watcher", instance.WatcherInbox("local"))
 	for _, subject := range []string{
 		"hermes.execution.0.ana.X", "hermes.function.ana.x", "hermes.watcher.local", "hermes.watch.other.claim", "hermes.output.other.ana.X",
 		"$KV.hermes_executions.checkpoint", "$KV.hermes_leases.watcher.other", "$KV.hermes_leases.leader.orchestrator",

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,26 +18,45 @@ type key struct {
 	file   string
 }
 
-// loadKey reads the seed from the file, or makes one.
-func loadKey(file string) (key, error) {
-	seed, err := os.ReadFile(file)
+// loadKey reads a user's seed from the file, or makes one.
+func loadKey(file string) (key, error) { return loadKeyOf(file, nkeys.CreateUser) }
+
+// loadKeyOf is loadKey for the kind of key that create makes.
+func loadKeyOf(file string, create func() (nkeys.KeyPair, error)) (key, error) {
+	pair, err := readKey(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return makeKey(file)
+		return makeKey(file, create)
 	}
 	if err != nil {
-		return key{}, fmt.Errorf("read the key %s: %w", file, err)
-	}
-	pair, err := nkeys.FromSeed(seed)
-	if err != nil {
-		return key{}, fmt.Errorf("the key %s is damaged (%w): restore it from a backup, or remove it to have a new one made", file, err)
+		return key{}, err
 	}
 	defer pair.Wipe()
 	public, err := pair.PublicKey()
 	return key{public: public, file: file}, err
 }
 
-func makeKey(file string) (key, error) {
-	pair, err := nkeys.CreateUser()
+// readKey reads a seed.
+func readKey(file string) (nkeys.KeyPair, error) {
+	seed, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the key %s: %w", file, err)
+	}
+	defer clear(seed)
+	seed = bytes.TrimSpace(seed)
+	var pair nkeys.KeyPair
+	if bytes.HasPrefix(seed, []byte("SX")) {
+		pair, err = nkeys.FromCurveSeed(seed)
+	} else {
+		pair, err = nkeys.FromSeed(seed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the key %s is damaged (%w): restore it from a backup, or remove it to have a new one made", file, err)
+	}
+	return pair, nil
+}
+
+func makeKey(file string, create func() (nkeys.KeyPair, error)) (key, error) {
+	pair, err := create()
 	if err != nil {
 		return key{}, fmt.Errorf("make a key: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
 
@@ -19,6 +20,8 @@ type NATSFiles struct {
 	// Listen is host:port, StoreDir JetStream's folder on the server's machine, Sync as in Options.
 	Listen, StoreDir, Sync string
 	Watchers, Users        []string
+	// Certificate is shown to clients; nil: nothing is encrypted.
+	Certificate *Certificate
 }
 
 // WriteNATSFiles makes the keys that are missing and writes the configuration, which the server's
@@ -47,6 +50,20 @@ func WriteNATSFiles(f NATSFiles) ([]string, error) {
 	if conf.Users, err = identities("user", f.Users, events.CheckUserName, load); err != nil {
 		return nil, err
 	}
+	keys := filepath.Join(f.Dir, "keys")
+	callout, err := loadCalloutKeys(keys)
+	if err != nil {
+		return nil, err
+	}
+	conf.Callout = callout.config()
+	if f.Certificate != nil {
+		conf.TLS = &f.Certificate.TLS
+	}
+	configured := filepath.Join(keys, usersFile)
+	if err := os.WriteFile(configured, []byte(strings.Join(append(f.Users, ""), "\n")), 0o600); err != nil {
+		return nil, fmt.Errorf("write which users the NATS configuration holds: %w", err)
+	}
+	files = append(append(files, callout.files()...), configured)
 	var text bytes.Buffer
 	if err := natsconf.Render(&text, conf); err != nil {
 		return nil, err

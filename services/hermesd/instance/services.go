@@ -19,6 +19,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/projector"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
 	"github.com/hermes-serverless/hermes/projections/users"
+	"github.com/hermes-serverless/hermes/services/accounts"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/orchestrator"
 	"github.com/hermes-serverless/hermes/services/registry"
@@ -54,6 +55,8 @@ type serviceOptions struct {
 	// syncDir is JetStream's folder when it is on this machine, "" otherwise.
 	syncDir string
 	policy  orchestrator.Policy
+	// gate is nil where nobody can log in.
+	gate    *gate
 	version string
 	log     *slog.Logger
 }
@@ -63,6 +66,7 @@ type services struct {
 	projectors   []*projector.Projector
 	orchestrator *orchestrator.Service
 	registry     *registry.Service
+	accounts     *accounts.Service // nil where nobody can log in
 	log          *slog.Logger
 	conn         *nats.Conn
 	// provision makes what is missing of streams, buckets and stores.
@@ -96,7 +100,26 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 	if s.orchestrator, err = newOrchestrator(ctx, js, o, logs, v, store); err != nil {
 		return nil, err
 	}
-	return s, nil
+	if o.gate != nil {
+		s.accounts, err = newAccounts(ctx, js, o, logs, v)
+	}
+	return s, err
+}
+
+func newAccounts(ctx context.Context, js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views) (*accounts.Service, error) {
+	secrets, err := js.KeyValue(ctx, streams.BucketSecrets)
+	if err != nil {
+		return nil, fmt.Errorf("open the bucket %s: %w", streams.BucketSecrets, err)
+	}
+	output, err := js.Stream(ctx, streams.Output)
+	if err != nil {
+		return nil, fmt.Errorf("open the stream %s: %w", streams.Output, err)
+	}
+	return accounts.New(accounts.Options{
+		Conn: o.conn, Callout: o.gate.callout, System: o.gate.system, Issuer: o.gate.issuer, XKey: o.gate.xkey,
+		Users: logs.Users, Secrets: secrets, Output: output, Views: v, Local: o.gate.local,
+		Registration: o.gate.Registration, Cost: o.gate.PasswordCost, Version: o.version, Log: o.log.With("part", "accounts"),
+	}), nil
 }
 
 func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views, store *blobs.Store) (*orchestrator.Service, error) {
@@ -140,6 +163,9 @@ func (s *services) run(ctx context.Context) error {
 	g.Go(func() error { return s.provisionAgain(ctx) })
 	g.Go(func() error { return s.registry.Run(ctx) })
 	g.Go(func() error { return s.orchestrator.Run(ctx) })
+	if s.accounts != nil {
+		g.Go(func() error { return s.accounts.Run(ctx) })
+	}
 	return g.Wait()
 }
 
@@ -168,13 +194,37 @@ func (s *services) provisionAgain(ctx context.Context) error {
 	}
 }
 
-// Serve runs the services on a connection until the context ends; ready is called when they are
-// about to answer.
-func Serve(ctx context.Context, nc *nats.Conn, replicas int, version string, log *slog.Logger, ready func()) error {
-	s, err := newServices(ctx, serviceOptions{conn: nc, replicas: replicas, policy: DefaultPolicy(), version: version, log: log})
+// ServeOptions of services that run apart from the NATS server.
+type ServeOptions struct {
+	Conn     *nats.Conn
+	Replicas int
+	// Gate lets people in; nil: the server knows the keys of its configuration only.
+	Gate    *Gate
+	Version string
+	Log     *slog.Logger
+	// Ready is called when the services are about to answer, and people can log in.
+	Ready func()
+}
+
+// Serve runs the services on a connection until the context ends.
+func Serve(ctx context.Context, o ServeOptions) error {
+	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, policy: DefaultPolicy(), version: o.Version, log: o.Log}
+	if o.Gate != nil {
+		services.gate = o.Gate.gate
+	}
+	s, err := newServices(ctx, services)
 	if err != nil {
 		return err
 	}
-	ready()
-	return ignoreCanceled(s.run(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- ignoreCanceled(s.run(ctx)) }()
+	if s.accounts != nil {
+		select {
+		case <-s.accounts.Ready():
+		case err := <-ended:
+			return err
+		}
+	}
+	o.Ready()
+	return <-ended
 }

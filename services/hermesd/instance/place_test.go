@@ -1,0 +1,230 @@
+package instance_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/hermes-serverless/hermes/events/leaktest"
+	"github.com/hermes-serverless/hermes/services/accounts"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/watcher/fake"
+)
+
+// natsServerEnv makes this program be a NATS server with the configuration that it names.
+const natsServerEnv = "HERMES_TEST_NATS_SERVER"
+
+func TestMain(m *testing.M) {
+	if conf := os.Getenv(natsServerEnv); conf != "" {
+		if err := serveNATS(conf); err != nil {
+			panic(err)
+		}
+		return
+	}
+	leaktest.Main(m)
+}
+
+// serveNATS is what the nats-server program does.
+func serveNATS(conf string) error {
+	opts, err := server.ConfigureOptions(flag.NewFlagSet("nats-server", flag.ContinueOnError), []string{"-c", conf}, nil, nil, nil)
+	if err != nil {
+		return err
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		return err
+	}
+	s.ConfigureLogger()
+	if err := server.Run(s); err != nil {
+		return err
+	}
+	s.WaitForShutdown()
+	return nil
+}
+
+// place is an instance and its keys.
+type place struct {
+	url, keys, conf string
+	// names are what the files of the keys are called here.
+	names map[string]string
+	log   *safeLog
+}
+
+func (p place) key(name string) string {
+	if other := p.names[name]; other != "" {
+		name = other
+	}
+	return filepath.Join(p.keys, name+".nk")
+}
+
+func placeOf(dir string, in *instance.Instance) place {
+	return place{url: in.URL(), keys: filepath.Join(dir, "data", "keys"), conf: filepath.Join(dir, "data", "nats.conf")}
+}
+
+// cheap hashes: what a hash costs is not what is tested.
+var cheap = accounts.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1}
+
+// embedded is an instance in this process, where everybody may register.
+func embedded(t *testing.T) place {
+	t.Helper()
+	dir, log := t.TempDir(), &safeLog{}
+	in := startWith(t, dir, func(o *instance.Options) {
+		o.Accounts = instance.AccountOptions{Registration: api.RegistrationOpen, PasswordCost: cheap}
+		o.Log = log.logger(t)
+	})
+	t.Cleanup(func() {
+		if err := in.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	p := placeOf(dir, in)
+	p.log = log
+	return p
+}
+
+// external is the same on a NATS server that is a process of its own.
+func external(t *testing.T) place { return externalWith(t, func(conf string) string { return conf }) }
+
+func externalWith(t *testing.T, change func(conf string) string) place {
+	t.Helper()
+	dir, listen, log := t.TempDir(), freeAddress(t), &safeLog{}
+	p := place{
+		url: "nats://" + listen, keys: filepath.Join(dir, "keys"), conf: filepath.Join(dir, "nats.conf"),
+		names: map[string]string{"user": "user-ana", "watcher": "watcher-local"}, log: log,
+	}
+	_, err := instance.WriteNATSFiles(instance.NATSFiles{
+		Dir: dir, Listen: listen, StoreDir: filepath.Join(dir, "jetstream"), Sync: "1m", Watchers: []string{"local"}, Users: []string{"ana"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(p.conf)
+	if err == nil {
+		err = os.WriteFile(p.conf, []byte(change(string(raw))), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	startNATSServer(t, p.conf, listen)
+	serveParts(t, p, dir)
+	return p
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func startNATSServer(t *testing.T, conf, listen string) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), natsServerEnv+"="+conf)
+	out := &safeLog{}
+	cmd.Stderr = out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", listen); err == nil {
+			_ = c.Close()
+			return
+		}
+	}
+	t.Fatalf("the NATS server did not start: %s", out.text())
+}
+
+// serveParts runs the services and a watcher against the server.
+func serveParts(t *testing.T, p place, dir string) {
+	t.Helper()
+	log := p.log.logger(t)
+	connect := func(name, key, inbox string) *nats.Conn {
+		sign, err := nats.NkeyOptionFromSeed(p.key(key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc, err := instance.Connect(p.url, name, inbox, log, sign)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	services, watcher := connect("services", "services", ""), connect("watcher", "watcher", instance.WatcherInbox("local"))
+	gate, err := instance.OpenGate(p.keys, p.url, instance.AccountOptions{Registration: api.RegistrationOpen, PasswordCost: cheap}, log)
+	if err != nil || gate == nil {
+		t.Fatalf("%v, %v", gate, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended, ready := make(chan error, 2), make(chan struct{})
+	go func() {
+		ended <- instance.Serve(ctx, instance.ServeOptions{Conn: services, Replicas: 1, Gate: gate, Version: api.Version, Log: log, Ready: func() { close(ready) }})
+	}()
+	<-ready
+	boxes := filepath.Join(dir, "fake")
+	w, err := instance.NewWatcher(ctx, instance.WatcherOptions{
+		Name: "local", Conn: watcher, Runtime: fake.New(boxes), Dir: filepath.Join(dir, "watcher"), Slots: 4, StopGrace: time.Second, Version: api.Version, Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { ended <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		for range 2 {
+			if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+		gate.Close()
+		services.Close()
+		watcher.Close()
+	})
+}
+
+// safeLog keeps what is logged, to look for what must not be there.
+type safeLog struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *safeLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *safeLog) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *safeLog) logger(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(io.MultiWriter(l, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}

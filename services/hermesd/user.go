@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/jsm.go/natscontext"
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+)
+
+// operatorOptions are how the operator reaches the instance.
+type operatorOptions struct {
+	natsContext string
+	json        bool
+}
+
+func newUserCommand() *cobra.Command {
+	var o operatorOptions
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Add, invite, list, disable and remove users",
+		Long: `Says who may use a running instance. It asks the services with the operator's key, which is in the
+NATS context that hermesd up wrote. With a NATS server of your own, make one for keys/operator.nk.`,
+	}
+	cmd.PersistentFlags().StringVar(&o.natsContext, "context", instance.OperatorContext, "NATS context `name` of the operator")
+	cmd.PersistentFlags().BoolVarP(&o.json, "json", "j", false, "print JSON")
+	cmd.AddCommand(newUserAddCommand(&o), newUserInviteCommand(&o), newUserListCommand(&o),
+		newUserRefCommand(&o, "inspect", "Show a user, with all keys", api.OpUserInspect),
+		newUserRefCommand(&o, "disable", "Take the use of all keys away, at once", api.OpUserDisable),
+		newUserRefCommand(&o, "enable", "Let a disabled user in again", api.OpUserEnable),
+		newUserRemoveCommand(&o))
+	return cmd
+}
+
+// askOperator asks the services for an operation.
+func askOperator[Reply any](cmd *cobra.Command, o *operatorOptions, op string, ask any) (Reply, error) {
+	var none Reply
+	nc, err := natscontext.Connect(o.natsContext, nats.Name("hermesd user"))
+	if err != nil {
+		return none, fmt.Errorf("connect with the NATS context %s: %w: is hermesd running, and did it run as this user?", o.natsContext, err)
+	}
+	defer nc.Close()
+	reply, err := api.Ask[Reply](cmd.Context(), nc, api.AdminSubject(operatorName(), op), ask)
+	if e, ok := api.AsError(err); ok {
+		return none, inWords(e)
+	}
+	return reply, err
+}
+
+// inWords is an error of the services for a terminal.
+func inWords(e *api.Error) error {
+	text := e.Message
+	if e.Hint != "" {
+		text += ": " + e.Hint
+	}
+	return errors.New(text)
+}
+
+// operatorName is who asks, for the history.
+func operatorName() string {
+	for _, name := range []string{os.Getenv("SUDO_USER"), loginName()} {
+		if name = instance.UserName(name); name != "" {
+			return name
+		}
+	}
+	return "operator"
+}
+
+func loginName() string {
+	me, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return me.Username
+}
+
+func newUserAddCommand(o *operatorOptions) *cobra.Command {
+	var stdin bool
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a user, whatever the policy of registration is",
+		Long: `Adds a user with a password that is made up and printed once, or with the first line of stdin. The user
+then logs in: hermes remote add URL, hermes remote login NAME.`,
+		Example: "  hermesd user add ana\n  pass lab/ana | hermesd user add ana --password-stdin",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			password, err := madeUp(), error(nil)
+			if stdin {
+				password, err = firstLine(cmd.InOrStdin())
+			}
+			if err != nil {
+				return err
+			}
+			added, err := askOperator[api.User](cmd, o, api.OpUserAdd, api.UserAdd{User: args[0], Password: password})
+			if err != nil {
+				return err
+			}
+			if o.json && stdin {
+				return printJSON(cmd, added)
+			}
+			if o.json {
+				return printJSON(cmd, map[string]string{"name": added.Name, "password": password})
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "added %s\n", added.Name)
+			if !stdin {
+				fmt.Fprintf(cmd.OutOrStdout(), "password: %s\n", password)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "take the password from the first line of stdin")
+	return cmd
+}
+
+// madeUp is a password of 100 random bits in groups that can be read out.
+func madeUp() string {
+	raw := make([]byte, 13)
+	_, _ = rand.Read(raw) // never fails
+	text := strings.ToLower(base32.StdEncoding.EncodeToString(raw))[:20]
+	return strings.Join([]string{text[:5], text[5:10], text[10:15], text[15:]}, "-")
+}
+
+func firstLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 2*api.MaxPasswordBytes)).ReadString('\n')
+	if line == "" {
+		return "", fmt.Errorf("stdin holds no password: %w", err)
+	}
+	return strings.TrimRight(line, "\r\n"), nil
+}
+
+func newUserInviteCommand(o *operatorOptions) *cobra.Command {
+	ask, expires := api.UserInvite{}, 7*24*time.Hour
+	cmd := &cobra.Command{
+		Use:     "invite [NAME]",
+		Short:   "Make a token with which one person may register",
+		Long:    "Prints a token that is good once: for the name, or for any. It is kept nowhere else.",
+		Example: "  hermesd user invite\n  hermesd user invite ana --expires 24h",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				ask.User = args[0]
+			}
+			ask.ExpiresSeconds = int64(expires.Seconds())
+			made, err := askOperator[api.Invited](cmd, o, api.OpUserInvite, ask)
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd, made)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\ngood once, until %s: hermes remote register asks for it\n", made.Token, made.Expires.Local().Format(time.DateTime))
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&expires, "expires", expires, "how long it waits to be used")
+	return cmd
+}
+
+func newUserListCommand(o *operatorOptions) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List all users", Args: cobra.NoArgs,
+		Example: "  hermesd user list",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := askOperator[api.Users](cmd, o, api.OpUserList, api.UserList{})
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd, all.Users)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
+			fmt.Fprintln(w, "User\tStatus\tSince\tLogins\tConnections")
+			for _, u := range all.Users {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\n", u.Name, u.Status, u.RegisteredAt.Local().Format(time.DateOnly), len(u.Keys), u.Connections)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func newUserRefCommand(o *operatorOptions, word, short, op string) *cobra.Command {
+	return &cobra.Command{
+		Use: word + " NAME", Short: short, Args: cobra.ExactArgs(1),
+		Example: "  hermesd user " + word + " ana",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			u, err := askOperator[api.User](cmd, o, op, api.UserRef{User: args[0]})
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd, u)
+			}
+			return printUser(cmd.OutOrStdout(), u)
+		},
+	}
+}
+
+func printUser(out io.Writer, u api.User) error {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(w, "user\t%s\nstatus\t%s\nsince\t%s\nconnections\t%d\n", u.Name, u.Status, u.RegisteredAt.Local().Format(time.DateTime), u.Connections)
+	for _, k := range u.Keys {
+		until := "until " + k.Expires.Local().Format(time.DateTime)
+		if k.Expired {
+			until = "expired"
+		}
+		fmt.Fprintf(w, "key\t%s\t%s\t%s\n", k.Key, k.Label, until)
+	}
+	return w.Flush()
+}
+
+func newUserRemoveCommand(o *operatorOptions) *cobra.Command {
+	return &cobra.Command{
+		Use: "remove NAME", Short: "Remove a user, with all functions and the output of all runs", Args: cobra.ExactArgs(1),
+		Long: `Ends the keys and what is connected with them, cancels what runs, deletes the functions and the output,
+and forgets the password. The history of events stays, and the name is given to nobody else.`,
+		Example: "  hermesd user remove ana",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			gone, err := askOperator[api.Unregistered](cmd, o, api.OpUserRemove, api.UserRef{User: args[0]})
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(cmd, gone)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %s: %d function versions deleted, %d executions cancelled\n", gone.User, gone.Functions, gone.Cancelled)
+			return err
+		},
+	}
+}
+
+func printJSON(cmd *cobra.Command, value any) error {
+	encoder := json.NewEncoder(cmd.OutOrStdout())
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+
+	"github.com/hermes-serverless/hermes/services/accounts"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/watcher/fake"
+)
+
+// hermesd runs one command line.
+func hermesd(t *testing.T, stdin string, args ...string) (out string, err error) {
+	t.Helper()
+	var b bytes.Buffer
+	cmd := newRootCommand()
+	cmd.SetArgs(args)
+	cmd.SetIn(strings.NewReader(stdin))
+	cmd.SetOut(&b)
+	cmd.SetErr(&b)
+	err = cmd.ExecuteContext(t.Context())
+	return b.String(), err
+}
+
+func wantMatch(t *testing.T, out, pattern string) []string {
+	t.Helper()
+	found := regexp.MustCompile(pattern).FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("%q does not match %s", out, pattern)
+	}
+	return found
+}
+
+// TestUserCommands: an operator's day, on an instance to which people are invited.
+func TestUserCommands(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	dir := t.TempDir()
+	data, err := instance.OpenDataDir(filepath.Join(dir, "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := instance.Start(t.Context(), instance.Options{
+		Data: data, Listen: "127.0.0.1:0", Sync: "1m", Slots: 1, Runtime: fake.New(filepath.Join(dir, "fake")), User: "root", Version: api.Version,
+		Accounts: instance.AccountOptions{Registration: api.RegistrationInvite, PasswordCost: accounts.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1}},
+		Log:      slog.New(slog.DiscardHandler), StopGrace: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := in.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := hermesd(t, "", append([]string{"user"}, args...)...)
+		if err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+		return out
+	}
+	password := wantMatch(t, run("add", "ana"), `^added ana\npassword: ([a-z2-7]{5}(?:-[a-z2-7]{5}){3})\n$`)[1]
+	if out, err := hermesd(t, "open sesame\n", "user", "add", "bob", "--password-stdin"); err != nil || out != "added bob\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	for what, args := range map[string][]string{
+		"the user name ana is taken": {"add", "ana"}, `user name "A": allowed are`: {"add", "A"}, `there is no user "zoe"`: {"remove", "zoe"},
+		"signed in by the NATS server's configuration": {"disable", "root"},
+	} {
+		if out, err := hermesd(t, "", append([]string{"user"}, args...)...); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v: %q, %v", args, out, err)
+		}
+	}
+	login(t, in, "ana", password)
+	wantMatch(t, run("list"), `^User +Status +Since +Logins +Connections\nana +active +\S+ +1 +0\nbob +active +\S+ +0 +0\nroot +local +\S+ +0 +0\n$`)
+	wantMatch(t, run("inspect", "ana"), `user +ana\nstatus +active\n(?s:.*)key +U\w+ +test +until `)
+	wantMatch(t, run("disable", "bob"), `status +disabled`)
+	wantMatch(t, run("enable", "bob"), `status +active`)
+	wantMatch(t, run("invite", "carl", "--expires", "1h"), `^[A-Z2-7]{32}\ngood once, until `)
+	wantMatch(t, run("remove", "ana"), `^removed ana: 0 function versions deleted, 0 executions cancelled\n$`)
+	var users []api.User
+	if err := json.Unmarshal([]byte(run("list", "--json")), &users); err != nil || len(users) != 2 || users[0].Name != "bob" {
+		t.Errorf("%+v, %v", users, err)
+	}
+}
+
+func login(t *testing.T, in *instance.Instance, user, password string) {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(in.URL(), api.Guest(public, pair.Sign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	ask := api.Login{User: user, Password: password, Label: "test"}
+	if _, err := api.Ask[api.LoggedIn](t.Context(), nc, api.LoginSubject(public, api.OpLogin), ask); err != nil {
+		t.Fatal(err)
+	}
+}

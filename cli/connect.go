@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -44,6 +45,11 @@ func (a *app) connect() (*api.Client, func(), error) {
 		// What goes wrong on the way comes back as the error of a request; the default prints it.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	)...)
+	if errors.Is(err, nats.ErrAuthorization) {
+		if why := whyRefused(c, user); why != nil {
+			return nil, nil, why
+		}
+	}
 	if err != nil {
 		return nil, nil, connectError(c, err)
 	}
@@ -52,10 +58,15 @@ func (a *app) connect() (*api.Client, func(), error) {
 
 // connectError says in the user's words why there is no connection.
 func connectError(c natsctx.Context, err error) error {
+	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &untrusted):
+		return api.Errorf(api.Unauthorized, authFailed, "the certificate of the server at %s is not trusted; nothing was sent", redacted(c.URL)).
+			WithDetail(untrusted.Err.Error()).
+			WithHint("somebody may be in between. If the operator has a new certificate: `hermes remote logout --local`, then `hermes remote add` again")
 	case errors.Is(err, nats.ErrAuthExpired):
 		return api.Errorf(api.Unauthorized, authFailed, "Your token expired").
-			WithHint("the operator of the server can give you a new one; the context's file is %s", c.Path)
+			WithHint("`hermes --context %s remote login USERNAME`", c.Name)
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
 		return api.Errorf(api.Unauthorized, authFailed, "the server does not accept the credentials of the context %s", c.Name).
 			WithHint("the file is %s; the operator can enrol you again", c.Path)
@@ -83,23 +94,28 @@ func redacted(urls string) string {
 	return strings.Join(parts, ",")
 }
 
-// natsContext finds the context in use and whose it is: the flag, HERMES_CONTEXT, the
-// configuration, then whatever is there.
+// chosenContext is the name that somebody chose: the flag, HERMES_CONTEXT, the configuration. Empty:
+// nobody did.
+func (a *app) chosenContext() (string, error) {
+	if a.contextName != "" {
+		return a.contextName, nil
+	}
+	if name := os.Getenv("HERMES_CONTEXT"); name != "" {
+		return name, nil
+	}
+	settings, err := config.Load()
+	return settings[config.KeyContext], err
+}
+
+// natsContext finds the context in use and whose it is: the chosen one, then whatever is there.
 func (a *app) natsContext() (natsctx.Context, string, error) {
 	dir, err := config.Dir()
 	if err != nil {
 		return natsctx.Context{}, "", err
 	}
-	name := a.contextName
-	if name == "" {
-		name = os.Getenv("HERMES_CONTEXT")
-	}
-	if name == "" {
-		settings, err := config.Load()
-		if err != nil {
-			return natsctx.Context{}, "", err
-		}
-		name = settings[config.KeyContext]
+	name, err := a.chosenContext()
+	if err != nil {
+		return natsctx.Context{}, "", err
 	}
 	if name == "" {
 		return findContext(dir)
@@ -109,6 +125,9 @@ func (a *app) natsContext() (natsctx.Context, string, error) {
 		return c, "", err
 	}
 	_, user, err := usable(dir, name)
+	if strings.HasPrefix(c.Description, remoteMark) && !c.HasCredentials() {
+		return c, "", notLoggedInTo(remote{dir, c})
+	}
 	if err != nil {
 		return c, "", brokenContext(dir, name, err)
 	}
@@ -122,7 +141,7 @@ func loadContext(dir, name string) (natsctx.Context, error) {
 		if names := natsctx.Names(dir); len(names) > 0 {
 			return c, e.WithHint("there are: %s", strings.Join(names, ", "))
 		}
-		return c, e.WithHint("start `hermesd up` on this machine, or ask the operator of a server for an account")
+		return c, e.WithHint("start `hermesd up` on this machine, or add a server: `hermes remote add URL`")
 	}
 	if err != nil {
 		return c, brokenContext(dir, name, err)
@@ -164,7 +183,7 @@ func findContext(dir string) (natsctx.Context, string, error) {
 	switch len(found) {
 	case 0:
 		e := api.Errorf(api.Unauthorized, notLoggedIn, "You are not logged in!").
-			WithHint("start `hermesd up` on this machine, or ask the operator of a server for an account")
+			WithHint("start `hermesd up` on this machine, or add a server: `hermes remote add URL`")
 		if len(broken) > 0 {
 			e = e.WithDetail("none of the NATS contexts can be used:\n" + strings.Join(broken, "\n"))
 		}

@@ -28,8 +28,7 @@ const (
 	folderExists   = "FolderExists"
 	buildFailed    = "BuildFailed"
 	buildCancelled = "BuildCancelled"
-	notThereYet    = "NotThereYet"
-	authFailed     = "AuthenticationError"
+	authFailed     = api.AuthenticationError
 )
 
 // usage is an error of the command line itself.

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+
+	"github.com/hermes-serverless/hermes/cli/natsctx"
 )
 
 // home is a user's folder, with programs that think it theirs.
@@ -149,6 +152,32 @@ func (term *terminal) shows(text string) {
 	term.t.Fatalf("%q did not appear; there is %q", text, term.text())
 }
 
+// asks waits until the prompt has appeared so many times and the terminal hides what is typed, and
+// types the answer.
+func (term *terminal) asks(prompt string, times int, answer string) {
+	term.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if term.hides() && strings.Count(term.text(), prompt) >= times {
+			term.types(answer)
+			return
+		}
+	}
+	term.t.Fatalf("%q was not asked %d times; there is %q", prompt, times, term.text())
+}
+
+// hides says whether what is typed does not appear.
+func (term *terminal) hides() (hides bool) {
+	conn, err := term.pty.SyscallConn()
+	if err != nil {
+		term.t.Fatal(err)
+	}
+	_ = conn.Control(func(fd uintptr) {
+		mode, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+		hides = err == nil && mode.Lflag&unix.ECHO == 0
+	})
+	return hides
+}
+
 func (term *terminal) types(keys string) {
 	term.t.Helper()
 	if _, err := term.pty.WriteString(keys); err != nil {
@@ -212,6 +241,60 @@ func TestInitCanBeLeft(t *testing.T) {
 	term.exits(exitCancelled)
 	if entries, _ := filepath.Glob(filepath.Join(h.dir, "[a-z]*")); len(entries) != 0 {
 		t.Errorf("left %v", entries)
+	}
+}
+
+// TestAccountAtATerminal: the first Hermes' questions. What is secret does not appear.
+func TestAccountAtATerminal(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "HERMES_TEST_REGISTRATION=open")
+	h.serve()
+	c, err := natsctx.Load(filepath.Join(h.dir, ".config"), defaultContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.output("hermes", "remote", "add", c.URL, "--name", "lab")
+
+	term := h.terminal("hermes", "remote", "register")
+	term.shows("Username? ")
+	term.types("ana\r")
+	term.asks("Password: ", 1, "short\r")
+	term.shows("shorter than 8 characters")
+	term.asks("Password: ", 2, "open sesame\r")
+	term.asks("Confirm password: ", 1, "open sesami\r")
+	term.shows("The passwords are not the same. Try again.")
+	term.asks("Password: ", 3, "open sesame\r")
+	term.asks("Confirm password: ", 2, "open sesame\r")
+	term.shows("You're ana")
+	term.exits(0)
+	noSecret(t, term)
+
+	term = h.terminal("hermes", "remote:login", "ana")
+	term.asks("Password? ", 1, "open sesame\r")
+	term.shows("You're ana")
+	term.exits(0)
+	noSecret(t, term)
+
+	term = h.terminal("hermes", "remote", "login", "ana")
+	term.asks("Password? ", 1, interrupt)
+	term.exits(exitCancelled)
+	if term.hides() {
+		t.Error("the terminal is left so that it hides what is typed")
+	}
+
+	term = h.terminal("hermes", "remote", "unregister")
+	term.shows("Username? ")
+	term.types("ana\r")
+	term.asks("Password? ", 1, "open sesame\r")
+	term.shows("-> ana is not registered any more")
+	term.exits(0)
+	noSecret(t, term)
+}
+
+func noSecret(t *testing.T, term *terminal) {
+	t.Helper()
+	if strings.Contains(term.text(), "sesam") {
+		t.Errorf("the password is shown: %q", term.text())
 	}
 }
 

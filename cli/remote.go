@@ -13,10 +13,10 @@ func newRemoteCmd(a *app) *cobra.Command {
 	cmd := asGroup(&cobra.Command{
 		Use:     "remote",
 		Short:   "The server in use and who you are there",
-		Example: "  hermes remote whoami\n  hermes remote info --json",
+		Example: "  hermes remote add tls://gpu.lab.example\n  hermes remote login ana\n  hermes remote whoami",
 	})
-	cmd.AddCommand(newRemoteWhoamiCmd(a, nil), newRemoteInfoCmd(a, nil))
-	cmd.AddCommand(newNoAccountsCmds()...)
+	cmd.AddCommand(newRemoteAddCmd(a, nil), newRemoteRegisterCmd(a, nil), newRemoteLoginCmd(a, nil), newRemoteLogoutCmd(a, nil),
+		newRemoteWhoamiCmd(a, nil), newRemoteInfoCmd(a, nil), newRemoteKeysCmd(a), newRemoteUnregisterCmd(a, nil))
 	return cmd
 }
 

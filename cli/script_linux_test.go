@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,7 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hermes-serverless/hermes/cli/natsctx"
+	"github.com/hermes-serverless/hermes/services/api"
 )
 
 // TestScripts runs whole command lines as users type them. A script that needs a server starts
@@ -30,13 +37,15 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"cmpmasked": cmpMasked,
-			"exits":     exits,
-			"json":      jsonValue,
-			"relayed":   relayed,
-			"ready":     waitReady,
-			"until":     until,
-			"repeat":    repeat,
+			"cmpmasked":   cmpMasked,
+			"exits":       exits,
+			"fingerprint": fingerprint,
+			"invite":      invite,
+			"json":        jsonValue,
+			"relayed":     relayed,
+			"ready":       waitReady,
+			"until":       until,
+			"repeat":      repeat,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -61,6 +70,39 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if want, _ := strconv.Atoi(args[0]); code != want {
 		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
+}
+
+// invite has the operator invite somebody, and sets a variable to the token: invite VARIABLE [NAME]
+func invite(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: invite VARIABLE [NAME]")
+	}
+	ask := api.UserInvite{ExpiresSeconds: 60}
+	if len(args) > 1 {
+		ask.User = args[1]
+	}
+	c, err := natsctx.Load(ts.Getenv("XDG_CONFIG_HOME"), "hermes-operator")
+	ts.Check(err)
+	options, err := c.Options()
+	ts.Check(err)
+	nc, err := nats.Connect(c.URL, options...)
+	ts.Check(err)
+	defer nc.Close()
+	made, err := api.Ask[api.Invited](context.Background(), nc, api.AdminSubject("root", api.OpUserInvite), ask)
+	ts.Check(err)
+	ts.Setenv(args[0], made.Token)
+}
+
+// fingerprint sets a variable to what an operator tells of a certificate: fingerprint VARIABLE FILE
+func fingerprint(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fingerprint VARIABLE FILE")
+	}
+	block, _ := pem.Decode([]byte(ts.ReadFile(args[1])))
+	if block == nil {
+		ts.Fatalf("%s is no certificate", args[1])
+	}
+	ts.Setenv(args[0], fmt.Sprintf("sha256:%x", sha256.Sum256(block.Bytes)))
 }
 
 // until repeats a command until its stdout matches: until PATTERN hermes …

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hermes-serverless/hermes/services/accounts"
+	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 	"github.com/hermes-serverless/hermes/services/watcher/fake"
 )
@@ -39,9 +41,19 @@ func serve(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(boxes, 0o700); err != nil {
 		return err
 	}
+	var certificate *instance.Certificate
+	if os.Getenv("HERMES_TEST_TLS") != "" {
+		if certificate, err = instance.SelfSigned(filepath.Join(dir, "tls"), "127.0.0.1"); err != nil {
+			return err
+		}
+	}
 	in, err := instance.Start(ctx, instance.Options{
-		Data: data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: time.Second,
+		Certificate: certificate,
+		Data:        data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: time.Second,
 		Runtime: fake.New(boxes), User: "tiago", Version: "0.0.1",
+		Accounts: instance.AccountOptions{
+			Registration: api.Registration(os.Getenv("HERMES_TEST_REGISTRATION")), PasswordCost: accounts.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1},
+		},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {

@@ -19,8 +19,8 @@ func splitSpelling(args []string) []string {
 			if !found || !isGroup(group) || command == "" {
 				return args
 			}
-			split := append([]string{}, args[:i]...)
-			return append(append(split, group, command), args[i+1:]...)
+			split := append(append([]string{}, args[:i]...), group)
+			return append(append(split, strings.Split(command, ":")...), args[i+1:]...)
 		}
 	}
 	return args

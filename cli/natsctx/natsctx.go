@@ -1,5 +1,5 @@
-// Package natsctx reads NATS contexts: the files by which the stock nats tool knows servers and
-// credentials. It reads the files itself because the library that defines them links the NATS
+// Package natsctx reads and writes NATS contexts: the files by which the stock nats tool knows servers
+// and credentials. It reads the files itself because the library that defines them links the NATS
 // server, which would make a small program four times as large.
 package natsctx
 
@@ -24,6 +24,7 @@ var ErrNoContext = errors.New("no such NATS context")
 type Context struct {
 	Name        string `json:"-"`
 	Path        string `json:"-"`
+	Description string `json:"description"`
 	URL         string `json:"url"`
 	Token       string `json:"token"`
 	User        string `json:"user"`
@@ -49,7 +50,7 @@ func Path(configDir, name string) string {
 // Load reads the context of this name below configDir, which is the folder that holds "nats". A
 // context that is not there is ErrNoContext.
 func Load(configDir, name string) (Context, error) {
-	if name == "" || name != filepath.Base(name) || strings.HasPrefix(name, ".") {
+	if !validName(name) {
 		return Context{}, fmt.Errorf("%q: %w", name, ErrNoContext)
 	}
 	path := Path(configDir, name)
@@ -68,6 +69,11 @@ func Load(configDir, name string) (Context, error) {
 		c.URL = nats.DefaultURL
 	}
 	return c, c.supported()
+}
+
+// validName: it is one file in the folder of contexts.
+func validName(name string) bool {
+	return name != "" && name == filepath.Base(name) && !strings.HasPrefix(name, ".") && !strings.ContainsAny(name, "/\\")
 }
 
 // supported refuses what would otherwise be left out in silence.
@@ -113,6 +119,16 @@ func (c Context) Options() ([]nats.Option, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the NATS context %s: %w", c.Name, err)
 	}
+	options = append(options, c.TLSOptions()...)
+	if c.InboxPrefix != "" {
+		options = append(options, nats.CustomInboxPrefix(c.InboxPrefix))
+	}
+	return options, nil
+}
+
+// TLSOptions are those of the options that say how to trust the server.
+func (c Context) TLSOptions() []nats.Option {
+	var options []nats.Option
 	if c.Cert != "" && c.Key != "" {
 		options = append(options, nats.ClientCert(expand(c.Cert), expand(c.Key)))
 	}
@@ -122,10 +138,20 @@ func (c Context) Options() ([]nats.Option, error) {
 	if c.TLSFirst {
 		options = append(options, nats.TLSHandshakeFirst())
 	}
-	if c.InboxPrefix != "" {
-		options = append(options, nats.CustomInboxPrefix(c.InboxPrefix))
+	return options
+}
+
+// HasCredentials says whether the context signs in as anybody.
+func (c Context) HasCredentials() bool {
+	return c.User != "" || c.Creds != "" || c.NKey != "" || c.UserJWT != "" || c.Token != ""
+}
+
+// KeyFile is the file of the nkey's seed; empty where the context has none.
+func (c Context) KeyFile() string {
+	if c.NKey == "" {
+		return ""
 	}
-	return options, nil
+	return expand(c.NKey)
 }
 
 func (c Context) credentials() ([]nats.Option, error) {

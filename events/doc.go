@@ -1,5 +1,5 @@
 // Package events is the language of Hermes: everything that ever happens is one of the events
-// below, stored on the literal subject of the one thing (function, execution, watcher, user) that
+// below, stored on the literal subject of the one thing (function, execution, watcher, user, base, language) that
 // it happened to.
 //
 // An event's type is part of a durable contract. Its JSON is frozen by golden files in testdata; a

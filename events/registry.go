@@ -36,6 +36,10 @@ var types = func() []Type {
 	add[UserEnabled]()
 	add[UserUnregistered]()
 
+	add[BaseImported]()
+	add[BaseRemoved]()
+	add[LanguageBaseSet]()
+
 	all := make([]Type, 0, len(registry))
 	for t := range registry {
 		all = append(all, t)

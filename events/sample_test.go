@@ -21,6 +21,7 @@ var empty = []events.Data{
 	events.WatcherLeft{}, events.WatcherLost{},
 	events.UserRegistered{}, events.UserKeyEnrolled{}, events.UserKeyRevoked{},
 	events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{},
+	events.BaseImported{}, events.BaseRemoved{}, events.LanguageBaseSet{},
 }
 
 func TestSamplesAreComplete(t *testing.T) {

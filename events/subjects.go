@@ -32,6 +32,12 @@ func WatcherSubject(watcher string) string { return "hermes.watcher." + watcher 
 // UserSubject is the subject of all events of one user.
 func UserSubject(user string) string { return "hermes.user." + user }
 
+// BaseSubject is the subject of all events of one base (every image of the name).
+func BaseSubject(name string) string { return "hermes.base." + name }
+
+// LanguageSubject is the subject of all events of one language.
+func LanguageSubject(language string) string { return "hermes.language." + language }
+
 // OutputSubject is where a watcher publishes the output of an execution.
 func OutputSubject(watcher, owner, id string) string {
 	return "hermes.output." + watcher + "." + owner + "." + id
@@ -78,6 +84,24 @@ func ParseWatcherSubject(subject string) (watcher string, err error) {
 // ParseUserSubject is the inverse of UserSubject.
 func ParseUserSubject(subject string) (user string, err error) {
 	t, err := tokens(subject, "hermes.user.", 1)
+	if err != nil {
+		return "", err
+	}
+	return t[0], nil
+}
+
+// ParseBaseSubject is the inverse of BaseSubject.
+func ParseBaseSubject(subject string) (name string, err error) {
+	t, err := tokens(subject, "hermes.base.", 1)
+	if err != nil {
+		return "", err
+	}
+	return t[0], nil
+}
+
+// ParseLanguageSubject is the inverse of LanguageSubject.
+func ParseLanguageSubject(subject string) (language string, err error) {
+	t, err := tokens(subject, "hermes.language.", 1)
 	if err != nil {
 		return "", err
 	}

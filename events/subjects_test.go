@@ -22,6 +22,12 @@ func respell(subject string) map[string]string {
 	if user, err := events.ParseUserSubject(subject); err == nil {
 		spelled["user"] = events.UserSubject(user)
 	}
+	if name, err := events.ParseBaseSubject(subject); err == nil {
+		spelled["base"] = events.BaseSubject(name)
+	}
+	if language, err := events.ParseLanguageSubject(subject); err == nil {
+		spelled["language"] = events.LanguageSubject(language)
+	}
 	return spelled
 }
 
@@ -32,6 +38,8 @@ func TestSubjects(t *testing.T) {
 		"execution": events.ExecutionSubject("alice", id),
 		"watcher":   events.WatcherSubject("node-1"),
 		"user":      events.UserSubject("alice"),
+		"base":      events.BaseSubject("gcc"),
+		"language":  events.LanguageSubject("cpp"),
 	} {
 		got := respell(subject)
 		if len(got) != 1 || got[kind] != subject {

@@ -184,7 +184,7 @@ func edit(t *testing.T, js jetstream.JetStream, change func(*jetstream.StreamCon
 func TestBucketsAndBlobsAreOrdinary(t *testing.T) {
 	js := connect(t)
 	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
-	for _, bucket := range []string{streams.BucketFunctions, streams.BucketExecutions, streams.BucketFleet, streams.BucketUsers, streams.BucketLeases} {
+	for _, bucket := range []string{streams.BucketFunctions, streams.BucketExecutions, streams.BucketFleet, streams.BucketUsers, streams.BucketBases, streams.BucketLeases} {
 		kv, err := js.KeyValue(t.Context(), bucket)
 		if err != nil {
 			t.Fatalf("%s: %v", bucket, err)

@@ -8,6 +8,7 @@ const (
 	Executions = "HERMES_EXECUTIONS"
 	Fleet      = "HERMES_FLEET"
 	Users      = "HERMES_USERS"
+	Bases      = "HERMES_BASES"
 )
 
 // Streams that follow from the events, or carry work.
@@ -28,6 +29,7 @@ const (
 	BucketExecutions = "hermes_executions"
 	BucketFleet      = "hermes_fleet"
 	BucketUsers      = "hermes_users"
+	BucketBases      = "hermes_bases"
 	// BucketLeases holds who lives and who leads. It is in memory: a lease does not outlive the
 	// server, and after a restart of a single server its revisions start at 1 again.
 	BucketLeases = "hermes_leases"
@@ -36,7 +38,7 @@ const (
 	BucketSecrets = "hermes_secrets"
 )
 
-// Blobs is the object store of bundles, artifacts and large inputs, by digest.
+// Blobs is the object store of bundles, artifacts, large inputs and base images, by digest.
 const Blobs = "hermes_blobs"
 
 // WatcherAPI is the prefix of the JetStream API in a watcher's account, where only the part that a

@@ -12,6 +12,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections/bases"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/fleet"
 	"github.com/hermes-serverless/hermes/projections/functions"
@@ -175,8 +176,12 @@ func TestViewsOfTheRest(t *testing.T) {
 	write(streams.Fleet, events.WatcherSubject("w1"), events.WatcherJoined{Machine: events.Machine{Slots: 2}})
 	write(streams.Users, events.UserSubject("alice"), events.UserRegistered{}, events.UserKeyEnrolled{PublicKey: "U1"})
 	write(streams.Users, events.UserSubject("bob"), events.UserRegistered{}, events.UserUnregistered{})
+	write(streams.Bases, events.BaseSubject("gcc"), events.BaseImported{Image: events.Blob{Digest: "sha256:1"}})
+	write(streams.Bases, events.BaseSubject("gone"), events.BaseImported{Image: events.Blob{Digest: "sha256:2"}}, events.BaseRemoved{Images: []string{"sha256:2"}})
+	write(streams.Bases, events.LanguageSubject("cpp"), events.LanguageBaseSet{Base: "gcc"})
 	for _, o := range []projector.Options{
 		{Log: jslog.New(js, streams.Functions), Projection: functions.Projection},
+		{Log: jslog.New(js, streams.Bases), Projection: bases.Projection},
 		{Log: jslog.New(js, streams.Fleet), Projection: fleet.Projection},
 		{Log: jslog.New(js, streams.Users), Projection: users.Projection},
 	} {
@@ -212,6 +217,12 @@ func TestViewsOfTheRest(t *testing.T) {
 	}
 	if all, err := v.Users(t.Context()); err != nil || len(all) != 1 {
 		t.Errorf("users: %+v, %v", all, err)
+	}
+	if all, err := v.Bases(t.Context()); err != nil || len(all) != 1 || all[0].Name != "gcc" {
+		t.Errorf("bases: %+v, %v", all, err)
+	}
+	if all, err := v.Languages(t.Context()); err != nil || len(all) != 1 || all[0].Base != "gcc" {
+		t.Errorf("languages: %+v, %v", all, err)
 	}
 	if q, err := v.Quarantined(t.Context(), streams.BucketUsers); err != nil || len(q) != 0 {
 		t.Errorf("quarantined: %+v, %v", q, err)

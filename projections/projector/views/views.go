@@ -17,6 +17,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/projections"
+	"github.com/hermes-serverless/hermes/projections/bases"
 	"github.com/hermes-serverless/hermes/projections/fleet"
 	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/projections/projector"
@@ -73,6 +74,16 @@ func (v *Views) User(ctx context.Context, name string) (users.User, error) {
 // Users returns the registered users by name.
 func (v *Views) Users(ctx context.Context) ([]users.User, error) {
 	return list[users.User](ctx, v, users.Projection, users.ViewKey("*"))
+}
+
+// Bases returns the bases that have an image, by name.
+func (v *Views) Bases(ctx context.Context) ([]bases.Base, error) {
+	return list[bases.Base](ctx, v, bases.Projection, bases.ViewKey("*"))
+}
+
+// Languages returns the languages that a base was ever chosen for, by name.
+func (v *Views) Languages(ctx context.Context) ([]bases.Language, error) {
+	return list[bases.Language](ctx, v, bases.Projection, bases.LanguageKey("*"))
 }
 
 // Quarantined is an event that a projection passed over.

@@ -28,7 +28,10 @@ type CacheOptions struct {
 	// Unpack extracts an archive into an empty folder: bundle.ExtractReadOnly. It must not trust
 	// the archive, which is verified only when all of it was read.
 	Unpack func(ctx context.Context, archive io.Reader, into *os.Root) error
-	Log    *slog.Logger
+	// Sync makes what was written into a folder outlive a crash of the machine. Without it everything
+	// in the cache goes when the machine has started anew.
+	Sync func(folder string) error
+	Log  *slog.Logger
 }
 
 // Cache keeps unpacked archives on disk by their digest. What it hands out is complete and
@@ -158,7 +161,10 @@ func (c *Cache) fetch(ctx context.Context, e *entry, blob events.Blob) error {
 		return errors.Join(err, removeAll(temp))
 	}
 	if e.bytes, err = size(temp); err == nil {
-		err = errors.Join(os.Chmod(temp, 0o755), os.Rename(temp, c.path(blob.Digest)))
+		err = errors.Join(os.Chmod(temp, 0o755), c.sync(temp))
+	}
+	if err == nil {
+		err = os.Rename(temp, c.path(blob.Digest))
 	}
 	if err == nil {
 		// Only then, as moving a folder that cannot be written takes root.
@@ -168,6 +174,13 @@ func (c *Cache) fetch(ctx context.Context, e *entry, blob events.Blob) error {
 		return errors.Join(fmt.Errorf("cache %s: %w", blob.Digest, err), removeAll(temp))
 	}
 	return nil
+}
+
+func (c *Cache) sync(folder string) error {
+	if c.Sync == nil {
+		return nil
+	}
+	return c.Sync(folder)
 }
 
 func (c *Cache) unpack(ctx context.Context, blob events.Blob, into string) error {

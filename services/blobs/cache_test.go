@@ -214,6 +214,38 @@ func TestCacheSurvivesACrash(t *testing.T) {
 	}
 }
 
+// TestASyncedCacheSurvivesABoot: what has its name was synced before it got it.
+func TestASyncedCacheSurvivesABoot(t *testing.T) {
+	source, folder, syncs := &memory{}, cacheFolder(t), 0
+	blob := source.add("x")
+	open := func(fail error) *Cache {
+		c, err := OpenCache(CacheOptions{
+			Source: source, Folder: folder, MaxBytes: 1 << 20, Unpack: unpack, Log: slog.New(slog.DiscardHandler),
+			Sync: func(path string) error {
+				if _, err := os.Stat(filepath.Join(path, "a")); err != nil {
+					t.Error("it is synced before it is unpacked:", err)
+				}
+				syncs++
+				return fail
+			},
+		})
+		must(t, err)
+		t.Cleanup(func() { c.Close(); must(t, removeAll(folder)) })
+		return c
+	}
+	failed := errors.New("the disk is full")
+	if _, _, err := open(failed).Dir(t.Context(), blob); !errors.Is(err, failed) {
+		t.Errorf("got %v", err)
+	}
+	_, release, err := open(nil).Dir(t.Context(), blob)
+	must(t, err)
+	release()
+	must(t, os.WriteFile(filepath.Join(folder, bootFile), []byte("another boot"), 0o600))
+	if again := open(nil); again.Bytes() != one || syncs != 2 {
+		t.Errorf("%d bytes are there after another boot, and %d syncs", again.Bytes(), syncs)
+	}
+}
+
 func TestCacheCannotBeListedByOthers(t *testing.T) {
 	folder := cacheFolder(t)
 	must(t, os.MkdirAll(folder, 0o755)) // as an earlier version made it

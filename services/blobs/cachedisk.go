@@ -16,7 +16,8 @@ import (
 const tempPrefix = "tmp-"
 
 // bootFile says since which boot of the machine the folder was filled. Files are not synced to
-// the disk, so after a power cut they may be there with the right name and the wrong content.
+// the disk unless CacheOptions.Sync does it, so after a power cut they may be there with the right name
+// and the wrong content.
 const bootFile = "boot"
 
 // OpenCache returns the cache in the folder, with what it held before. What an earlier process
@@ -28,7 +29,7 @@ func OpenCache(o CacheOptions) (*Cache, error) {
 	if err := errors.Join(os.MkdirAll(o.Folder, 0o755), os.Chmod(o.Folder, 0o711)); err != nil {
 		return nil, fmt.Errorf("open the cache: %w", err)
 	}
-	trusted := sameBoot(o.Folder)
+	trusted := o.Sync != nil || sameBoot(o.Folder)
 	all, err := os.ReadDir(o.Folder)
 	if err != nil {
 		return nil, fmt.Errorf("open the cache: %w", err)

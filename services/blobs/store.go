@@ -64,6 +64,18 @@ func (s *Store) Stat(ctx context.Context, digest string) (events.Blob, error) {
 	return events.Blob{Digest: digest, SizeBytes: int64(info.Size)}, nil
 }
 
+// Delete forgets the content. What is not there is not an error.
+func (s *Store) Delete(ctx context.Context, digest string) error {
+	if err := events.CheckDigest(digest); err != nil {
+		return err
+	}
+	err := s.objects.Delete(ctx, objectName(digest))
+	if err != nil && !errors.Is(err, jetstream.ErrObjectNotFound) {
+		return fmt.Errorf("delete %s: %w", digest, err)
+	}
+	return nil
+}
+
 func fetchError(digest string, err error) error {
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return fmt.Errorf("%w: %s", ErrNoBlob, digest)

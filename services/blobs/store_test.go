@@ -254,6 +254,26 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // Larger than what the server lets wait in front of its disk (128 MiB), without a word of which
 // the publishes of a faster client would be refused.
+// TestWhatIsDeletedIsGone, and can be put again.
+func TestWhatIsDeletedIsGone(t *testing.T) {
+	s, _ := bucket(t)
+	blob := blobOf([]byte("content"))
+	for range 2 {
+		must(t, s.Put(t.Context(), blob, strings.NewReader("content")))
+		must(t, s.Delete(t.Context(), blob.Digest))
+		if has, err := s.Has(t.Context(), blob.Digest); has || err != nil {
+			t.Fatalf("it is there: %v, %v", has, err)
+		}
+		must(t, s.Delete(t.Context(), blob.Digest))
+	}
+	must(t, s.Put(t.Context(), blob, strings.NewReader("content")))
+	var got bytes.Buffer
+	must(t, s.Get(t.Context(), blob, &got))
+	if err := s.Delete(t.Context(), "x"); err == nil || got.String() != "content" {
+		t.Errorf("%v, %q", err, &got)
+	}
+}
+
 func TestLargeBlob(t *testing.T) {
 	if os.Getenv("HERMES_LARGE_TESTS") == "" {
 		t.Skip("set HERMES_LARGE_TESTS to store 600 MiB")

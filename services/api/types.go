@@ -220,6 +220,8 @@ type Execution struct {
 	executions.Execution
 	// Position is the place in the queue, from 1, while it is queued; 0 if it is not known.
 	Position int `json:"position,omitempty"`
+	// Doing is what a watcher does before it can start the execution, if that takes long.
+	Doing string `json:"doing,omitempty"`
 }
 
 // ExecutionOutput asks for stored output from an offset (bytes of both streams together, in order).

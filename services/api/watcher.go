@@ -9,10 +9,11 @@ import (
 // Operations between a watcher and the orchestrator's leader. A watcher asks on
 // hermes.watch.<watcher>.<operation>; its permissions let it publish under its own name only.
 const (
-	OpHello  = "hello"  // Hello → HelloReply
-	OpClaim  = "claim"  // Claim → ClaimReply
-	OpReport = "report" // Report → ReportReply
-	OpLeave  = "leave"  // Leave → LeaveReply
+	OpHello     = "hello"     // Hello → HelloReply
+	OpPreparing = "preparing" // Preparing → PreparingReply
+	OpClaim     = "claim"     // Claim → ClaimReply
+	OpReport    = "report"    // Report → ReportReply
+	OpLeave     = "leave"     // Leave → LeaveReply
 )
 
 // WatchSubject is where a watcher asks the orchestrator.
@@ -66,6 +67,17 @@ type HelloReply struct {
 	// use to anybody.
 	Drop []AttemptRef `json:"drop,omitempty"`
 }
+
+// Preparing says why an attempt is not claimed yet, when that takes long: it is told to the person who
+// waits, and the attempt is not placed anew meanwhile.
+type Preparing struct {
+	AttemptRef
+	// Doing is a line like "fetching the base gcc, 80 MiB: 30 %".
+	Doing string `json:"doing"`
+}
+
+// PreparingReply answers Preparing.
+type PreparingReply struct{}
 
 // Claim asks to start an attempt. Nothing of the user's may run before it is granted.
 type Claim struct {
@@ -147,4 +159,6 @@ type QueuePosition struct {
 // QueuePositionReply answers it: from 1, or 0 if it does not wait.
 type QueuePositionReply struct {
 	Position int `json:"position"`
+	// Doing is what the watcher that it is placed on does before it can start.
+	Doing string `json:"doing,omitempty"`
 }

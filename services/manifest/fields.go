@@ -39,6 +39,7 @@ func fields() []field {
 		{"args", false, "", readArgs},
 		{"env", false, "", readEnv},
 		{"sandbox", false, "", readSandbox},
+		{"base", false, "", readBase},
 	}
 }
 
@@ -90,6 +91,13 @@ func readVersion(m *Manifest, raw json.RawMessage) (err error) {
 func readLanguage(m *Manifest, raw json.RawMessage) (err error) {
 	m.Config.Language, err = oneOf(raw, "cpp", "cuda")
 	return err
+}
+
+func readBase(m *Manifest, raw json.RawMessage) (err error) {
+	if m.Base, err = text(raw); err != nil || m.Base == events.HostBase {
+		return err
+	}
+	return events.CheckBaseName(m.Base)
 }
 
 func readScope(m *Manifest, raw json.RawMessage) (err error) {

@@ -24,6 +24,8 @@ type Manifest struct {
 	// Config has its handler cleaned: "./a.out" is "a.out". Limits that the file does not name
 	// are 0.
 	Config events.FunctionConfig
+	// Base is the name of what it is to be built and run on; empty is the operator's choice.
+	Base string
 }
 
 // Parse reads the file's content. Its error is an *Error with every problem of the file.

@@ -89,6 +89,8 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"sandbox": "fresh"`:      `hermes.config.json:8: sandbox: "fresh" must be single or reuse`,
 		`"env": ["A=1"]`:          `hermes.config.json:8: env: must be an object like {"LEVEL": "3"}, is a list`,
 		`"env": null`:             `hermes.config.json:8: env: must be an object like {"LEVEL": "3"}, is null`,
+		`"base": "a.b"`:           `hermes.config.json:8: base: base name "a.b": allowed are lower-case letters, digits and "_", then also "-"`,
+		`"base": 5`:               `hermes.config.json:8: base: must be a string, is a number`,
 		`"envs": {}`:              `hermes.config.json:8: envs: is not a key; did you mean env?`,
 		`"scope": "open"`:         `hermes.config.json:8: scope: "open" must be public or private`,
 		`"scope": null`:           `hermes.config.json:8: scope: must be a string, is null`,
@@ -96,11 +98,27 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"Timeout": "1m"`:         `hermes.config.json:8: Timeout: is not a key; did you mean timeout?`,
 		`"handler": "x"`:          `hermes.config.json:8: handler: is there twice, first on line 6`,
 		`"zzz": {"a": [1]}`: `hermes.config.json:8: zzz: is not a key; the keys are functionName, language, ` +
-			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, args, env, sandbox`,
+			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, args, env, sandbox, base`,
 	} {
 		_, err := Parse([]byte(with(line)))
 		if err == nil || err.Error() != want {
 			t.Errorf("%s:\n got %v\nwant %s", line, err, want)
+		}
+	}
+}
+
+func TestBase(t *testing.T) {
+	for line, want := range map[string]string{`"base": "gcc-14"`: "gcc-14", `"base": "host"`: "host", `"pids": 9`: ""} {
+		m, err := Parse([]byte(with(line)))
+		if err != nil || m.Base != want {
+			t.Errorf("%s: base %q, %v", line, m.Base, err)
+		}
+		raw, err := Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := Parse(raw); err != nil || again.Base != want {
+			t.Errorf("%s: written as %s and read as %q, %v", line, raw, again.Base, err)
 		}
 	}
 }

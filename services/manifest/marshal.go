@@ -27,6 +27,7 @@ type file struct {
 	Env  map[string]string `json:"env,omitempty"`
 
 	Sandbox string `json:"sandbox,omitempty"`
+	Base    string `json:"base,omitempty"`
 }
 
 // TimeoutText says milliseconds as the key timeout may have them: "1h30m".
@@ -67,6 +68,7 @@ func Marshal(m Manifest) ([]byte, error) {
 		Memory:  sizeValue(m.Config.Limits.MemoryBytes), Tmp: sizeValue(m.Config.Limits.TmpBytes),
 		PIDs: m.Config.Limits.PIDs, Args: m.Config.Args, Env: m.Config.Env,
 		Sandbox: SandboxText(m.Config.ReuseSandbox),
+		Base:    m.Base,
 	}
 	if t := m.Config.Limits.TimeoutMillis; t != 0 {
 		f.Timeout = TimeoutText(t)

@@ -110,10 +110,10 @@ func TestDecideRunGivesArgsAndEnv(t *testing.T) {
 	}
 	// Who runs somebody else's function is not told how it is configured.
 	e := executions.Execution{ID: someID, Owner: "bob", Request: requested}
-	if got := shown("bob", e, 0); got.Request.Args != nil || got.Request.Env != nil {
+	if got := shown("bob", e, api.QueuePositionReply{}); got.Request.Args != nil || got.Request.Env != nil {
 		t.Errorf("bob sees %+v", got.Request)
 	}
-	if got := shown("ana", e, 3); got.Request.Env["LEVEL"] != "3" || got.Position != 3 {
+	if got := shown("ana", e, api.QueuePositionReply{Position: 3}); got.Request.Env["LEVEL"] != "3" || got.Position != 3 {
 		t.Errorf("ana sees %+v", got)
 	}
 }

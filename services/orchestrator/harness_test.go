@@ -48,8 +48,8 @@ func (oneBlob) IsHolder(_ context.Context, user, digest string) (bool, error) {
 
 type noBundles struct{}
 
-func (noBundles) Manifest(context.Context, events.Blob) (events.FunctionRef, events.FunctionConfig, error) {
-	return events.FunctionRef{Name: "pi", Version: "1.0.0"}, events.FunctionConfig{Language: "cpp", Handler: "a.out"}, nil
+func (noBundles) Manifest(context.Context, events.Blob) (events.FunctionRef, events.FunctionConfig, string, error) {
+	return events.FunctionRef{Name: "pi", Version: "1.0.0"}, events.FunctionConfig{Language: "cpp", Handler: "a.out"}, "host", nil
 }
 
 func newWorld(t *testing.T) *world {

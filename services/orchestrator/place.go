@@ -118,9 +118,9 @@ func unfit(m events.Machine, need Need) string {
 	switch {
 	case m.Slots < 1:
 		return "it has no slots"
-	case !slices.Contains(m.Bases, need.Base):
+	case !m.OffersBase(need.Base):
 		return fmt.Sprintf("it has no base %q", need.Base)
-	case need.Kind == events.KindBuild && !slices.Contains(m.Languages, need.Language):
+	case need.Kind == events.KindBuild && need.Base == events.HostBase && !slices.Contains(m.Languages, need.Language):
 		return fmt.Sprintf("it has no compiler for %s", need.Language)
 	case need.MemoryBytes > m.MemoryBytes:
 		return fmt.Sprintf("it has %d MiB of memory, %d MiB are asked for", m.MemoryBytes>>20, need.MemoryBytes>>20)

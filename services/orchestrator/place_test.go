@@ -117,6 +117,9 @@ func TestPlaceSharesFairly(t *testing.T) {
 
 func TestUnplaceable(t *testing.T) {
 	cpu := Node{Name: "w", Machine: events.Machine{Slots: 1, MemoryBytes: 1 << 30, Bases: []string{"host"}, Languages: []string{"cpp"}}}
+	images := cpu
+	images.Machine.Bases = []string{"host", events.ImageBases("amd64")}
+	gcc := "gcc@sha256:" + strings.Repeat("ab", 32)
 	tests := []struct {
 		name  string
 		nodes []Node
@@ -128,6 +131,9 @@ func TestUnplaceable(t *testing.T) {
 		{"no GPU", []Node{cpu}, Need{Base: "host", GPUs: 1}, "gpuCapable"},
 		{"no toolkit", []Node{cpu}, Need{Base: "host", Language: "cuda", Kind: events.KindBuild}, "CUDA toolkit"},
 		{"a built CUDA function runs without a toolkit", []Node{cpu}, Need{Base: "host", Language: "cuda", Kind: events.KindRun}, ""},
+		{"an image's compiler is its own", []Node{images}, Need{Base: gcc, Language: "rust", Kind: events.KindBuild}, ""},
+		{"no images", []Node{cpu}, Need{Base: gcc, Language: "cpp"}, `no base "gcc@sha256:`},
+		{"no base at all", []Node{images}, Need{Base: "gcc", Language: "cpp"}, `no base "gcc"`},
 		{"too much memory", []Node{cpu}, Need{Base: "host", MemoryBytes: 2 << 30}, "2048 MiB"},
 	}
 	for _, test := range tests {

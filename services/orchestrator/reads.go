@@ -50,16 +50,16 @@ func (s *Service) inspect(ctx context.Context, user string, ref api.ExecutionRef
 	if err != nil {
 		return api.Execution{}, err
 	}
-	return shown(user, found, s.position(ctx, found)), nil
+	return shown(user, found, s.place(ctx, found)), nil
 }
 
 // shown is an execution as its user may see it: how somebody else's function is configured is not
 // their business.
-func shown(user string, e executions.Execution, position int) api.Execution {
+func shown(user string, e executions.Execution, place api.QueuePositionReply) api.Execution {
 	if e.Request.Function.Owner != user {
 		e.Request.Args, e.Request.Env = nil, nil
 	}
-	return api.Execution{Execution: e, Position: position}
+	return api.Execution{Execution: e, Position: place.Position, Doing: place.Doing}
 }
 
 // find returns one of the user's executions, from the view, or from the log when the view has not
@@ -125,26 +125,22 @@ func (s *Service) caughtUp(ctx context.Context, sequence uint64) error {
 	return nil
 }
 
-// position asks the leader where a queued execution stands; 0 if nobody knows.
-func (s *Service) position(ctx context.Context, e executions.Execution) int {
+// place asks the leader where a queued execution stands; nothing if nobody knows.
+func (s *Service) place(ctx context.Context, e executions.Execution) (reply api.QueuePositionReply) {
 	if e.Status != executions.Queued {
-		return 0
+		return reply
 	}
 	raw, err := json.Marshal(api.QueuePosition{Owner: e.Owner, ID: e.ID})
 	if err != nil {
-		return 0
+		return reply
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	m, err := api.Request(ctx, s.Conn, api.QueuePositionSubject, raw)
-	if err != nil {
-		return 0
+	if err != nil || json.Unmarshal(m.Data, &reply) != nil {
+		return api.QueuePositionReply{}
 	}
-	var reply api.QueuePositionReply
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
-		return 0
-	}
-	return reply.Position
+	return reply
 }
 
 // wait answers when the execution has ended, or when the time is over. An id that nobody has seen
@@ -153,7 +149,7 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 	found, err := s.find(ctx, user, ask.ExecutionRef)
 	unseen := ask.ID != "" && api.IsKind(err, api.NotFound)
 	if err != nil && !unseen || found.Status.Final() {
-		return shown(user, found, 0), err
+		return shown(user, found, api.QueuePositionReply{}), err
 	}
 	if unseen {
 		found.ID = ask.ID
@@ -178,7 +174,7 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 			state.Number = seen.Number
 		}
 	}
-	return shown(user, state, s.position(ctx, state)), nil
+	return shown(user, state, s.place(ctx, state)), nil
 }
 
 // untilFinal follows an execution to its end, or until the context ends: what is known then is no error.

@@ -48,14 +48,14 @@ func (s *Service) build(ctx context.Context, user string, ask api.FunctionBuild)
 	if err := s.checkHolder(ctx, user, "bundle", ask.Bundle); err != nil {
 		return api.Accepted{}, err
 	}
-	ref, config, err := s.Bundles.Manifest(ctx, ask.Bundle)
+	ref, config, base, err := s.Bundles.Manifest(ctx, ask.Bundle)
 	if err != nil {
 		return api.Accepted{}, err
 	}
 	ref.Owner = user
 	return s.accept(ctx, user, ask.Build, func(state executions.Execution) (events.Data, error) {
 		return decideBuild(s.Policy, state, events.ExecutionRequested{
-			Function: ref, Source: ask.Bundle, Base: "host", Handler: config.Handler, Language: config.Language,
+			Function: ref, Source: ask.Bundle, Base: base, Handler: config.Handler, Language: config.Language,
 		})
 	})
 }
@@ -125,12 +125,12 @@ func (s *Service) cancel(ctx context.Context, user string, ref api.ExecutionRef)
 		state.Number = found.Number
 		data, err := decideCancel(state, user)
 		if err != nil || data == nil {
-			return shown(user, state, 0), err
+			return shown(user, state, api.QueuePositionReply{}), err
 		}
 		next, err := s.append(ctx, user, found.ID, state, api.NewID(), data)
 		if err == nil {
 			s.appended(ctx, next, data)
-			return shown(user, next, 0), nil
+			return shown(user, next, api.QueuePositionReply{}), nil
 		}
 		if !errors.Is(err, log.ErrConflict) {
 			return api.Execution{}, fmt.Errorf("append the cancel of execution %s: %w", found.ID, err)

@@ -44,8 +44,9 @@ type Blobs interface {
 
 // Bundles reads a function's config out of a stored bundle.
 type Bundles interface {
-	// Manifest returns what the bundle's hermes.config.json says, or an *api.Error.
-	Manifest(ctx context.Context, bundle events.Blob) (events.FunctionRef, events.FunctionConfig, error)
+	// Manifest returns what the bundle's hermes.config.json says, and what it is built on now, or an
+	// *api.Error.
+	Manifest(ctx context.Context, bundle events.Blob) (ref events.FunctionRef, config events.FunctionConfig, base string, err error)
 }
 
 // Options are what the orchestrator is made of. All fields are required.

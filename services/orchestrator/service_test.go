@@ -206,6 +206,65 @@ func TestClaimsAreFenced(t *testing.T) {
 	}
 }
 
+// TestWhoPreparesIsHeard: what the watcher of a queued execution does is told to its owner, as a
+// terminal can show it; of other watchers nobody hears.
+func TestWhoPreparesIsHeard(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1, w2 := w.watcher("w1", 1).hello(), w.watcher("w2", 1)
+	w2.machine.Bases = nil
+	w2.hello()
+	id := w.run()
+	request := w1.next()
+	doing := func() string {
+		e, err := api.Call[api.Execution](t.Context(), api.NewClient(w.nc, "ana"), api.OpExecutionInspect, api.ExecutionRef{ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.Doing
+	}
+	say := func(w *watch, doing string) {
+		tell[api.PreparingReply](w, api.OpPreparing, api.Preparing{AttemptRef: request.AttemptRef, Doing: doing})
+	}
+	say(w2, "forging")
+	if got := doing(); got != "" {
+		t.Errorf("another watcher is heard: %q", got)
+	}
+	say(w1, "fetching the base gcc: \x1b[2J30 %\n"+strings.Repeat("x", 300))
+	if got := doing(); !strings.HasPrefix(got, "fetching the base gcc: [2J30 %xxx") || len(got) != maxDoing {
+		t.Errorf("its owner hears %q", got)
+	}
+	if !w1.claim(request.AttemptRef).Granted {
+		t.Fatal("the claim was refused")
+	}
+	if got := doing(); got != "" {
+		t.Errorf("when it runs its owner hears %q", got)
+	}
+}
+
+// TestWhoPreparesIsNotPassedOver: an execution is not placed anew while its watcher prepares it.
+func TestWhoPreparesIsNotPassedOver(t *testing.T) {
+	s := newState()
+	placed := time.Unix(1000, 0)
+	k := key{owner: "ana", id: "01"}
+	s.load(executions.Execution{Owner: "ana", ID: "01", Status: executions.Queued, Sequence: 1})
+	s.place(k, "w1", placed)
+	s.prepares(k, "w2", "x", placed.Add(time.Hour))
+	if e := s.execs[k]; e.placedAt != placed || s.doing(k) != "" {
+		t.Errorf("another watcher is heard: %+v", e)
+	}
+	s.prepares(k, "w1", "x", placed.Add(time.Hour))
+	if e := s.execs[k]; e.placedAt != placed.Add(time.Hour) || s.doing(k) != "x" {
+		t.Errorf("its watcher is not heard: %+v", e)
+	}
+	s.unplace(k, "w1")
+	s.place(k, "w2", placed)
+	if got := s.doing(k); got != "" {
+		t.Errorf("another watcher does %q", got)
+	}
+}
+
 func TestRestartedWatcherLosesWhatItDoesNotHold(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrate()

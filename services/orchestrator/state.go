@@ -24,6 +24,8 @@ type entry struct {
 	// placed is the watcher whose run request is out, until it claims or loses it.
 	placed   string
 	placedAt time.Time
+	// doing is what that watcher says it does before it can claim.
+	doing string
 }
 
 func (e *entry) key() key { return key{owner: e.exec.Owner, id: e.exec.ID} }
@@ -185,9 +187,25 @@ func (s *state) enqueue(e *entry) {
 // place notes that a run request goes to a watcher.
 func (s *state) place(k key, watcher string, now time.Time) {
 	if e := s.execs[k]; e != nil && e.waiting() {
-		e.placed, e.placedAt = watcher, now
+		e.placed, e.placedAt, e.doing = watcher, now, ""
 		s.index(e)
 	}
+}
+
+// prepares notes what a watcher does for an execution that is placed on it, and that it still will
+// claim it.
+func (s *state) prepares(k key, watcher, doing string, now time.Time) {
+	if e := s.execs[k]; e != nil && e.placed == watcher {
+		e.placedAt, e.doing = now, doing
+	}
+}
+
+// doing is what the watcher that an execution is placed on does for it; empty if it says nothing.
+func (s *state) doing(k key) string {
+	if e := s.execs[k]; e != nil && e.placed != "" {
+		return e.doing
+	}
+	return ""
 }
 
 // unplace takes a placement back; the execution waits again.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -29,6 +30,7 @@ func (l *leader) serve() (*api.Server, error) {
 	}
 	err = errors.Join(
 		api.HandleWatcher(s, api.OpHello, l.hello),
+		api.HandleWatcher(s, api.OpPreparing, l.preparing),
 		api.HandleWatcher(s, api.OpClaim, l.claim),
 		api.HandleWatcher(s, api.OpReport, l.report),
 		api.HandleWatcher(s, api.OpLeave, l.leave),
@@ -43,7 +45,35 @@ func (l *leader) serve() (*api.Server, error) {
 func (l *leader) queuePosition(_ context.Context, _ string, ask api.QueuePosition) (api.QueuePositionReply, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return api.QueuePositionReply{Position: l.state.position(key{owner: ask.Owner, id: ask.ID})}, nil
+	k := key{owner: ask.Owner, id: ask.ID}
+	return api.QueuePositionReply{Position: l.state.position(k), Doing: l.state.doing(k)}, nil
+}
+
+// maxDoing bounds, in runes, what a watcher can have told to a person.
+const maxDoing = 200
+
+func (l *leader) preparing(_ context.Context, watcher string, p api.Preparing) (api.PreparingReply, error) {
+	if err := checkAttempt(p.AttemptRef); err != nil {
+		return api.PreparingReply{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.prepares(key{owner: p.Owner, id: p.ID}, watcher, plainLine(p.Doing), time.Now())
+	return api.PreparingReply{}, nil
+}
+
+// plainLine is what a terminal can be shown of a text that nobody vouches for.
+func plainLine(text string) string {
+	line := []rune{}
+	for _, r := range text {
+		if len(line) == maxDoing {
+			break
+		}
+		if unicode.IsPrint(r) {
+			line = append(line, r)
+		}
+	}
+	return string(line)
 }
 
 func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (api.ClaimReply, error) {

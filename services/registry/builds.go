@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -82,7 +83,7 @@ func ends(data events.Data) bool {
 
 // pendingBuilds finishes what was left unfinished and returns the ids of the builds that go on.
 func (s *Service) pendingBuilds(ctx context.Context) (map[string]bool, error) {
-	all, err := s.foldAll(ctx)
+	all, err := foldAll(ctx, s.Functions, s.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +104,9 @@ func (s *Service) pendingBuilds(ctx context.Context) (map[string]bool, error) {
 
 // foldAll reads every function. One whose events do not make sense is left out: nothing can be
 // appended to it.
-func (s *Service) foldAll(ctx context.Context) (map[string]functions.Function, error) {
+func foldAll(ctx context.Context, from log.Log, logger *slog.Logger) (map[string]functions.Function, error) {
 	all, bad := map[string]functions.Function{}, map[string]bool{}
-	for record, err := range s.Functions.Read(ctx, functionsFilter, 0) {
+	for record, err := range from.Read(ctx, functionsFilter, 0) {
 		var unknown *log.UndecodableError
 		if err != nil && !errors.As(err, &unknown) {
 			return nil, fmt.Errorf("read the functions' log: %w", err)
@@ -118,7 +119,7 @@ func (s *Service) foldAll(ctx context.Context) (map[string]functions.Function, e
 			f, err = functions.Fold(f, record)
 		}
 		if err != nil {
-			s.Log.Error("a function is left alone: its log makes no sense", "subject", record.Subject, "sequence", record.Sequence, "err", err)
+			logger.Error("a function is left alone: its log makes no sense", "subject", record.Subject, "sequence", record.Sequence, "err", err)
 			bad[record.Subject] = true
 			delete(all, record.Subject)
 			continue

@@ -21,19 +21,25 @@ type Bundles struct {
 	MaxBytes int64
 	// Maxima bound what its config may ask for; a 0 in it does not.
 	Maxima events.Limits
+	Bases  Bases
 }
 
-// Manifest returns what the bundle's hermes.config.json says; the function's owner is empty. It
-// fails with an *api.Error (NoSuchBlob, InvalidBundle, InvalidConfig) or the store's own.
-func (b Bundles) Manifest(ctx context.Context, blob events.Blob) (events.FunctionRef, events.FunctionConfig, error) {
+// Manifest returns what the bundle's hermes.config.json says, and what it is built on now; the
+// function's owner is empty. It fails with an *api.Error (NoSuchBlob, InvalidBundle, InvalidConfig,
+// NoSuchBase) or the store's own.
+func (b Bundles) Manifest(ctx context.Context, blob events.Blob) (events.FunctionRef, events.FunctionConfig, string, error) {
 	m, err := b.manifest(ctx, blob)
 	if err == nil {
 		err = checkLimits(m.Config.Limits, b.Maxima)
 	}
-	if err != nil {
-		return events.FunctionRef{}, events.FunctionConfig{}, err
+	var base string
+	if err == nil {
+		base, err = b.Bases.Resolve(ctx, m.Base, m.Config.Language)
 	}
-	return events.FunctionRef{Name: m.Name, Version: m.Version}, m.Config, nil
+	if err != nil {
+		return events.FunctionRef{}, events.FunctionConfig{}, "", err
+	}
+	return events.FunctionRef{Name: m.Name, Version: m.Version}, m.Config, base, nil
 }
 
 func (b Bundles) manifest(ctx context.Context, blob events.Blob) (manifest.Manifest, error) {

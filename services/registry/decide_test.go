@@ -29,7 +29,7 @@ func config(scope string) events.FunctionConfig {
 }
 
 func registered(version, build string, bundle int) events.FunctionRegistered {
-	return events.FunctionRegistered{Version: version, Config: config("public"), Bundle: blobNo(bundle), Base: host, Build: build}
+	return events.FunctionRegistered{Version: version, Config: config("public"), Bundle: blobNo(bundle), Base: events.HostBase, Build: build}
 }
 
 func replacing(r events.FunctionRegistered) events.FunctionRegistered { r.Replaces = true; return r }
@@ -71,7 +71,7 @@ type history = []events.Data
 func TestDecideDeploy(t *testing.T) {
 	ref := events.FunctionRef{Owner: "ana", Name: "pi", Version: "1.0.0"}
 	command := func(build string, bundle int, update bool) deploy {
-		return deploy{Function: ref, Config: config("public"), Bundle: blobNo(bundle), Base: host, Build: build, Update: update}
+		return deploy{Function: ref, Config: config("public"), Bundle: blobNo(bundle), Base: events.HostBase, Build: build, Update: update}
 	}
 	failedBuild := events.FunctionBuildFailed{Version: "1.0.0", Build: "B1", Reason: "make", Message: "no"}
 	for _, c := range []struct {
@@ -146,7 +146,7 @@ func TestDecideDeployBoundsVersions(t *testing.T) {
 	for i := range functions.MaxVersions {
 		f.Versions[fmt.Sprintf("0.0.%d", i)] = functions.Version{}
 	}
-	command := deploy{Function: events.FunctionRef{Owner: "ana", Name: "pi", Version: "1.0.0"}, Build: "B1", Bundle: blobNo(1), Base: host}
+	command := deploy{Function: events.FunctionRef{Owner: "ana", Name: "pi", Version: "1.0.0"}, Build: "B1", Bundle: blobNo(1), Base: events.HostBase}
 	if _, _, err := decideDeploy(f, command); errorName(err) != versionsLimitReached {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func after(t *testing.T, f functions.Function, decided ...events.Data) functions
 func buildNo(i int) deploy {
 	return deploy{
 		Function: events.FunctionRef{Owner: "ana", Name: "pi", Version: fmt.Sprintf("0.0.%d", i)},
-		Config:   config("public"), Build: fmt.Sprint("B", i), Bundle: blobNo(i), Base: host,
+		Config:   config("public"), Build: fmt.Sprint("B", i), Bundle: blobNo(i), Base: events.HostBase,
 	}
 }
 

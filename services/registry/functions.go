@@ -25,13 +25,13 @@ func (s *Service) deploy(ctx context.Context, caller string, ask api.FunctionDep
 	if err := s.mayUse(ctx, caller, ask.Bundle); err != nil {
 		return api.Deployed{}, err
 	}
-	ref, config, err := s.bundles.Manifest(ctx, ask.Bundle)
+	ref, config, base, err := s.bundles.Manifest(ctx, ask.Bundle)
 	if err != nil {
 		return api.Deployed{}, err
 	}
 	ref.Owner = caller
 	command := deploy{
-		Function: ref, Config: config, Bundle: ask.Bundle, Base: host, Build: ask.Build, Update: ask.Update,
+		Function: ref, Config: config, Bundle: ask.Bundle, Base: base, Build: ask.Build, Update: ask.Update,
 	}
 	var answer api.Deployed
 	sequence, err := s.commit(ctx, caller, ref.Name, func(f functions.Function) (decided []events.Data, err error) {

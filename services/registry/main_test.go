@@ -42,6 +42,7 @@ type world struct {
 	t                     *testing.T
 	conn                  *nats.Conn
 	functions, executions *memlog.Log
+	bases                 *memlog.Log
 	objects               jetstream.ObjectStore
 	options               Options
 }
@@ -57,7 +58,7 @@ func newWorld(t *testing.T) *world {
 	if !s.ReadyForConnections(30 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	w := &world{t: t, functions: memlog.New(), executions: memlog.New(), conn: connect(t, s.ClientURL())}
+	w := &world{t: t, functions: memlog.New(), executions: memlog.New(), bases: memlog.New(), conn: connect(t, s.ClientURL())}
 	js, err := jetstream.New(w.conn)
 	must(t, err)
 	w.objects, err = js.CreateObjectStore(t.Context(), jetstream.ObjectStoreConfig{Bucket: "blobs"})
@@ -65,7 +66,7 @@ func newWorld(t *testing.T) *world {
 	store, err := blobs.Open(t.Context(), js, "blobs")
 	must(t, err)
 	w.options = Options{
-		Conn: w.conn, Functions: w.functions, Executions: w.executions, Blobs: store, Views: folding{w.functions},
+		Conn: w.conn, Functions: w.functions, Executions: w.executions, Bases: w.bases, Blobs: store, Views: folding{w.functions},
 		Maxima: events.Limits{TimeoutMillis: 60_000}, MaxBundleBytes: 8 << 20, Version: "0.0.1",
 	}
 	return w

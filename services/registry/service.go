@@ -16,11 +16,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/blobs"
 )
 
-const (
-	source = "registry"
-	// host is the only base there is: the machine's own.
-	host = "host"
-)
+const source = "registry"
 
 // Names of errors that only the registry has.
 const (
@@ -40,8 +36,10 @@ type Views interface {
 type Options struct {
 	Conn                  *nats.Conn
 	Functions, Executions log.Log
-	Blobs                 *blobs.Store
-	Views                 Views
+	// Bases is the log of what functions are built on.
+	Bases log.Log
+	Blobs *blobs.Store
+	Views Views
 	// Maxima bound what a function's config may ask for; a 0 does not.
 	Maxima events.Limits
 	// MaxBundleBytes bounds a bundle, MaxBlobBytes (not below it) whatever is uploaded.
@@ -85,7 +83,10 @@ func New(o Options) *Service {
 	o.MaxBlobBytes = max(o.MaxBlobBytes, o.MaxBundleBytes)
 	s := &Service{
 		Options: o,
-		bundles: Bundles{Blobs: o.Blobs, MaxBytes: o.MaxBundleBytes, Maxima: o.Maxima},
+		bundles: Bundles{
+			Blobs: o.Blobs, MaxBytes: o.MaxBundleBytes, Maxima: o.Maxima,
+			Bases: Bases{Log: o.Bases, Functions: o.Functions, Blobs: o.Blobs, Logger: o.Log, Now: o.Now, NewID: o.NewID},
+		},
 		uploads: newUploads(o, users(o)), artifacts: newUploads(o, watchers(o)),
 	}
 	s.ending, s.end = context.WithCancel(context.Background())

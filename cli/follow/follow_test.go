@@ -253,6 +253,19 @@ func TestQueuePositionIsTold(t *testing.T) {
 	})
 }
 
+func TestWhatIsDoneBeforeTheStartIsTold(t *testing.T) {
+	prepare := func(s *fakeServer) { s.exec.Doing = "fetching the base gcc, 80 MiB: 10 %" }
+	follow(t, false, prepare, func(f *following) {
+		time.Sleep(2500 * time.Millisecond) // the bubble's time
+		f.noted("fetching the base gcc, 80 MiB: 10 %")
+		f.server.change(func() { f.server.exec.Doing = "unpacking the base gcc" })
+		time.Sleep(1500 * time.Millisecond)
+		f.noted("unpacking the base gcc")
+		f.server.change(func() { f.server.exec.Status = executions.Cancelled })
+		f.ends("")
+	})
+}
+
 func TestExecutionThatAppearsLate(t *testing.T) {
 	follow(t, false, func(s *fakeServer) { s.notYet = true }, func(f *following) {
 		time.Sleep(time.Second) // the bubble's time

@@ -30,7 +30,9 @@ type waiter struct {
 	states chan api.Execution
 	failed chan error
 
-	position  int
+	position int
+	// doing was said last of what a watcher does before it can start.
+	doing     string
 	awaySince time.Time
 	toldAway  bool
 }
@@ -70,12 +72,20 @@ func (w *waiter) run(ctx context.Context) {
 		d = longWait
 		if e.Status == executions.Queued {
 			d = shortWait
-			w.queued(e.Position)
+			w.queued(e)
 		}
 	}
 }
 
-func (w *waiter) queued(position int) {
+func (w *waiter) queued(e api.Execution) {
+	position := e.Position
+	if e.Doing != "" {
+		if e.Doing != w.doing {
+			w.note("%s", e.Doing)
+		}
+		w.doing = e.Doing
+		return
+	}
 	switch {
 	case position > 0 && position != w.position:
 		w.note("queued, position %d", position)

@@ -27,21 +27,26 @@ func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err err
 	}
 	done := w.spares.Cold()
 	defer done()
-	p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key)
+	p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key, w.telling(a))
 	return err
 }
 
-func (w *Watcher) makeRunBox(ctx context.Context, id string, key spareKey) (pool.Ready, error) {
+func (w *Watcher) makeRunBox(ctx context.Context, id string, key spareKey, tell func(string)) (pool.Ready, error) {
 	dir, release, err := w.artifact(ctx, key.artifact)
 	if err != nil {
 		return pool.Ready{}, err
 	}
-	box, err := w.createBox(ctx, sandbox.Spec{ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits, Renewable: key.reuse})
+	ready, err := w.createBox(ctx, sandbox.Spec{
+		ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits, Renewable: key.reuse,
+	}, tell)
 	if err != nil {
 		release()
 		return pool.Ready{}, err
 	}
-	return pool.Ready{Box: box, Release: release, Made: time.Now()}, nil
+	standing := ready.Release
+	ready.Release = func() { standing(); release() }
+	ready.Made = time.Now()
+	return ready, nil
 }
 
 func (w *Watcher) artifact(ctx context.Context, artifact events.Blob) (dir string, release func(), err error) {
@@ -66,7 +71,21 @@ func (w *Watcher) buildSpec(a *attempt) sandbox.Spec {
 	}
 }
 
-func (w *Watcher) createBox(ctx context.Context, spec sandbox.Spec) (box sandbox.Sandbox, err error) {
+// createBox makes a sandbox on its base, which it brings here first.
+func (w *Watcher) createBox(ctx context.Context, spec sandbox.Spec, tell func(string)) (ready pool.Ready, err error) {
+	on, err := w.stand(ctx, spec.Base, tell)
+	if err != nil {
+		return ready, err
+	}
+	spec.Root, ready = on.root, pool.Ready{Env: on.env, Release: on.release}
+	if ready.Box, err = w.createBoxThere(ctx, spec); err != nil {
+		on.release()
+		return pool.Ready{}, err
+	}
+	return ready, nil
+}
+
+func (w *Watcher) createBoxThere(ctx context.Context, spec sandbox.Spec) (box sandbox.Sandbox, err error) {
 	permanent := func(err error) bool { return !errors.Is(err, sandbox.ErrUnavailable) }
 	err = persist(ctx, createFor, permanent, func() (err error) {
 		call, cancel := context.WithTimeout(ctx, runtimeTimeout)

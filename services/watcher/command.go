@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -103,13 +104,19 @@ func judge(err error, missing func(error) *failure) *failure {
 	return failuref(events.ReasonSandbox, "the container runtime failed: %v; run it again", err)
 }
 
-// environment is what every command finds in its environment. The function's own config may replace
-// what is only a default, but not what Hermes says of the execution.
-func environment(a *attempt) []string {
+// environment is what every command finds in its environment. What the base says replaces what is
+// only a default, and the function's own config both, but not what Hermes says of the execution.
+func environment(a *attempt, base []string) []string {
 	env := map[string]string{
 		"PATH": "/usr/local/cuda/bin:" + sandbox.DefaultPath,
 		"HOME": "/tmp",
 		"LANG": "C.UTF-8",
+	}
+	for _, variable := range base {
+		// An image's home belongs to its own user.
+		if name, value, _ := strings.Cut(variable, "="); name != "HOME" {
+			env[name] = value
+		}
 	}
 	maps.Copy(env, a.Request.Env)
 	env["HERMES_FUNCTION"] = a.Request.Function.String()

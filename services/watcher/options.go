@@ -31,7 +31,16 @@ type Artifacts interface {
 	Dir(ctx context.Context, artifact events.Blob) (dir string, release func(), err error)
 }
 
-// Options configure a watcher. Name, Conn, JS, Runtime, StateDir, Blobs and Artifacts are required; a
+// Bases are root filesystems of images.
+type Bases interface {
+	// Stand returns the root folder of a base and what commands on it find in their environment. It
+	// stays until release is called.
+	Stand(ctx context.Context, ref events.BaseRef) (root string, env []string, release func(), err error)
+	// Progress says how many bytes of a base have come that is being fetched; of none, if total is 0.
+	Progress(ref events.BaseRef) (done, total int64)
+}
+
+// Options configure a watcher. Name, Conn, JS, Runtime, StateDir, Blobs, Artifacts and Bases are required; a
 // zero elsewhere means the default that is named.
 type Options struct {
 	Name string
@@ -43,6 +52,7 @@ type Options struct {
 	StateDir  string
 	Blobs     Blobs
 	Artifacts Artifacts
+	Bases     Bases
 	Machine   events.Machine
 	Log       *slog.Logger // discards
 	// Grace is how long running executions may go on when the watcher is asked to end: 0 is none.
@@ -80,8 +90,8 @@ func (o Options) withDefaults() (Options, error) {
 	if err := events.CheckWatcherName(o.Name); err != nil {
 		return o, err
 	}
-	if o.Conn == nil || o.JS == nil || o.Runtime == nil || o.Blobs == nil || o.Artifacts == nil {
-		return o, errors.New("watcher: Conn, JS, Runtime, Blobs and Artifacts are required")
+	if o.Conn == nil || o.JS == nil || o.Runtime == nil || o.Blobs == nil || o.Artifacts == nil || o.Bases == nil {
+		return o, errors.New("watcher: Conn, JS, Runtime, Blobs, Artifacts and Bases are required")
 	}
 	if !filepath.IsAbs(o.StateDir) {
 		return o, fmt.Errorf("watcher: state folder %q: want an absolute path", o.StateDir)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/base"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
 	"github.com/hermes-serverless/hermes/services/watcher/pool"
@@ -53,7 +54,7 @@ func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure)
 		group.Go(func() (err error) {
 			done := w.spares.Cold()
 			defer done()
-			p.Box, err = w.createBox(together, w.buildSpec(a))
+			p.Ready, err = w.createBox(together, w.buildSpec(a), w.telling(a))
 			return err
 		})
 		group.Go(func() (err error) { packed, err = w.fetchFile(together, a, "bundle", a.Request.Source); return err })
@@ -175,7 +176,8 @@ func handOver(root *os.Root) error {
 func permanentContent(err error) bool {
 	var broken *bundle.Error
 	var other *blobs.MismatchError
-	return errors.Is(err, blobs.ErrNoBlob) || errors.As(err, &broken) || errors.As(err, &other)
+	var unfit *base.Error
+	return errors.Is(err, blobs.ErrNoBlob) || errors.As(err, &broken) || errors.As(err, &other) || errors.As(err, &unfit)
 }
 
 // persist calls until it works, the error is permanent, or the time is over.

@@ -59,7 +59,7 @@ func (w *Watcher) closeSpares() {
 
 // makeSpare prepares a sandbox for a run that is still to come.
 func (w *Watcher) makeSpare(ctx context.Context, key spareKey) (pool.Ready, error) {
-	return w.makeRunBox(ctx, "spare-"+api.NewID(), key)
+	return w.makeRunBox(ctx, "spare-"+api.NewID(), key, func(string) {})
 }
 
 // forgetChanged throws away what was prepared for a version that was built anew or deleted, as soon

@@ -44,6 +44,7 @@ type world struct {
 	nc     *nats.Conn // the test's own
 	js     jetstream.JetStream
 	blobs  *memory
+	bases  *fewBases
 	conn   *nats.Conn // the watcher's
 	box    *runtime
 	opts   Options
@@ -63,7 +64,7 @@ type world struct {
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{
-		t: t, dir: t.TempDir(), blobs: &memory{content: map[string][]byte{}, dirs: map[string]string{}},
+		t: t, dir: t.TempDir(), bases: &fewBases{roots: map[string]string{}}, blobs: &memory{content: map[string][]byte{}, dirs: map[string]string{}},
 		hellos: make(chan string, 99), leaves: make(chan string, 99), holds: make(chan []api.AttemptRef, 99),
 		claims: make(chan api.Claim, 99), reports: make(chan api.Report, 99),
 		grant:  func(api.Claim) api.ClaimReply { return api.ClaimReply{Granted: true} },
@@ -78,7 +79,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	w.box = &runtime{Runtime: fake.New(filepath.Join(w.dir, "runtime"))}
 	t.Cleanup(func() { _ = w.box.Close(context.Background()) })
 	w.opts = Options{
-		Name: name, Conn: w.conn, JS: w.jetStream(w.conn), Runtime: w.box, StateDir: filepath.Join(w.dir, "state"), Blobs: w.blobs, Artifacts: w.blobs,
+		Name: name, Conn: w.conn, JS: w.jetStream(w.conn), Runtime: w.box, StateDir: filepath.Join(w.dir, "state"), Blobs: w.blobs, Artifacts: w.blobs, Bases: w.bases,
 		Machine: events.Machine{Slots: 4}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		Grace: time.Minute, StopGrace: 100 * time.Millisecond,
 	}

@@ -6,11 +6,34 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/base"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
-// hostBase is the machine's own /usr, read-only: its compilers and its CUDA toolkit, and nothing of
-// its /root, /home, /var or secrets.
-const hostBase = "host"
+// Base host is the machine's own /usr, read-only: its compilers and its CUDA toolkit, and nothing of
+// its /root, /home, /var or secrets. The root of any other base is given, with all that is mounted over
+// in it: package base.
+
+// checkBase says why a sandbox cannot stand on what its spec says.
+func checkBase(spec sandbox.Spec) error {
+	if spec.Base == events.HostBase {
+		return nil
+	}
+	if info, err := os.Stat(spec.Root); spec.Root == "" || err != nil || !info.IsDir() {
+		return fmt.Errorf("base %q: %w: its root %q is no folder", spec.Base, sandbox.ErrBase, spec.Root)
+	}
+	return nil
+}
+
+// rootOf returns the root folder of a sandbox, and what of the machine is bound into it.
+func (r *Runtime) rootOf(spec sandbox.Spec) (root string, binds []string) {
+	if spec.Base == events.HostBase {
+		return r.hostRoot(), r.base
+	}
+	return spec.Root, nil
+}
 
 // mergedLinks are folders that a distribution with a merged /usr has as links into it.
 func mergedLinks() []string { return []string{"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"} }
@@ -105,14 +128,7 @@ func emptyFile(path string) error {
 }
 
 func writeEtc(root string) error {
-	files := map[string]string{
-		"group":         "root:x:0:\nnogroup:x:65534:\n",
-		"hostname":      hostname + "\n",
-		"hosts":         "127.0.0.1 localhost " + hostname + "\n::1 localhost\n",
-		"nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-		"passwd":        "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n",
-	}
-	for name, text := range files {
+	for name, text := range base.Etc() {
 		if err := writeChanged(filepath.Join(root, "etc", name), text); err != nil {
 			return err
 		}

@@ -55,8 +55,8 @@ func (r *Runtime) reserve(spec sandbox.Spec) error {
 	if err := spec.Validate(); err != nil {
 		return fmt.Errorf("create sandbox: %w", err)
 	}
-	if spec.Base != hostBase {
-		return fmt.Errorf("create sandbox %s: base %q: %w; this runtime has %q", spec.ID, spec.Base, sandbox.ErrBase, hostBase)
+	if err := checkBase(spec); err != nil {
+		return fmt.Errorf("create sandbox %s: %w", spec.ID, err)
 	}
 	if spec.Kind == sandbox.Run {
 		if info, err := os.Stat(spec.Dir); err != nil || !info.IsDir() {
@@ -190,8 +190,9 @@ func (r *Runtime) define(ctx context.Context, spec sandbox.Spec, c container) (c
 }
 
 func (r *Runtime) ociSpec(spec sandbox.Spec, c container) *specs.Spec {
+	root, binds := r.rootOf(spec)
 	return ociSpec(plan{
-		spec: spec, root: r.hostRoot(), base: r.base, initBinary: r.opts.Libexec.Init,
+		spec: spec, root: root, base: binds, initBinary: r.opts.Libexec.Init,
 		socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
 	})
 }

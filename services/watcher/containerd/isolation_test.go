@@ -15,7 +15,7 @@ import (
 
 func testSpec(id string, kind sandbox.Kind, dir string) sandbox.Spec {
 	return sandbox.Spec{
-		ID: id, Kind: kind, Base: hostBase, Dir: dir, WorkBytes: 16 << 20,
+		ID: id, Kind: kind, Base: "host", Dir: dir, WorkBytes: 16 << 20,
 		Limits: sandbox.Limits{MemoryBytes: 128 << 20, CPUs: 1, PIDs: 64, TmpBytes: 16 << 20},
 	}
 }

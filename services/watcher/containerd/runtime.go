@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -183,7 +185,7 @@ func (r *Runtime) Info(ctx context.Context) (sandbox.Info, error) {
 	if err != nil {
 		return sandbox.Info{}, err
 	}
-	return sandbox.Info{Name: "containerd", Version: version.Version, OCI: oci, Bases: []string{hostBase}}, nil
+	return sandbox.Info{Name: "containerd", Version: version.Version, OCI: oci, Bases: []string{events.HostBase, events.ImageBases(goruntime.GOARCH)}}, nil
 }
 
 // Close implements sandbox.Runtime. It may be called again when it failed.

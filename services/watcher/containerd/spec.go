@@ -5,13 +5,14 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/hermes-serverless/hermes/services/base"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 // What a sandbox is, beside the caller's limits.
 const (
 	nobody       = 65534 // user and group of everything inside
-	hostname     = "sandbox"
+	hostname     = base.Hostname
 	shmBytes     = 64 << 20
 	tmpInodes    = 65536
 	workInodes   = 262144

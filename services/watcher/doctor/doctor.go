@@ -79,7 +79,7 @@ func Checks(opts Options) []Check {
 		{"user namespaces", look.userNamespaces}, {"seccomp", look.seccomp},
 		{"containerd", look.containerd}, {"oci runtime", look.ociRuntime}, {"init", look.init},
 		{"disk space", look.diskSpace}, {"disk latency", look.diskLatency},
-		{"compilers", look.compilers}, {"gpu", look.gpu},
+		{"compilers", look.compilers}, {"base images", look.baseBuilder}, {"gpu", look.gpu},
 	}
 }
 

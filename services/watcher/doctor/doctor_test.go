@@ -75,7 +75,7 @@ func TestGoodMachine(t *testing.T) {
 			t.Errorf("a result must say what was found, and what to do if and only if it is not ok: %+v", result)
 		}
 	}
-	if len(results) != 12 {
+	if len(results) != 13 {
 		t.Errorf("%d results", len(results))
 	}
 }

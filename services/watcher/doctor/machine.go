@@ -91,6 +91,13 @@ func (l looker) compilers(context.Context) Result {
 	return ok("g++ and make, for functions on base host")
 }
 
+func (l looker) baseBuilder(context.Context) Result {
+	if _, err := l.LookPath("mmdebstrap"); err != nil {
+		return ok("no mmdebstrap: `hermesd base build` needs it (apt-get install mmdebstrap); import and pull do not")
+	}
+	return ok("mmdebstrap, for `hermesd base build`")
+}
+
 func (l looker) gpu(context.Context) Result {
 	version := l.read("/proc/driver/nvidia/version")
 	if version == "" {

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -36,10 +37,10 @@ func New(dir string) *Runtime {
 
 // Info implements sandbox.Runtime.
 func (r *Runtime) Info(context.Context) (sandbox.Info, error) {
-	return sandbox.Info{Name: "fake", Version: runtime.Version(), OCI: "none", Bases: []string{"host"}}, nil
+	return sandbox.Info{Name: "fake", Version: runtime.Version(), OCI: "none", Bases: []string{events.HostBase, events.ImageBases(runtime.GOARCH)}}, nil
 }
 
-// Create implements sandbox.Runtime. The only base is "host".
+// Create implements sandbox.Runtime. Commands run on "host", whatever the base's root is.
 func (r *Runtime) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
 	if err := check(ctx, spec); err != nil {
 		return nil, err
@@ -70,7 +71,7 @@ func check(ctx context.Context, spec sandbox.Spec) error {
 	if err := spec.Validate(); err != nil {
 		return fmt.Errorf("create sandbox: %w", err)
 	}
-	if spec.Base != "host" {
+	if spec.Base != events.HostBase && spec.Root == "" {
 		return fmt.Errorf("create sandbox %s: base %q: %w", spec.ID, spec.Base, sandbox.ErrBase)
 	}
 	return nil

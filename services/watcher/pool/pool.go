@@ -20,7 +20,9 @@ import (
 
 // Ready is a sandbox in which nothing runs, and what goes back when it is gone.
 type Ready struct {
-	Box     sandbox.Sandbox
+	Box sandbox.Sandbox
+	// Env is what the sandbox's base puts into the environment of its commands.
+	Env     []string
 	Release func()
 	// Made is when it was made, Uses how often it has come back.
 	Made time.Time

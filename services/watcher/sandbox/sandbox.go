@@ -98,6 +98,8 @@ type Spec struct {
 	Kind Kind
 	// Base names the root filesystem; "host" is the machine's own /usr, read-only.
 	Base string
+	// Root is the host folder that holds it, and is not changed; empty for "host".
+	Root string
 	// Dir is the host folder that holds the built function (Kind Run), mounted read-only at
 	// FunctionDir. Its files must be readable (and executable) by others: the sandbox's user is
 	// nobody's equal on the host.
@@ -157,6 +159,6 @@ type Info struct {
 	Name string
 	// Version of the runtime, and of the OCI runtime below it.
 	Version, OCI string
-	// Bases that Create accepts.
+	// Bases that Create accepts, with events.ImageBases for those that have a Root.
 	Bases []string
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections/bases"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/fleet"
 	"github.com/hermes-serverless/hermes/projections/functions"
@@ -20,6 +21,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/projector/views"
 	"github.com/hermes-serverless/hermes/projections/users"
 	"github.com/hermes-serverless/hermes/services/accounts"
+	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/orchestrator"
 	"github.com/hermes-serverless/hermes/services/registry"
@@ -27,14 +29,14 @@ import (
 
 // Logs are the streams of events.
 type Logs struct {
-	Functions, Executions, Fleet, Users log.Log
+	Functions, Executions, Fleet, Users, Bases log.Log
 }
 
 // OpenLogs returns the logs of an instance.
 func OpenLogs(js jetstream.JetStream) Logs {
 	return Logs{
 		Functions: jslog.New(js, streams.Functions), Executions: jslog.New(js, streams.Executions),
-		Fleet: jslog.New(js, streams.Fleet), Users: jslog.New(js, streams.Users),
+		Fleet: jslog.New(js, streams.Fleet), Users: jslog.New(js, streams.Users), Bases: jslog.New(js, streams.Bases),
 	}
 }
 
@@ -46,6 +48,7 @@ func Projectors(js jetstream.JetStream, logs Logs, logger *slog.Logger) []*proje
 		projector.New(projector.Options{JS: js, Log: logs.Executions, Projection: executions.Projection, Whole: history.Read, Logger: logger}),
 		projector.New(projector.Options{JS: js, Log: logs.Fleet, Projection: fleet.Projection, Logger: logger}),
 		projector.New(projector.Options{JS: js, Log: logs.Users, Projection: users.Projection, Logger: logger}),
+		projector.New(projector.Options{JS: js, Log: logs.Bases, Projection: bases.Projection, Logger: logger}),
 	}
 }
 
@@ -93,7 +96,7 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 		return nil, err
 	}
 	s.registry = registry.New(registry.Options{
-		Conn: o.conn, Functions: logs.Functions, Executions: logs.Executions, Blobs: store, Views: v,
+		Conn: o.conn, Functions: logs.Functions, Executions: logs.Executions, Bases: logs.Bases, Blobs: store, Views: v,
 		Maxima: o.policy.Maxima, MaxBundleBytes: o.policy.MaxBundleBytes, MaxBlobBytes: max(o.policy.MaxBundleBytes, o.policy.MaxInputBytes),
 		Version: o.version, Log: o.log.With("part", "registry"),
 	})
@@ -138,9 +141,16 @@ func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptio
 	return orchestrator.New(orchestrator.Options{
 		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet,
 		Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
-		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima},
+		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima, Bases: OpenBases(logs, store, o.log)},
 		Policy:  o.policy, Version: o.version, Log: o.log.With("part", "orchestrator"),
 	}), nil
+}
+
+// OpenBases returns the bases of an instance.
+func OpenBases(logs Logs, store *blobs.Store, logger *slog.Logger) registry.Bases {
+	return registry.Bases{
+		Log: logs.Bases, Functions: logs.Functions, Blobs: store, Logger: logger, Now: time.Now, NewID: api.NewID,
+	}
 }
 
 func ensureStreams(ctx context.Context, js jetstream.JetStream, o serviceOptions) error {

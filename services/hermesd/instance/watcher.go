@@ -23,6 +23,9 @@ import (
 // artifactCacheBytes bounds the built functions that a watcher keeps on its disk.
 const artifactCacheBytes = 20 * gib
 
+// baseCacheBytes bounds the unpacked bases.
+const baseCacheBytes = 20 * gib
+
 // DefaultWarm leaves the number of sandboxes that are kept ready to the number of slots.
 const DefaultWarm = -1
 
@@ -49,11 +52,13 @@ type WatcherOptions struct {
 type Watcher struct {
 	*watcher.Watcher
 	cache *blobs.Cache
+	bases *storedBases
 }
 
 // Run runs executions until the context ends and what ran has ended.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer w.cache.Close()
+	defer w.bases.cache.Close()
 	return w.Watcher.Run(ctx)
 }
 
@@ -75,6 +80,10 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
+	bases, err := openBases(store, filepath.Join(o.Dir, "bases"), log)
+	if err != nil {
+		return nil, err
+	}
 	info, err := o.Runtime.Info(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask the container runtime what it is: %w", err)
@@ -88,13 +97,13 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	}
 	w, err := watcher.New(watcher.Options{
 		Name: o.Name, Conn: o.Conn, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
-		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Machine: machine, Log: log,
+		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, Log: log,
 		Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Watcher{Watcher: w, cache: cache}, nil
+	return &Watcher{Watcher: w, cache: cache, bases: bases}, nil
 }
 
 // watcherBlobs reads the store itself and has the services write it, as a watcher must.

@@ -24,8 +24,9 @@ const requestTimeout = 60 * time.Second
 
 // Server answers operations on a connection, as a NATS micro service: `nats micro` lists it.
 type Server struct {
-	svc micro.Service
-	log *slog.Logger
+	svc  micro.Service
+	conn *nats.Conn
+	log  *slog.Logger
 	// ctx ends when Stop has waited for the requests in work.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -38,7 +39,7 @@ func NewServer(nc *nats.Conn, name, version, description string, log *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("start the service %s: %w", name, err)
 	}
-	s := &Server{svc: svc, log: log}
+	s := &Server{svc: svc, conn: nc, log: log}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -121,10 +122,7 @@ func (s *Server) answer(r micro.Request, name string, h RawHandler) {
 	}
 	header, body, err := s.guarded(r, caller, name, h)
 	if err == nil {
-		err = r.Respond(body, micro.WithHeaders(micro.Headers(header)))
-		if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			s.log.Warn("cannot answer", "op", name, "caller", caller, "err", err)
-		}
+		s.respond(r, name, caller, header, body)
 		return
 	}
 	e, ok := AsError(err)
@@ -138,13 +136,21 @@ func (s *Server) answer(r micro.Request, name string, h RawHandler) {
 		e = publicError(err)
 	}
 	raw, _ := json.Marshal(e)
-	// Not Request.Error: it keeps the error in the request, which micro reads when the handler has
-	// returned, and this runs beside it.
 	header = nats.Header{
 		micro.ErrorHeader:     {strings.Join(strings.Fields(e.Message), " ")},
 		micro.ErrorCodeHeader: {string(e.Kind)},
 	}
-	if err := r.Respond(raw, micro.WithHeaders(micro.Headers(header))); err != nil {
+	s.respond(r, name, caller, header, raw)
+}
+
+// respond is not the request's own: that keeps an error in the request, which micro reads when the
+// handler has returned, and this runs beside it. A request that wants no answer gets none.
+func (s *Server) respond(r micro.Request, name, caller string, header nats.Header, body []byte) {
+	if r.Reply() == "" {
+		return
+	}
+	err := s.conn.PublishMsg(&nats.Msg{Subject: r.Reply(), Header: header, Data: body})
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		s.log.Warn("cannot answer", "op", name, "caller", caller, "err", err)
 	}
 }

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"github.com/nats-io/jsm.go/natscontext"
 	"golang.org/x/sys/unix"
 
 	"github.com/hermes-serverless/hermes/cli/natsctx"
+	"github.com/hermes-serverless/hermes/services/api"
 )
 
 // home is a user's folder, with programs that think it theirs.
@@ -274,6 +276,18 @@ func TestAccountAtATerminal(t *testing.T) {
 	term.shows("You're ana")
 	term.exits(0)
 	noSecret(t, term)
+
+	// The nats tool is logged in too: this is how it reads a context.
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(h.dir, ".config"))
+	nc, err := natscontext.Connect("lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := api.Call[api.Info](t.Context(), api.NewClient(nc, "ana"), api.OpInfo, api.InfoRequest{})
+	nc.Close()
+	if err != nil || info.User != "ana" {
+		t.Errorf("as the nats tool connects: %+v, %v", info, err)
+	}
 
 	term = h.terminal("hermes", "remote", "login", "ana")
 	term.asks("Password? ", 1, interrupt)

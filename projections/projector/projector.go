@@ -84,6 +84,16 @@ func (p *Projector) Bucket() string { return p.o.Projection.Name }
 // is closed when it knows of a later one.
 func (p *Projector) Progress() (uint64, <-chan struct{}) { return p.progress.now() }
 
+// Lag is how many events of the log this projector does not know to be applied.
+func (p *Projector) Lag(ctx context.Context) (uint64, error) {
+	head, err := p.o.Log.Head(ctx, allSubjects)
+	if err != nil {
+		return 0, err
+	}
+	at, _ := p.progress.now()
+	return head - min(at, head), nil // a log that has let go of everything it had says 0
+}
+
 // Run projects until the context ends (nil), the log is closed (log.ErrClosed) or ErrAhead.
 // Everything else it retries.
 func (p *Projector) Run(ctx context.Context) error {

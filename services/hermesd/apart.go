@@ -61,6 +61,7 @@ func newServeCommand() *cobra.Command {
 	var o remoteOptions
 	var replicas int
 	registration := newRegistration()
+	var metrics string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the services alone, against a NATS server that is there already",
@@ -71,6 +72,11 @@ other keys of nats-config beside --creds it also lets people register and log in
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := newLogger(o.verbose)
+			set, stop, err := serveMetrics(metrics, log)
+			if err != nil {
+				return err
+			}
+			defer stop()
 			nc, err := o.connect("hermesd services", "", log)
 			if err != nil {
 				return err
@@ -85,20 +91,21 @@ other keys of nats-config beside --creds it also lets people register and log in
 				log.Warn("nobody can log in: the keys for that, which nats-config makes, are not beside --creds")
 			}
 			return instance.Serve(cmd.Context(), instance.ServeOptions{
-				Conn: nc, Replicas: replicas, Gate: gate, Version: api.Version, Log: log,
+				Conn: nc, Replicas: replicas, Gate: gate, Version: api.Version, Metrics: set, Log: log,
 				Ready: func() { fmt.Fprintf(cmd.OutOrStdout(), "hermesd serves: %s\n", nc.ConnectedUrlRedacted()) },
 			})
 		},
 	}
 	o.flags(cmd)
 	registration.flag(cmd)
+	metricsFlag(cmd.Flags(), &metrics)
 	cmd.Flags().IntVar(&replicas, "replicas", 1, "copies of every stream: 1, or 3 in a cluster")
 	return cmd
 }
 
 func newWatcherCommand() *cobra.Command {
 	var o remoteOptions
-	var name, dataDir, address string
+	var name, dataDir, address, metrics string
 	var slots, warm int
 	var grace time.Duration
 	cmd := &cobra.Command{
@@ -114,7 +121,7 @@ func newWatcherCommand() *cobra.Command {
 				return err
 			}
 			log := newLogger(o.verbose)
-			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, warm: warm, grace: grace}, log)
+			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, warm: warm, grace: grace, metrics: metrics}, log)
 		},
 	}
 	o.flags(cmd)
@@ -125,6 +132,7 @@ func newWatcherCommand() *cobra.Command {
 	f.IntVar(&slots, "slots", 0, "executions at once (default: twice the cores)")
 	f.Var(newWarm(&warm), "warm", warmUsage)
 	f.DurationVar(&grace, "grace", defaultGrace, "how long running executions may go on when the watcher is stopped")
+	metricsFlag(f, &metrics)
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
 }

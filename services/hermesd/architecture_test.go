@@ -78,6 +78,10 @@ func forbidden(from, path string) string {
 		if !within(from, "services/watcher/containerd") {
 			return "containerd is the business of services/watcher/containerd alone"
 		}
+	case within(path, "github.com/prometheus"):
+		if !within(from, "services/hermesd/metrics") {
+			return "the parts keep plain counters; services/hermesd/metrics alone shows them to Prometheus"
+		}
 	case within(path, "github.com/nats-io/nats-server/v2/server"):
 		if !within(from, "services/hermesd") {
 			return "the NATS server is embedded by hermesd alone"

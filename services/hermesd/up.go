@@ -21,12 +21,12 @@ const (
 )
 
 type upOptions struct {
-	dataDir, listen, containerd, sync, user string
-	slots, warm                             int
-	grace                                   time.Duration
-	registration                            registration
-	tls                                     tlsFlags
-	verbose                                 bool
+	dataDir, listen, containerd, sync, user, metrics string
+	slots, warm                                      int
+	grace                                            time.Duration
+	registration                                     registration
+	tls                                              tlsFlags
+	verbose                                          bool
 }
 
 func newUpCommand() *cobra.Command {
@@ -60,6 +60,7 @@ SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queu
 	o.registration.flag(cmd)
 	o.tls.flags(cmd)
 	f.DurationVar(&o.grace, "grace", defaultGrace, "how long running executions may go on when the instance is stopped")
+	metricsFlag(f, &o.metrics)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return cmd
 }
@@ -93,6 +94,11 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	set, stopMetrics, err := serveMetrics(o.metrics, log)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	if err := requirements(ctx, o.dataDir, o.containerd); err != nil {
 		return err
 	}
@@ -115,7 +121,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	defer func() { err = errors.Join(err, boxes.stop()) }()
 	options := instance.Options{
 		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Runtime: boxes.runtime,
-		User: o.user, Accounts: o.registration.options(), Version: api.Version, Log: log,
+		User: o.user, Accounts: o.registration.options(), Version: api.Version, Metrics: set, Log: log,
 	}
 	if who != nil {
 		options.SaveContexts = contextsFor(who)

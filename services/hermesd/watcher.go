@@ -14,14 +14,19 @@ import (
 
 type watcherOptions struct {
 	remoteOptions
-	name, dataDir, containerd string
-	slots, warm               int
-	grace                     time.Duration
+	name, dataDir, containerd, metrics string
+	slots, warm                        int
+	grace                              time.Duration
 }
 
 // runWatcher runs until the command's context ends and what ran has ended.
 func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err error) {
 	ctx := cmd.Context()
+	set, stopMetrics, err := serveMetrics(o.metrics, log)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	if err := requirements(ctx, o.dataDir, o.containerd); err != nil {
 		return err
 	}
@@ -42,7 +47,7 @@ func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err err
 	defer nc.Close()
 	w, err := instance.NewWatcher(ctx, instance.WatcherOptions{
 		Name: o.name, Conn: nc, Runtime: boxes.runtime, Dir: data.Path("watcher"),
-		Slots: o.slots, Warm: o.warm, Grace: o.grace, Version: api.Version, Log: log,
+		Slots: o.slots, Warm: o.warm, Grace: o.grace, Version: api.Version, Metrics: set, Log: log,
 	})
 	if err != nil {
 		return err

@@ -52,6 +52,9 @@ func (p *parts) append(ctx context.Context, owner, id string, state executions.E
 		return state, err
 	}
 	next.Sequence, err = p.Executions.Append(ctx, r.Subject, state.Sequence, r.Event)
+	if err == nil {
+		p.ends.add(next)
+	}
 	return next, err
 }
 

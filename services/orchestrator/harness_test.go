@@ -205,7 +205,7 @@ func (w *world) state(id string) executions.Execution {
 
 func (w *world) stateOf(user, id string) executions.Execution {
 	w.t.Helper()
-	e, err := (&parts{w.opts}).fold(w.t.Context(), user, id)
+	e, err := (&parts{Options: w.opts}).fold(w.t.Context(), user, id)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -71,6 +71,7 @@ type Options struct {
 // parts is what the API side and the leader share.
 type parts struct {
 	Options
+	ends ends
 }
 
 // Service answers users and, while it holds the leadership, leads.

@@ -12,6 +12,8 @@ import (
 // serve takes one attempt from its request to the end of its report. It returns true when the
 // attempt's place must not be used again: its command cannot be killed.
 func (w *Watcher) serve(a *attempt) (stuck bool) {
+	w.counters.busy.Add(1)
+	defer w.counters.busy.Add(-1)
 	p, failed := w.prepareUnlessHalted(a)
 	if failed != nil && a.why() == none && !w.isLeaving() {
 		w.report(a, api.Report{AttemptRef: a.AttemptRef, Outcome: api.Failed, Reason: failed.reason, Message: failed.message})
@@ -126,6 +128,7 @@ func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, e ending) {
 	a.exit()
 	pipes.closeWriters()
 	report.Output = out.Finish()
+	w.counters.output.Add(uint64(report.Output.StdoutBytes + report.Output.StderrBytes))
 	r.ending.cause = a.why()
 	v := decide(r.ending, limits)
 	report.Outcome, report.ExitCode, report.Signal = v.outcome, v.exitCode, v.signal

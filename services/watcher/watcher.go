@@ -33,6 +33,8 @@ type Watcher struct {
 
 	machine atomic.Pointer[events.Machine]
 
+	counters counters
+
 	held   *held
 	spares *pool.Pool[spareKey]
 	places *semaphore.Weighted
@@ -95,6 +97,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.storing, w.endStoring = context.WithCancel(w.life)
 	defer w.endLife()
 	w.spares = w.newSpares()
+	w.counters.spares.Store(w.spares)
 	defer w.closeSpares()
 	return w.live(ctx, acquired, old)
 }

@@ -16,6 +16,7 @@ import (
 
 	natsconf "github.com/hermes-serverless/hermes/deployments/nats"
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -47,6 +48,8 @@ type Options struct {
 	SaveContexts func([]Context, *slog.Logger) error
 	// Version is this program's, in semver.
 	Version string
+	// Metrics, if there are any, are those of everything that Start starts.
+	Metrics *metrics.Set
 	Log     *slog.Logger
 }
 
@@ -183,7 +186,7 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 	}
 	services, err := newServices(ctx, serviceOptions{
 		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: DefaultPolicy(), gate: gate,
-		version: o.Version, log: o.Log,
+		version: o.Version, metrics: o.Metrics, log: o.Log,
 	})
 	if err != nil {
 		return err
@@ -209,7 +212,7 @@ func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) erro
 	}
 	w, err := NewWatcher(ctx, WatcherOptions{
 		Name: watcherName, Conn: nc, Runtime: o.Runtime, Dir: o.Data.Path("watcher"),
-		Slots: o.Slots, Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Log: o.Log,
+		Slots: o.Slots, Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Metrics: o.Metrics, Log: o.Log,
 	})
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/accounts"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
+	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
 	"github.com/hermes-serverless/hermes/services/orchestrator"
 	"github.com/hermes-serverless/hermes/services/registry"
 )
@@ -61,6 +62,7 @@ type serviceOptions struct {
 	// gate is nil where nobody can log in.
 	gate    *gate
 	version string
+	metrics *metrics.Set // or nil
 	log     *slog.Logger
 }
 
@@ -102,6 +104,10 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 	})
 	if s.orchestrator, err = newOrchestrator(ctx, js, o, logs, v, store); err != nil {
 		return nil, err
+	}
+	if o.metrics != nil {
+		o.metrics.Projectors(s.projectors, o.log)
+		o.metrics.Orchestrator(s.orchestrator.Stats)
 	}
 	if o.gate != nil {
 		s.accounts, err = newAccounts(ctx, js, o, logs, v)
@@ -211,6 +217,7 @@ type ServeOptions struct {
 	// Gate lets people in; nil: the server knows the keys of its configuration only.
 	Gate    *Gate
 	Version string
+	Metrics *metrics.Set // or nil
 	Log     *slog.Logger
 	// Ready is called when the services are about to answer, and people can log in.
 	Ready func()
@@ -218,7 +225,7 @@ type ServeOptions struct {
 
 // Serve runs the services on a connection until the context ends.
 func Serve(ctx context.Context, o ServeOptions) error {
-	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, policy: DefaultPolicy(), version: o.Version, log: o.Log}
+	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, policy: DefaultPolicy(), version: o.Version, metrics: o.Metrics, log: o.Log}
 	if o.Gate != nil {
 		services.gate = o.Gate.gate
 	}

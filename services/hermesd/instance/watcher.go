@@ -16,6 +16,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
+	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
 	"github.com/hermes-serverless/hermes/services/watcher"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -45,6 +46,7 @@ type WatcherOptions struct {
 	// between SIGTERM and SIGKILL, 10 s when 0.
 	Grace, StopGrace time.Duration
 	Version          string
+	Metrics          *metrics.Set // or nil
 	Log              *slog.Logger
 }
 
@@ -95,6 +97,9 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	if o.Warm == DefaultWarm {
 		o.Warm = min(4*machine.Slots, 100)
 	}
+	if o.Metrics != nil {
+		o.Runtime = o.Metrics.Runtime(o.Runtime)
+	}
 	w, err := watcher.New(watcher.Options{
 		Name: o.Name, Conn: o.Conn, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
 		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, Log: log,
@@ -102,6 +107,9 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if o.Metrics != nil {
+		o.Metrics.Watcher(w.Stats)
 	}
 	return &Watcher{Watcher: w, cache: cache, bases: bases}, nil
 }

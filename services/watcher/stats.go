@@ -1,0 +1,33 @@
+package watcher
+
+import (
+	"sync/atomic"
+
+	"github.com/hermes-serverless/hermes/services/watcher/pool"
+)
+
+// Stats tell what a watcher does. What counts does so since its start.
+type Stats struct {
+	// Slots is how many executions may run at once, Busy how many are prepared, run or wound up.
+	Slots, Busy int
+	// OutputBytes is what the executions that have ended have printed, and is stored.
+	OutputBytes uint64
+	// Sandboxes are those that are kept ready.
+	Sandboxes pool.Stats
+}
+
+// counters are what Stats are made of.
+type counters struct {
+	busy   atomic.Int64
+	output atomic.Uint64
+	spares atomic.Pointer[pool.Pool[spareKey]] // nil before Run
+}
+
+// Stats may be called at any time, from any goroutine.
+func (w *Watcher) Stats() Stats {
+	s := Stats{Slots: w.machine.Load().Slots, Busy: int(w.counters.busy.Load()), OutputBytes: w.counters.output.Load()}
+	if spares := w.counters.spares.Load(); spares != nil {
+		s.Sandboxes = spares.Stats()
+	}
+	return s
+}

@@ -100,7 +100,7 @@ func TestVerdicts(t *testing.T) {
 		apiName + cold:     samplesOf(90*time.Millisecond, time.Millisecond),
 		commandName + warm: samplesOf(27*time.Millisecond, time.Millisecond),
 	}}
-	r.Rates = []rate{{Way: apiName, Clients: 1, PerSecond: 15}, {Way: apiName, Clients: 4, PerSecond: 25}, {Way: forkExecName, Clients: 4, PerSecond: 900}}
+	r.Rates = []rate{{Way: apiName, Clients: 1, PerSecond: 15}, {Way: apiName, Clients: 4, PerSecond: 25}, {Way: forkExecName, Clients: 4, PerSecond: 900}, {Way: reuseName, Clients: 8, PerSecond: 299}}
 	r.Bulk = []bulk{{commandName, 10 * mib, 0.1}, {sshKeptName, 10 * mib, 0.01}}
 	r.Lines = []lines{{commandName, newQuantiles([]time.Duration{500 * time.Microsecond})}}
 	r.Fresh = []process{{"hermesd up", 50 * mib}, {"hermesd containerd", 29 * mib}}
@@ -116,6 +116,7 @@ func TestVerdicts(t *testing.T) {
 		"warm run by the command, p50":                             "missed",
 		"cold run through the API, p50":                            "missed",
 		"single-use runs a second":                                 "met",
+		"runs a second with reuse":                                 "missed",
 		"10 MiB of output to a file (the instance allows no more)": "missed",
 		"a printed line at the client, p50":                        "met",
 		"idle instance before the first run, PSS of all processes": "met",

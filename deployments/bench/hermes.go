@@ -23,8 +23,11 @@ import (
 // hermesSettle lets the sandbox of a run be removed, and another one be made ahead.
 const hermesSettle = 400 * time.Millisecond
 
-// function is the probe, deployed.
-var function = events.FunctionRef{Name: "probe", Version: "1.0.0"}
+// The probe, deployed: with a sandbox for each run, and with one for runs that follow one another.
+var (
+	single  = events.FunctionRef{Name: "probe", Version: "1.0.0"}
+	reusing = events.FunctionRef{Name: "probe-reuse", Version: "1.0.0"}
+)
 
 // instance is a hermesd of our own and a client that keeps its connection. All it has is in a
 // folder of its name.
@@ -66,10 +69,12 @@ func (b *bench) startInstance(ctx context.Context, name string, flags ...string)
 	if in.client, err = in.connect(); err != nil {
 		return nil, 0, err
 	}
-	deploy := exec.CommandContext(ctx, in.hermes, "function", "deploy", b.path("probe"))
-	deploy.Env = in.env
-	if out, err := deploy.CombinedOutput(); err != nil {
-		return nil, 0, fmt.Errorf("deploy the probe: %w: %s", err, out)
+	for _, f := range []events.FunctionRef{single, reusing} {
+		deploy := exec.CommandContext(ctx, in.hermes, "function", "deploy", b.path(f.Name))
+		deploy.Env = in.env
+		if out, err := deploy.CombinedOutput(); err != nil {
+			return nil, 0, fmt.Errorf("deploy %s: %w: %s", f.Name, err, out)
+		}
 	}
 	return in, took, nil
 }
@@ -121,13 +126,17 @@ func (b *bench) cold(ctx context.Context) ([]way, error) {
 	return in.ways()[:1], nil
 }
 
-// ways are the API with a connection that is kept, and the command, which starts and connects.
+// ways are the API with a connection that is kept, first without and last with reuse, and the command,
+// which starts and connects.
 func (in *instance) ways() []way {
 	return []way{
 		{name: apiName, settle: hermesSettle, once: func(ctx context.Context) (sample, error) {
-			return in.run(ctx, in.client)
+			return in.run(ctx, in.client, single)
 		}},
 		{name: commandName, settle: hermesSettle, once: in.runCommand},
+		{name: apiName, settle: hermesSettle, once: func(ctx context.Context) (sample, error) {
+			return in.run(ctx, in.client, reusing)
+		}},
 	}
 }
 
@@ -146,7 +155,7 @@ func (a *arrival) take(c api.Chunk) error {
 }
 
 // run runs the probe once as `hermes function run` does.
-func (in *instance) run(ctx context.Context, client *api.Client) (sample, error) {
+func (in *instance) run(ctx context.Context, client *api.Client, function events.FunctionRef) (sample, error) {
 	start := time.Now()
 	ask := api.Run{ID: api.NewID(), Function: function}
 	live, err := follow.Subscribe(client, ask.ID)
@@ -180,7 +189,7 @@ func (s *sample) is(e api.Execution, out string) error {
 }
 
 func (in *instance) runCommand(ctx context.Context) (sample, error) {
-	s, err := in.bench.command(ctx, in.env, in.hermes, "function", "run", function.Name)
+	s, err := in.bench.command(ctx, in.env, in.hermes, "function", "run", single.Name)
 	if err != nil {
 		return s, err
 	}
@@ -193,7 +202,7 @@ func (in *instance) runCommand(ctx context.Context) (sample, error) {
 
 // command is a run of the probe with this input, by the program.
 func (in *instance) command(ctx context.Context, input string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, in.hermes, "function", "run", function.Name)
+	cmd := exec.CommandContext(ctx, in.hermes, "function", "run", single.Name)
 	cmd.Env, cmd.Stdin = in.env, strings.NewReader(input)
 	return cmd
 }

@@ -33,7 +33,8 @@ func (b *bench) rates(ctx context.Context, in *instance, ssh *sshServer) error {
 			once func(context.Context, int) (sample, error)
 		}{
 			{forkExecName, func(ctx context.Context, _ int) (sample, error) { return b.command(ctx, nil, b.program) }},
-			{apiName, func(ctx context.Context, i int) (sample, error) { return in.run(ctx, runs[i]) }},
+			{apiName, func(ctx context.Context, i int) (sample, error) { return in.run(ctx, runs[i], single) }},
+			{reuseName, func(ctx context.Context, i int) (sample, error) { return in.run(ctx, runs[i], reusing) }},
 			{sshKeptName, func(ctx context.Context, _ int) (sample, error) { return ssh.once(ctx) }},
 		} {
 			if way.name == sshKeptName && ssh == nil {

@@ -21,6 +21,7 @@ const (
 	srunName     = "srun"
 	apiName      = "hermes, API"
 	commandName  = "hermes, command"
+	reuseName    = "hermes, API, reuse"
 )
 
 // report is everything that was measured.

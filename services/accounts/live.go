@@ -24,7 +24,7 @@ const (
 	// settleWithin is longer than a server waits for the answer to a callout: a connection that was
 	// let in by what was true before is there by then.
 	settleWithin = 5 * time.Second
-	// connectionsPage is how many connections one answer of a server tells.
+	// connectionsPage keeps an answer below the largest message.
 	connectionsPage = 500
 )
 
@@ -75,6 +75,8 @@ func hostLabel(host string) string { return "host " + host }
 type live struct {
 	conn *nats.Conn
 	subs []*nats.Subscription
+	// page is how many connections one answer of a server tells.
+	page int
 
 	mu     sync.Mutex
 	labels map[connectionID]string
@@ -87,7 +89,7 @@ type connectionID struct {
 }
 
 func newLive(conn *nats.Conn) *live {
-	return &live{conn: conn, labels: map[connectionID]string{}, counts: map[string]int{}}
+	return &live{conn: conn, page: connectionsPage, labels: map[connectionID]string{}, counts: map[string]int{}}
 }
 
 // start counts.
@@ -227,7 +229,7 @@ func (l *live) kick(ctx context.Context, c connection) error {
 // comes or goes meanwhile moves no other out of sight for long.
 func (l *live) list(ctx context.Context, server string, filter map[string]any) ([]connection, error) {
 	var all []connection
-	filter["auth"], filter["sort"], filter["limit"] = true, "cid", connectionsPage
+	filter["auth"], filter["sort"], filter["limit"] = true, "cid", l.page
 	for {
 		filter["offset"] = len(all)
 		ask, err := json.Marshal(filter)

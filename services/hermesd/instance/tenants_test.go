@@ -277,3 +277,40 @@ func connectLine(t *testing.T, key string, sig []byte) string {
 	}
 	return "CONNECT " + string(raw) + "\r\n"
 }
+
+// TestConnectionsAreBounded: of one who has not logged in, by the address, and of one user.
+func TestConnectionsAreBounded(t *testing.T) {
+	everywhere(t, func(t *testing.T, open func(*testing.T) place) {
+		p := open(t)
+		bob, i := registered(t, p, "bob"), newIdentity(t)
+		for what, c := range map[string]struct {
+			sign nats.Option
+			most int
+		}{
+			"guests": {api.Guest(i.public, i.pair.Sign), 32}, "a user's": {bob.option(), 200},
+		} {
+			var conns []*nats.Conn
+			var err error
+			for err == nil && len(conns) <= 2*c.most {
+				var nc *nats.Conn
+				if nc, err = nats.Connect(p.url, c.sign); err == nil {
+					conns = append(conns, nc)
+				}
+			}
+			// The guest that registered may still count, and what has just come may not yet.
+			if n := len(conns); !errors.Is(err, nats.ErrAuthorization) || n < c.most-2 || n > c.most+8 {
+				t.Errorf("%s: %d connections, then %v", what, n, err)
+			}
+			for _, nc := range conns {
+				nc.Close()
+			}
+			eventually(t, what+" are let in again", func() bool {
+				nc, err := nats.Connect(p.url, c.sign)
+				if err == nil {
+					nc.Close()
+				}
+				return err == nil
+			})
+		}
+	})
+}

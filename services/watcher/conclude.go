@@ -8,13 +8,16 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// report has the end of an attempt on disk when it returns, and is sending it.
+// report has the end of an attempt on disk when it returns, and has been sending it meanwhile: neither
+// waits for the other, as each by itself keeps it from being lost.
 func (w *Watcher) report(a *attempt, r api.Report) {
+	saved := make(chan struct{})
+	defer close(saved)
+	w.work.Go(func() { w.deliver(r, saved) })
 	if err := w.reports.save(r); err != nil {
 		w.Log.Error("a report cannot be written to disk; it is lost if the watcher dies before it is taken",
 			"execution", a.ID, "err", err)
 	}
-	w.work.Go(func() { w.deliver(r) })
 }
 
 // redeliver sends a report of an earlier session.
@@ -22,11 +25,14 @@ func (w *Watcher) redeliver(r api.Report) {
 	a := newAttempt(api.RunRequest{AttemptRef: r.AttemptRef}, time.Now())
 	a.exit()
 	w.held.add(a)
-	w.work.Go(func() { w.deliver(r) })
+	saved := make(chan struct{})
+	close(saved)
+	w.work.Go(func() { w.deliver(r, saved) })
 }
 
-// deliver sends a report until it is taken or the watcher's life ends; then it stays on disk.
-func (w *Watcher) deliver(r api.Report) {
+// deliver sends a report until it is taken or the watcher's life ends; then it stays on disk. What is
+// on disk is removed once it is saved.
+func (w *Watcher) deliver(r api.Report, saved <-chan struct{}) {
 	reply, err := untilAnswered[api.ReportReply](w.life, w.asker, api.OpReport, r)
 	if err != nil {
 		w.Log.Warn("a report was not taken yet and stays on disk", "execution", r.ID, "attempt", r.Attempt)
@@ -35,6 +41,7 @@ func (w *Watcher) deliver(r api.Report) {
 	if reply.Why != "" {
 		w.Log.Info("a report was of no use", "execution", r.ID, "attempt", r.Attempt, "why", reply.Why)
 	}
+	<-saved
 	if err := w.reports.remove(r.AttemptRef); err != nil {
 		w.Log.Warn("a report that was taken cannot be removed", "execution", r.ID, "err", err)
 	}

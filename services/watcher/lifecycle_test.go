@@ -415,3 +415,33 @@ func TestMachineChanged(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A report may be taken before it is on disk: then nothing of it stays there.
+func TestAReportThatIsTakenWhileItIsSavedIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	watcher, err := New(w.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- watcher.Run(ctx) }()
+	next(t, "hello", w.hellos)
+	saved := make(chan struct{})
+	report := api.Report{AttemptRef: w.request(w.function("true", 0o755)).AttemptRef, Outcome: api.Failed}
+	delivered := make(chan struct{})
+	go func() { defer close(delivered); watcher.deliver(report, saved) }()
+	next(t, "report", w.reports)
+	if err := watcher.reports.save(report); err != nil {
+		t.Error(err)
+	}
+	close(saved)
+	<-delivered
+	if n := w.reportFiles(); n != 0 {
+		t.Errorf("%d reports are left", n)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

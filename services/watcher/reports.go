@@ -12,8 +12,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// reportDir keeps reports from before they are sent until they are taken, so that the death of
-// this process loses none.
+// reportDir keeps reports until they are taken, so that the death of this process loses none.
 type reportDir string
 
 func openReports(state string) (reportDir, error) {

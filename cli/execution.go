@@ -70,6 +70,8 @@ type executionJSON struct {
 
 	Args []string          `json:"args,omitempty"`
 	Env  map[string]string `json:"env,omitempty"`
+	// Network is "outbound"; without one it is not there.
+	Network string `json:"network,omitempty"`
 }
 
 // exitCodeOf is the code that a command of the execution ended with; nil while none has, and when
@@ -88,7 +90,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Function: e.Request.Function.String(), RequestedAt: e.RequestedAt, StartTime: e.StartedAt, EndTime: e.EndedAt,
 		Position: e.Position, Doing: e.Doing, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
-		Args: e.Request.Args, Env: e.Request.Env,
+		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network,
 	}
 	if !e.StartedAt.IsZero() {
 		d := a.runningTime(e)

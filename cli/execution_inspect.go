@@ -112,7 +112,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		{"runID", fmt.Sprint(e.Number)}, {"id", e.ID}, {"function", functionOf(e)},
 		{"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing},
 		{"startTime", clockTime(e.StartedAt)}, {"runningTime", j.RunningTime}, {"endTime", clockTime(e.EndedAt)},
-		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)},
+		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)}, {"network", j.Network},
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},
 		{"cpuTime", micros(e.Usage.CPUMicros)}, {"peakMemory", bytesOf(e.Usage.PeakMemoryBytes)},
 	}

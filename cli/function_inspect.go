@@ -73,7 +73,7 @@ func (a *app) functionFields(f api.Function) [][2]string {
 		{"reason", f.Reason}, {"message", f.Message},
 		{"language", f.Language}, {"scope", f.Scope}, {"gpuCapable", yesNo(f.GPUCapable)},
 		{"handler", f.Handler}, {"base", f.Base}, {"digest", f.Digest}, {"bundleDigest", f.BundleDigest},
-		{"build", f.Build}, {"registeredAt", clockTime(f.RegisteredAt)},
+		{"network", f.Network}, {"build", f.Build}, {"registeredAt", clockTime(f.RegisteredAt)},
 	}
 	fields = append(fields, [2]string{"sandbox", f.Sandbox})
 	fields = append(fields, limitFields(f.Limits, events.Limits{})...)

@@ -51,8 +51,17 @@ func runRemoteInfo(o *remoteOptions) error {
 	fields := [][2]string{
 		{"server", redacted(c.URL)}, {"context", c.Name}, {"user", info.User}, {"version", info.Version},
 		{"largest input", size(info.MaxInputBytes)}, {"largest bundle", size(info.MaxBundleBytes)},
+		{"network", networkOf(info)},
 	}
 	return o.app.printFields(o.app.streams.Out, append(fields, limitFields(info.Defaults, info.Maxima)...))
+}
+
+// networkOf is what a function's key "network" may say.
+func networkOf(info api.Info) string {
+	if info.Network {
+		return "none (or outbound)"
+	}
+	return "none"
 }
 
 // limitFields says each limit's default and, in brackets, what a function may ask for.

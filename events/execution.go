@@ -91,6 +91,8 @@ type ExecutionRequested struct {
 	Env  map[string]string `json:"env,omitempty"`
 	// ReuseSandbox is the config's. A build never reuses one.
 	ReuseSandbox bool `json:"reuseSandbox,omitempty"`
+	// Network is that of the function's config. A build has none.
+	Network string `json:"network,omitempty"`
 }
 
 // ExecutionStarted: a watcher holds the attempt, and only that watcher, from here on.

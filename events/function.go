@@ -35,7 +35,12 @@ type FunctionConfig struct {
 	Env map[string]string `json:"env,omitempty"`
 	// ReuseSandbox lets a user's runs of this version follow one another in one sandbox.
 	ReuseSandbox bool `json:"reuseSandbox,omitempty"`
+	// Network is NetworkOutbound, or empty: none.
+	Network string `json:"network,omitempty"`
 }
+
+// NetworkOutbound lets a run open connections to the outside. Nothing can connect to it.
+const NetworkOutbound = "outbound"
 
 // FunctionRegistered: a version was accepted and its build asked for. It can run once built.
 type FunctionRegistered struct {

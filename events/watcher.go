@@ -22,6 +22,8 @@ type Machine struct {
 	// Languages that it can build.
 	Languages []string `json:"languages"`
 	GPUs      []GPU    `json:"gpus,omitempty"`
+	// Network: it gives a network to functions that ask for one.
+	Network bool `json:"network,omitempty"`
 }
 
 // WatcherJoined: a watcher started and offers its machine. It holds no attempt of an earlier life.

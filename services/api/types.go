@@ -37,6 +37,8 @@ type Info struct {
 	// MaxInputBytes and MaxBundleBytes bound what can be sent.
 	MaxInputBytes  int64 `json:"maxInputBytes"`
 	MaxBundleBytes int64 `json:"maxBundleBytes"`
+	// Network: functions may ask for a network.
+	Network bool `json:"network,omitempty"`
 }
 
 // BlobBegin asks to upload content. The digest is verified when the last part arrives.
@@ -139,6 +141,8 @@ type Function struct {
 	BundleDigest string        `json:"bundleDigest,omitempty"`
 	Build        string        `json:"build,omitempty"`
 	Limits       events.Limits `json:"limits,omitzero"`
+	// Network is "outbound", or empty: none.
+	Network string `json:"network,omitempty"`
 	// Args and Env are told to the owner, by FunctionInspect and FunctionDelete.
 	Args []string          `json:"args,omitempty"`
 	Env  map[string]string `json:"env,omitempty"`

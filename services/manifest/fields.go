@@ -40,6 +40,7 @@ func fields() []field {
 		{"env", false, "", readEnv},
 		{"sandbox", false, "", readSandbox},
 		{"base", false, "", readBase},
+		{"network", false, "", readNetwork},
 	}
 }
 

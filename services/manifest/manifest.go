@@ -26,6 +26,8 @@ type Manifest struct {
 	Config events.FunctionConfig
 	// Base is the name of what it is to be built and run on; empty is the operator's choice.
 	Base string
+	// NetworkLine is the line of the key network, which an operator may not allow; 0 without it.
+	NetworkLine int
 }
 
 // Parse reads the file's content. Its error is an *Error with every problem of the file.
@@ -99,6 +101,9 @@ func (p *parser) readInto(m *Manifest) {
 			continue
 		}
 		p.refused(key, line, d.InputOffset()-int64(len(value)), f.read(m, value))
+		if key == "network" && m.Config.Network != "" {
+			m.NetworkLine = line
+		}
 	}
 	for _, f := range fields {
 		if _, there := lines[f.name]; !there && f.required {

@@ -98,7 +98,7 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"Timeout": "1m"`:         `hermes.config.json:8: Timeout: is not a key; did you mean timeout?`,
 		`"handler": "x"`:          `hermes.config.json:8: handler: is there twice, first on line 6`,
 		`"zzz": {"a": [1]}`: `hermes.config.json:8: zzz: is not a key; the keys are functionName, language, ` +
-			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, args, env, sandbox, base`,
+			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, args, env, sandbox, base, network`,
 	} {
 		_, err := Parse([]byte(with(line)))
 		if err == nil || err.Error() != want {

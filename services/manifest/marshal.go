@@ -28,6 +28,7 @@ type file struct {
 
 	Sandbox string `json:"sandbox,omitempty"`
 	Base    string `json:"base,omitempty"`
+	Network string `json:"network,omitempty"`
 }
 
 // TimeoutText says milliseconds as the key timeout may have them: "1h30m".
@@ -69,6 +70,7 @@ func Marshal(m Manifest) ([]byte, error) {
 		PIDs: m.Config.Limits.PIDs, Args: m.Config.Args, Env: m.Config.Env,
 		Sandbox: SandboxText(m.Config.ReuseSandbox),
 		Base:    m.Base,
+		Network: m.Config.Network,
 	}
 	if t := m.Config.Limits.TimeoutMillis; t != 0 {
 		f.Timeout = TimeoutText(t)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/hermes-serverless/hermes/events"
 )
 
 const (
@@ -145,6 +147,15 @@ func checkRunBytes(args []string, env map[string]string) error {
 	raw, err := json.Marshal([]any{args, env})
 	if err == nil && len(raw) > maxRunBytes {
 		return fmt.Errorf("args and env take %d bytes together as JSON; at most %d are allowed", len(raw), maxRunBytes)
+	}
+	return err
+}
+
+// readNetwork reads "none" as what it is when the key is left out.
+func readNetwork(m *Manifest, raw json.RawMessage) error {
+	network, err := oneOf(raw, "none", events.NetworkOutbound)
+	if network != "none" {
+		m.Config.Network = network
 	}
 	return err
 }

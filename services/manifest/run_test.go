@@ -92,3 +92,26 @@ func TestArgsAndEnvAreBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestNetwork(t *testing.T) {
+	for text, c := range map[string]struct {
+		network string
+		line    int
+		wrong   string
+	}{
+		`"network": "none"`:                {"", 0, ""},
+		`"pids": 7, "network": "outbound"`: {"outbound", 8, ""},
+		`"pids": 7`:                        {"", 0, ""},
+		`"network": "host"`:                {"", 0, `hermes.config.json:8: network: "host" must be none or outbound`},
+		`"network": true`:                  {"", 0, "hermes.config.json:8: network: must be a string, is a boolean"},
+		`"network": ""`:                    {"", 0, `hermes.config.json:8: network: "" must be none or outbound`},
+	} {
+		m, err := Parse([]byte(with(text)))
+		if c.wrong != "" && (err == nil || err.Error() != c.wrong) {
+			t.Errorf("%s: %v, want %s", text, err, c.wrong)
+		}
+		if c.wrong == "" && (err != nil || m.Config.Network != c.network || m.NetworkLine != c.line) {
+			t.Errorf("%s: %q on line %d, %v", text, m.Config.Network, m.NetworkLine, err)
+		}
+	}
+}

@@ -17,6 +17,8 @@ import (
 type Policy struct {
 	// Defaults are for what a function's config leaves out, Maxima bound what it asks for.
 	Defaults, Maxima events.Limits
+	// Network: functions may ask for a network.
+	Network bool
 	// Build bounds every build.
 	Build events.Limits
 	// MaxInputBytes bounds one run's input, MaxBundleBytes one bundle.
@@ -62,6 +64,10 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 	if err := checkInput(policy, ask.Input); err != nil {
 		return none, err
 	}
+	if v.Config.Network != "" && !policy.Network {
+		return none, api.Errorf(api.State, api.InvalidConfig, "function %s/%s:%s wants the network %q, and this instance gives none any more",
+			f.Owner, f.Name, version, v.Config.Network).WithHint("ask the operator for `hermesd up --allow-network`, or deploy it without \"network\"")
+	}
 	limits := withDefaults(v.Config.Limits, policy.Defaults, policy.Maxima)
 	if ask.TimeoutMillis < 0 {
 		return none, api.Errorf(api.Invalid, api.InvalidArguments, "timeout %d ms: must be above 0", ask.TimeoutMillis)
@@ -87,6 +93,7 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 		Env:      v.Config.Env,
 
 		ReuseSandbox: v.Config.ReuseSandbox,
+		Network:      v.Config.Network,
 	}, nil
 }
 

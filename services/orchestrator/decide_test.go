@@ -259,3 +259,21 @@ func mustFold(t *testing.T, state executions.Execution, data events.Data) {
 		t.Errorf("the decision does not fold: %v", err)
 	}
 }
+
+func TestDecideRunGivesANetworkWhereItIsAllowed(t *testing.T) {
+	f := pi("private", "1.0.0")
+	v := f.Versions["1.0.0"]
+	v.Config.Network = events.NetworkOutbound
+	f.Versions["1.0.0"] = v
+	ask := api.Run{ID: someID, Function: events.FunctionRef{Owner: "ana", Name: "pi"}}
+	_, err := decideRun(policy, executions.Execution{}, f, "ana", ask)
+	if e, _ := api.AsError(err); e == nil || e.Kind != api.State || !strings.Contains(e.Hint, "--allow-network") {
+		t.Errorf("not allowed: %+v", err)
+	}
+	allowing := policy
+	allowing.Network = true
+	data, err := decideRun(allowing, executions.Execution{}, f, "ana", ask)
+	if requested, ok := data.(events.ExecutionRequested); err != nil || !ok || requested.Network != events.NetworkOutbound {
+		t.Errorf("allowed: %+v, %v", data, err)
+	}
+}

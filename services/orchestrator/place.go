@@ -21,6 +21,8 @@ type Need struct {
 	// MemoryBytes is reserved whole while it runs; CPU time is shared, bounded by slots.
 	MemoryBytes int64
 	GPUs        int
+	// Network: it wants one.
+	Network bool
 }
 
 // Node is a watcher as placement sees it.
@@ -124,6 +126,8 @@ func unfit(m events.Machine, need Need) string {
 		return fmt.Sprintf("it has no compiler for %s", need.Language)
 	case need.MemoryBytes > m.MemoryBytes:
 		return fmt.Sprintf("it has %d MiB of memory, %d MiB are asked for", m.MemoryBytes>>20, need.MemoryBytes>>20)
+	case need.Network && !m.Network:
+		return "it gives functions no network"
 	case need.GPUs > len(m.GPUs):
 		return fmt.Sprintf("it has %d GPUs, %d are asked for", len(m.GPUs), need.GPUs)
 	}
@@ -150,8 +154,14 @@ func Unplaceable(nodes []Node, need Need) string {
 		return fmt.Sprintf("no watcher of the fleet has a CUDA toolkit (%s): install one there (nvcc on PATH or /usr/local/cuda) and restart hermesd", why)
 	case need.Kind == events.KindBuild:
 		return fmt.Sprintf("no watcher of the fleet can build %s (%s): install g++ and make there and restart hermesd", need.Language, why)
+	case need.Network && !anyNetwork(nodes):
+		return fmt.Sprintf("no watcher of the fleet gives functions a network (%s): start one with `hermesd watcher --allow-network`, or set network to \"none\"", why)
 	case need.GPUs > 0:
 		return fmt.Sprintf("no watcher of the fleet has %d GPU(s) (%s): add a machine with an NVIDIA GPU, or set gpuCapable to false", need.GPUs, why)
 	}
 	return fmt.Sprintf("no watcher of the fleet can run it (%s)", why)
+}
+
+func anyNetwork(nodes []Node) bool {
+	return slices.ContainsFunc(nodes, func(n Node) bool { return n.Machine.Network })
 }

@@ -120,6 +120,8 @@ func TestUnplaceable(t *testing.T) {
 	images := cpu
 	images.Machine.Bases = []string{"host", events.ImageBases("amd64")}
 	gcc := "gcc@sha256:" + strings.Repeat("ab", 32)
+	online := cpu
+	online.Name, online.Machine.Network = "x", true
 	tests := []struct {
 		name  string
 		nodes []Node
@@ -134,6 +136,9 @@ func TestUnplaceable(t *testing.T) {
 		{"an image's compiler is its own", []Node{images}, Need{Base: gcc, Language: "rust", Kind: events.KindBuild}, ""},
 		{"no images", []Node{cpu}, Need{Base: gcc, Language: "cpp"}, `no base "gcc@sha256:`},
 		{"no base at all", []Node{images}, Need{Base: "gcc", Language: "cpp"}, `no base "gcc"`},
+		{"no network", []Node{cpu}, Need{Base: "host", Network: true}, "hermesd watcher --allow-network"},
+		{"a network, but not enough else", []Node{cpu, online}, Need{Base: "host", Network: true, MemoryBytes: 2 << 30}, "no watcher of the fleet can run it"},
+		{"a network on one of them", []Node{cpu, online}, Need{Base: "host", Network: true}, ""},
 		{"too much memory", []Node{cpu}, Need{Base: "host", MemoryBytes: 2 << 30}, "2048 MiB"},
 	}
 	for _, test := range tests {
@@ -143,5 +148,16 @@ func TestUnplaceable(t *testing.T) {
 				t.Errorf("got %q, want something with %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestPlaceGivesANetworkOnlyWhereThereIsOne(t *testing.T) {
+	node := func(name string, slots int, network bool) Node {
+		return Node{Name: name, Accepting: true, Machine: events.Machine{Slots: slots, Bases: []string{"host"}, Network: network}}
+	}
+	nodes := []Node{node("large", 8, false), node("small", 1, true)}
+	queue := []Queue{{User: "ana", Waiting: []Need{{ID: "01", Base: "host", Network: true}, {ID: "02", Base: "host", Network: true}}}}
+	if got := Place(queue, nodes); len(got) != 1 || got[0].Watcher != "small" {
+		t.Errorf("placed %+v", got)
 	}
 }

@@ -14,7 +14,7 @@ import (
 func (s *Service) info(_ context.Context, user string, _ api.InfoRequest) (api.Info, error) {
 	return api.Info{
 		User: user, Version: s.Version, Defaults: s.Policy.Defaults, Maxima: s.Policy.Maxima,
-		MaxInputBytes: s.Policy.MaxInputBytes, MaxBundleBytes: s.Policy.MaxBundleBytes,
+		MaxInputBytes: s.Policy.MaxInputBytes, MaxBundleBytes: s.Policy.MaxBundleBytes, Network: s.Policy.Network,
 	}, nil
 }
 

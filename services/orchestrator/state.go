@@ -57,7 +57,7 @@ func (e *entry) need() Need {
 	r := e.exec.Request
 	return Need{
 		ID: e.exec.ID, RequestedAt: e.exec.RequestedAt, User: e.exec.Owner, Kind: r.Kind, Base: r.Base, Language: r.Language,
-		MemoryBytes: r.Limits.MemoryBytes, GPUs: r.GPUs,
+		MemoryBytes: r.Limits.MemoryBytes, GPUs: r.GPUs, Network: r.Network != "",
 	}
 }
 

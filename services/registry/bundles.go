@@ -22,6 +22,8 @@ type Bundles struct {
 	// Maxima bound what its config may ask for; a 0 in it does not.
 	Maxima events.Limits
 	Bases  Bases
+	// Network: it may ask for a network.
+	Network bool
 }
 
 // Manifest returns what the bundle's hermes.config.json says, and what it is built on now; the
@@ -31,6 +33,9 @@ func (b Bundles) Manifest(ctx context.Context, blob events.Blob) (events.Functio
 	m, err := b.manifest(ctx, blob)
 	if err == nil {
 		err = checkLimits(m.Config.Limits, b.Maxima)
+	}
+	if err == nil {
+		err = checkNetwork(m, b.Network)
 	}
 	var base string
 	if err == nil {

@@ -205,3 +205,15 @@ func checkLimits(asked, maxima events.Limits) error {
 	return api.Errorf(api.Invalid, api.InvalidConfig, "%s asks for more than this instance allows", manifest.FileName).
 		WithDetail(strings.Join(over, "\n")).WithHint("`hermes remote info` shows what it allows")
 }
+
+// checkNetwork refuses a config that asks for a network where the operator gives none, by an
+// *api.Error that says where it asks.
+func checkNetwork(m manifest.Manifest, allowed bool) error {
+	if m.Config.Network == "" || allowed {
+		return nil
+	}
+	problem := manifest.Problem{Line: m.NetworkLine, Field: "network", Message: fmt.Sprintf(
+		"%q is asked for, but this instance gives functions no network", m.Config.Network)}
+	return api.Errorf(api.Invalid, api.InvalidConfig, "%s", problem).
+		WithHint("leave the key out, or ask the operator to start hermesd with --allow-network")
+}

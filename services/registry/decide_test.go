@@ -16,6 +16,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/manifest"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -436,5 +437,21 @@ func TestNearest(t *testing.T) {
 		if got := nearest(in, names); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestCheckNetwork(t *testing.T) {
+	outbound := manifest.Manifest{Config: events.FunctionConfig{Network: events.NetworkOutbound}, NetworkLine: 7}
+	for _, c := range []struct {
+		m       manifest.Manifest
+		allowed bool
+	}{{manifest.Manifest{}, false}, {manifest.Manifest{}, true}, {outbound, true}} {
+		if err := checkNetwork(c.m, c.allowed); err != nil {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	e, _ := api.AsError(checkNetwork(outbound, false))
+	if e == nil || e.Name != api.InvalidConfig || !strings.HasPrefix(e.Message, `hermes.config.json:7: network: "outbound"`) || !strings.Contains(e.Hint, "--allow-network") {
+		t.Errorf("%+v", e)
 	}
 }

@@ -42,6 +42,8 @@ type Options struct {
 	Views Views
 	// Maxima bound what a function's config may ask for; a 0 does not.
 	Maxima events.Limits
+	// Network: a function may ask for a network.
+	Network bool
 	// MaxBundleBytes bounds a bundle, MaxBlobBytes (not below it) whatever is uploaded.
 	MaxBundleBytes, MaxBlobBytes int64
 	// UploadIdle ends an upload that nothing arrives for; default 1 minute.
@@ -84,7 +86,7 @@ func New(o Options) *Service {
 	s := &Service{
 		Options: o,
 		bundles: Bundles{
-			Blobs: o.Blobs, MaxBytes: o.MaxBundleBytes, Maxima: o.Maxima,
+			Blobs: o.Blobs, MaxBytes: o.MaxBundleBytes, Maxima: o.Maxima, Network: o.Network,
 			Bases: Bases{Log: o.Bases, Functions: o.Functions, Blobs: o.Blobs, Logger: o.Log, Now: o.Now, NewID: o.NewID},
 		},
 		uploads: newUploads(o, users(o)), artifacts: newUploads(o, watchers(o)),

@@ -110,6 +110,8 @@ func parseRequest(m *nats.Msg, watcher string) (api.RunRequest, error) {
 		return r, fmt.Errorf("run request %s: unknown kind %q", r.ID, k)
 	case r.Request.Limits.TimeoutMillis <= 0 || r.Request.Limits.OutputBytes <= 0:
 		return r, fmt.Errorf("run request %s: limits %+v are not complete", r.ID, r.Request.Limits)
+	case r.Request.Network != "" && r.Request.Network != events.NetworkOutbound:
+		return r, fmt.Errorf("run request %s: unknown network %q", r.ID, r.Request.Network)
 	}
 	return r, nil
 }

@@ -37,7 +37,7 @@ func (w *Watcher) makeRunBox(ctx context.Context, id string, key spareKey, tell 
 		return pool.Ready{}, err
 	}
 	ready, err := w.createBox(ctx, sandbox.Spec{
-		ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits, Renewable: key.reuse,
+		ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits, Renewable: key.reuse, Network: key.network,
 	}, tell)
 	if err != nil {
 		release()

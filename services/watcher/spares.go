@@ -22,6 +22,7 @@ type spareKey struct {
 	artifact events.Blob
 	base     string
 	limits   sandbox.Limits
+	network  sandbox.Network
 	// reuse: its sandboxes come back.
 	reuse bool
 }
@@ -37,7 +38,7 @@ const (
 func spareKeyOf(a *attempt) spareKey {
 	return spareKey{
 		user: a.Owner, function: a.Request.Function, artifact: a.Request.Source, base: a.Request.Base,
-		limits: sandboxLimits(a.Request.Limits), reuse: a.Request.ReuseSandbox,
+		limits: sandboxLimits(a.Request.Limits), reuse: a.Request.ReuseSandbox, network: sandbox.Network(a.Request.Network),
 	}
 }
 

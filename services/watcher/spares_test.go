@@ -47,16 +47,17 @@ func TestWarm(t *testing.T) {
 		"another user":    func(r *api.RunRequest) { r.Owner = "bob" },
 		"other limits":    func(r *api.RunRequest) { r.Request.Limits.PIDs++ },
 		"another version": func(r *api.RunRequest) { r.Request.Function.Version = "1.0.1" },
+		"a network":       func(r *api.RunRequest) { r.Request.Network = events.NetworkOutbound },
 	} {
 		if claim := run(change); claim.Sandbox != "cold" {
 			t.Errorf("%s: the sandbox is %s", name, claim.Sandbox)
 		}
 	}
-	spares(4)
+	spares(5)
 
 	w.publish(events.FunctionRegistered{Version: "1.0.0", Base: "host", Build: api.NewID()})
 	w.publish(events.FunctionDeleted{Versions: []string{"1.0.1"}})
-	spares(3)
+	spares(4)
 	w.publish(events.FunctionBuilt{Version: "1.0.0", Build: api.NewID(), Artifact: artifact, BuiltBy: api.NewID()})
 	spares(0)
 	if claim := run(); claim.Sandbox != "cold" {

@@ -39,9 +39,9 @@ func (r *Runtime) rootOf(spec sandbox.Spec) (root string, binds []string) {
 func mergedLinks() []string { return []string{"/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin"} }
 
 // sharedEtc are the parts of /etc that programs of /usr need and everybody may know: where the
-// linker finds libraries, and what the alternatives system chose.
+// linker finds libraries, what the alternatives system chose, and who signs for servers.
 func sharedEtc() []string {
-	return []string{"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d"}
+	return []string{"/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ssl/certs"}
 }
 
 // hostBinds are the host paths that the base consists of, as this machine has them.
@@ -128,7 +128,9 @@ func emptyFile(path string) error {
 }
 
 func writeEtc(root string) error {
-	for name, text := range base.Etc() {
+	files := base.Etc()
+	files["resolv.conf"] = "" // for a sandbox with a network its own is mounted here
+	for name, text := range files {
 		if err := writeChanged(filepath.Join(root, "etc", name), text); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ var _ sandbox.Sandbox = (*box)(nil)
 func (b *box) ID() string { return b.spec.ID }
 
 // Alive implements sandbox.Sandbox.
-func (b *box) Alive() bool { return !b.link.isGone() }
+func (b *box) Alive() bool { return !b.link.isGone() && !b.container.networkIsLost() }
 
 // Work implements sandbox.Sandbox.
 func (b *box) Work() *os.Root { return b.work }

@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/hermes-serverless/hermes/services/watcher/network"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -25,6 +26,7 @@ type container struct {
 	cgroup   string
 	firstID  uint32
 	counters *counters
+	network  *network.Process // nil without a network
 }
 
 // Create implements sandbox.Runtime.
@@ -57,6 +59,9 @@ func (r *Runtime) reserve(spec sandbox.Spec) error {
 	}
 	if err := checkBase(spec); err != nil {
 		return fmt.Errorf("create sandbox %s: %w", spec.ID, err)
+	}
+	if spec.Network != sandbox.NoNetwork && !r.opts.AllowNetwork {
+		return fmt.Errorf("create sandbox %s: %w", spec.ID, sandbox.ErrNetwork)
 	}
 	if spec.Kind == sandbox.Run {
 		if info, err := os.Stat(spec.Dir); err != nil || !info.IsDir() {
@@ -134,13 +139,18 @@ func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*b
 	if err != nil {
 		return nil, err
 	}
-	l, err := r.boot(ctx, spec, *c, listener)
+	l, err := r.bootWithNetwork(ctx, spec, c, listener)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	b := &box{runtime: r, spec: spec, link: l, user: c.firstID + nobody}
 	if err := b.open(c); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
+	}
+	if c.network != nil {
+		if err := r.connect(ctx, c, l); err != nil {
+			return nil, errors.Join(err, l.conn.Close())
+		}
 	}
 	b.container = *c
 	go l.listenOn()
@@ -193,7 +203,7 @@ func (r *Runtime) ociSpec(spec sandbox.Spec, c container) *specs.Spec {
 	root, binds := r.rootOf(spec)
 	return ociSpec(plan{
 		spec: spec, root: root, base: binds, initBinary: r.opts.Libexec.Init,
-		socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
+		etc: r.networkDir(), socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
 	})
 }
 

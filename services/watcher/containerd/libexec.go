@@ -15,8 +15,9 @@ var ErrMissing = errors.New("program is missing")
 
 // Names of the programs in a libexec folder.
 const (
-	RuncName = "runc"
-	InitName = "hermes-init"
+	RuncName    = "runc"
+	InitName    = "hermes-init"
+	NetworkName = "hermes-network"
 )
 
 // LibexecEnv names the variable that says where the programs are, before any other place.
@@ -25,6 +26,8 @@ const LibexecEnv = "HERMES_LIBEXEC"
 // Libexec are the programs that sandboxes are made with, as absolute paths.
 type Libexec struct {
 	Runc, Init string
+	// Network is empty when it was not found: only sandboxes with a network need it.
+	Network string
 	// Warning is not empty when a program was found that will do but should be replaced.
 	Warning string
 }
@@ -62,6 +65,7 @@ func findLibexec(dirs []string) (Libexec, error) {
 			errs = append(errs, missing(program.name, dirs))
 		}
 	}
+	found.Network = lookIn(dirs, NetworkName)
 	return found, errors.Join(errs...)
 }
 
@@ -93,8 +97,12 @@ func isProgram(path string) bool {
 }
 
 // check says which of the programs that a Runtime calls or hands on is not there.
-func (l Libexec) check() error {
-	for name, path := range map[string]string{RuncName: l.Runc, InitName: l.Init} {
+func (l Libexec) check(withNetwork bool) error {
+	programs := map[string]string{RuncName: l.Runc, InitName: l.Init}
+	if withNetwork {
+		programs[NetworkName] = l.Network
+	}
+	for name, path := range programs {
 		if !filepath.IsAbs(path) || !isProgram(path) {
 			return fmt.Errorf("%s at %q: %w; run deployments/setup.sh, or set %s", name, path, ErrMissing, LibexecEnv)
 		}

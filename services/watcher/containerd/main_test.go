@@ -26,6 +26,13 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	if what := os.Getenv(probeEnv); what != "" {
+		runProbe(what)
+		os.Exit(0)
+	}
+	if dir := os.Getenv(leaveNetworkEnv); dir != "" {
+		leaveNetwork(dir)
+	}
 	if dir := os.Getenv(serveEnv); dir != "" {
 		exit(Serve(context.Background(), dir))
 	}
@@ -67,7 +74,10 @@ func leavingRuntime() (sandbox.Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(context.Background(), Options{Address: address, Namespace: filepath.Base(state), StateDir: state, Libexec: libexec})
+	return New(context.Background(), Options{
+		Address: address, Namespace: filepath.Base(state), StateDir: state, Libexec: libexec,
+		AllowNetwork: os.Getenv(leaveNetworkEnv) != "",
+	})
 }
 
 func superviseOptions(dir string) SuperviseOptions {
@@ -169,14 +179,19 @@ func newRuntime(t testing.TB) *Runtime {
 
 func newRuntimeIn(t testing.TB, state string) *Runtime {
 	t.Helper()
+	return newRuntimeWith(t, state, func(*Options) {})
+}
+
+func newRuntimeWith(t testing.TB, state string, change func(*Options)) *Runtime {
+	t.Helper()
 	libexec := needContainers(t)
 	address, err := shared.address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := New(t.Context(), Options{
-		Address: address, Namespace: filepath.Base(state), StateDir: state, Libexec: libexec,
-	})
+	opts := Options{Address: address, Namespace: filepath.Base(state), StateDir: state, Libexec: libexec}
+	change(&opts)
+	r, err := New(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/containerd/v2/client"
 )
@@ -107,5 +108,5 @@ func (r *Runtime) listContainers(ctx context.Context) (map[string]bool, error) {
 func (r *Runtime) isOwned(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.owned[id]
+	return r.owned[strings.TrimSuffix(id, networkSuffix)]
 }

@@ -37,7 +37,7 @@ func (r *Runtime) removeContainer(ctx context.Context, c container) error {
 
 // removeTraces removes what containerd does not know of, or lost sight of.
 func (r *Runtime) removeTraces(c container) error {
-	if err := r.cgroup.killAll(c.cgroup, killPatience); err != nil {
+	if err := errors.Join(r.cgroup.killAll(c.cgroup, killPatience), r.removeNetwork(c)); err != nil {
 		return err
 	}
 	return errors.Join(r.cgroup.remove(c.cgroup), os.RemoveAll(c.dir), os.RemoveAll(filepath.Join(r.runcRoot(), r.opts.Namespace, c.id)))

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -25,6 +26,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/network"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -45,6 +47,11 @@ type Options struct {
 	// IDLockDir is where processes on this machine agree on user id ranges. "/run/hermes/ids"
 	// when empty; all of a machine must say the same.
 	IDLockDir string
+	// AllowNetwork lets sandboxes have a network. Libexec.Network is required then.
+	AllowNetwork bool
+	// AllowNetworkTo are networks that sandboxes may reach beside public ones: network.Refused
+	// says which are not. The machine's own addresses are never among them.
+	AllowNetworkTo []netip.Prefix
 	// CreateTimeout bounds one attempt to create a sandbox; there are two. 20 s when 0.
 	CreateTimeout time.Duration
 	// Logger hears of what went wrong behind a caller's back. slog.Default when nil.
@@ -64,6 +71,9 @@ type Runtime struct {
 	garbage    garbage
 	background sync.WaitGroup // removals that nobody waits for but Close
 
+	// changeReach lets tests take protection away, to see that it is what protects.
+	changeReach func(*network.Reach)
+
 	mu     sync.Mutex
 	boxes  map[string]*box // by Spec.ID; nil while it is being created
 	owned  map[string]bool // container ids that Reap must leave alone
@@ -81,7 +91,7 @@ var ErrStateInUse = errors.New("state directory is in use by another process")
 // Errors: sandbox.ErrUnavailable when nothing answers at the address, ErrStateInUse, ErrMissing.
 func New(ctx context.Context, opts Options) (*Runtime, error) {
 	opts = withDefaults(opts)
-	if err := opts.Libexec.check(); err != nil {
+	if err := opts.Libexec.check(opts.AllowNetwork); err != nil {
 		return nil, err
 	}
 	if err := prepareStateDir(opts.StateDir); err != nil {
@@ -125,6 +135,9 @@ func (r *Runtime) open(ctx context.Context) error {
 	}
 	r.base = hostBinds()
 	if err := prepareHostBase(r.hostRoot(), r.base); err != nil {
+		return err
+	}
+	if err := r.prepareNetwork(); err != nil {
 		return err
 	}
 	if r.ids, err = newIDRanges(r.opts.IDLockDir); err != nil {
@@ -185,7 +198,10 @@ func (r *Runtime) Info(ctx context.Context) (sandbox.Info, error) {
 	if err != nil {
 		return sandbox.Info{}, err
 	}
-	return sandbox.Info{Name: "containerd", Version: version.Version, OCI: oci, Bases: []string{events.HostBase, events.ImageBases(goruntime.GOARCH)}}, nil
+	return sandbox.Info{
+		Name: "containerd", Version: version.Version, OCI: oci,
+		Bases: []string{events.HostBase, events.ImageBases(goruntime.GOARCH)}, Network: r.opts.AllowNetwork,
+	}, nil
 }
 
 // Close implements sandbox.Runtime. It may be called again when it failed.

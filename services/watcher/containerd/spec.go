@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -35,6 +36,7 @@ type plan struct {
 	spec       sandbox.Spec
 	root       string   // host folder of the base's root filesystem
 	base       []string // host paths of the base, bound read-only at the same path
+	etc        string   // host folder of what sandboxes with a network find in /etc
 	initBinary string
 	socket     string // host path of the socket that the init connects to
 	cgroup     string // path below each cgroup hierarchy
@@ -88,8 +90,8 @@ func process(p plan) *specs.Process {
 	}
 }
 
-// namespacesOf: every namespace is the sandbox's own. The network one is empty: no interface is up,
-// not even loopback.
+// namespacesOf: every namespace is the sandbox's own. In the network one there is loopback, which runc
+// sets up, and nothing else, unless network.go puts it there.
 func namespacesOf() []specs.LinuxNamespace {
 	return []specs.LinuxNamespace{
 		{Type: specs.UserNamespace}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
@@ -112,6 +114,11 @@ func mounts(p plan) []specs.Mount {
 	list = append(list, readOnly(p.initBinary, initPath), readOnly(p.socket, socketPath))
 	if p.spec.Kind == sandbox.Run {
 		list = append(list, readOnly(p.spec.Dir, sandbox.FunctionDir))
+	}
+	if p.spec.Network == sandbox.Outbound {
+		for _, name := range []string{"nsswitch.conf", "resolv.conf"} {
+			list = append(list, readOnly(filepath.Join(p.etc, name), "/etc/"+name))
+		}
 	}
 	return list // the folder of a build is mounted when its container is up: work.go
 }

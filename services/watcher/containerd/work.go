@@ -68,7 +68,7 @@ func detached(kind string, attributes int, options ...[2]string) (*os.File, erro
 	return os.NewFile(uintptr(tree), kind), nil
 }
 
-// inNamespaceOf runs f in a namespace of another process, "mnt" or "ipc", on a thread of its own that
+// inNamespaceOf runs f in a namespace of another process, "mnt", "ipc" or "net", on a thread of its own that
 // ends with it.
 func inNamespaceOf(pid int, kind string, f func() error) error {
 	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))

@@ -49,6 +49,10 @@ type Options struct {
 	Answers func(ctx context.Context, address string) error
 	// Runc and Init are the paths of the programs; empty: not found.
 	Runc, Init string
+	// Network is the path of hermes-network; empty: not found. NeedsNetwork makes that, and a
+	// machine without TUN devices, a failure.
+	Network      string
+	NeedsNetwork bool
 
 	// Root is put before every path below /proc, /sys and the like; for tests.
 	Root string
@@ -79,7 +83,7 @@ func Checks(opts Options) []Check {
 		{"user namespaces", look.userNamespaces}, {"seccomp", look.seccomp},
 		{"containerd", look.containerd}, {"oci runtime", look.ociRuntime}, {"init", look.init},
 		{"disk space", look.diskSpace}, {"disk latency", look.diskLatency},
-		{"compilers", look.compilers}, {"base images", look.baseBuilder}, {"gpu", look.gpu},
+		{"compilers", look.compilers}, {"base images", look.baseBuilder}, {"network", look.network}, {"gpu", look.gpu},
 	}
 }
 

@@ -24,7 +24,7 @@ func machine(t *testing.T, files map[string]string) Options {
 		}
 	}
 	return Options{
-		Root: root, DataDir: filepath.Join(root, "data", "not", "yet"), Runc: "/l/runc", Init: "/l/init",
+		Root: root, DataDir: filepath.Join(root, "data", "not", "yet"), Runc: "/l/runc", Init: "/l/init", Network: "/l/network",
 		UserID:   func() int { return 0 },
 		LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil },
 		Version:  func(context.Context, string) (string, error) { return "runc version 1.5.2\nspec: 1.3.0\n", nil },
@@ -33,6 +33,7 @@ func machine(t *testing.T, files map[string]string) Options {
 
 func goodFiles() map[string]string {
 	return map[string]string{
+		"dev/net/tun":                           "",
 		"proc/sys/kernel/osrelease":             "6.1.0-25-amd64\n",
 		"sys/fs/cgroup/cgroup.controllers":      "cpuset cpu io memory pids\n",
 		"proc/self/ns/user":                     "",
@@ -75,7 +76,7 @@ func TestGoodMachine(t *testing.T) {
 			t.Errorf("a result must say what was found, and what to do if and only if it is not ok: %+v", result)
 		}
 	}
-	if len(results) != 13 {
+	if len(results) != 14 {
 		t.Errorf("%d results", len(results))
 	}
 }
@@ -103,7 +104,10 @@ func TestMachine(t *testing.T) {
 		"no make": {"compilers", nil, func(o *Options) {
 			o.LookPath = func(name string) (string, error) { return "", errors.New("no") }
 		}, Warn, "g++"},
-		"gpu": {"gpu", map[string]string{"proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.1\nGCC"}, nil, OK, "550.1"},
+		"gpu":                      {"gpu", map[string]string{"proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.1\nGCC"}, nil, OK, "550.1"},
+		"no tun":                   {"network", map[string]string{"dev/net/tun": ""}, nil, Warn, "/dev/net/tun"},
+		"no tun, and it is needed": {"network", map[string]string{"dev/net/tun": ""}, func(o *Options) { o.NeedsNetwork = true }, Fail, "/dev/net/tun"},
+		"no network program":       {"network", nil, func(o *Options) { o.Network, o.NeedsNetwork = "", true }, Fail, "hermes-network"},
 		"dead containerd": {"containerd", nil, func(o *Options) {
 			o.Address, o.Answers = "/run/x.sock", func(context.Context, string) error { return errors.New("refused") }
 		}, Fail, "refused"},

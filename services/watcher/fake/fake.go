@@ -37,7 +37,10 @@ func New(dir string) *Runtime {
 
 // Info implements sandbox.Runtime.
 func (r *Runtime) Info(context.Context) (sandbox.Info, error) {
-	return sandbox.Info{Name: "fake", Version: runtime.Version(), OCI: "none", Bases: []string{events.HostBase, events.ImageBases(runtime.GOARCH)}}, nil
+	return sandbox.Info{
+		Name: "fake", Version: runtime.Version(), OCI: "none",
+		Bases: []string{events.HostBase, events.ImageBases(runtime.GOARCH)}, Network: true,
+	}, nil
 }
 
 // Create implements sandbox.Runtime. Commands run on "host", whatever the base's root is.

@@ -4,6 +4,7 @@ package runtimetest
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,11 @@ type Options struct {
 	// Isolated: the sandbox has its own file system, process ids and limits. Without it the tests
 	// that need them are left out.
 	Isolated bool
+	// Outside is host:port of a TCP server that a sandbox with a network reaches, and that says
+	// something to everybody. Without it the runtime need not give any a network.
+	Outside string
+	// Only runs the tests whose names begin so.
+	Only string
 	// Crash leaves sandboxes behind as a killed process does (see RunAndKill), and returns a runtime
 	// on the same state, which the suite closes, with a function that lists what is there. Without
 	// it Reap is tested on nothing.
@@ -34,6 +40,9 @@ type suite struct {
 func Run(t *testing.T, newRuntime func(t *testing.T) sandbox.Runtime, opts Options) {
 	s := suite{runtime: newRuntime(t), opts: opts}
 	for _, test := range tests() {
+		if !strings.HasPrefix(test.name, opts.Only) {
+			continue
+		}
 		t.Run(test.name, func(t *testing.T) {
 			if test.isolated && !opts.Isolated {
 				t.Skip("this runtime does not isolate")
@@ -94,6 +103,10 @@ func tests() []test {
 		{name: "Limit/MemoryOfTmp", isolated: true, run: memoryLimitOfTmp},
 		{name: "Limit/PIDs", isolated: true, run: pidsLimit},
 		{name: "Limit/ForkBomb", isolated: true, run: forkBomb},
+		{name: "Network/None", isolated: true, run: noNetwork},
+		{name: "Network/Outbound", run: outboundReaches},
+		{name: "Network/Loopback", isolated: true, run: outboundHasLoopback},
+		{name: "Network/BuildHasNone", run: buildHasNoNetwork},
 		{name: "Create/Refused", run: createRefused},
 		{name: "Create/Cancelled", run: createCancelled},
 		{name: "Concurrent", run: concurrent},

@@ -25,6 +25,17 @@ const (
 	Build Kind = "build"
 )
 
+// Network says what of the network a sandbox sees.
+type Network string
+
+const (
+	// NoNetwork is loopback, and no route to anywhere else.
+	NoNetwork Network = ""
+	// Outbound is loopback, and connections that the sandbox opens to where the runtime allows it.
+	// Nothing can connect to the sandbox.
+	Outbound Network = "outbound"
+)
+
 // Errors that every Runtime returns, wrapped with what was asked.
 var (
 	// ErrUnavailable: the runtime does not answer (containerd is down); the call may be repeated.
@@ -35,6 +46,8 @@ var (
 	ErrNotFound = errors.New("command not found")
 	// ErrBase: the base that the spec names does not exist on this machine.
 	ErrBase = errors.New("base not available")
+	// ErrNetwork: the spec asks for a network, and the runtime was not told to give any.
+	ErrNetwork = errors.New("no network is given to sandboxes here")
 	// ErrGone: the sandbox died or was removed.
 	ErrGone = errors.New("sandbox is gone")
 )
@@ -48,7 +61,7 @@ type Runtime interface {
 	// and never touches what this process made.
 	Reap(ctx context.Context) error
 	// Create returns a sandbox that waits for its first command. Nothing of the user's has run in
-	// it yet. On an error nothing is left behind. Errors: ErrUnavailable, ErrBase.
+	// it yet. On an error nothing is left behind. Errors: ErrUnavailable, ErrBase, ErrNetwork.
 	Create(ctx context.Context, spec Spec) (Sandbox, error)
 	// Close removes the sandboxes that are still there and lets go of the runtime.
 	Close(ctx context.Context) error
@@ -109,6 +122,8 @@ type Spec struct {
 	Limits    Limits
 	// Renewable: Renew will be called (Kind Run).
 	Renewable bool
+	// Network is Outbound for a Kind Run at most.
+	Network Network
 }
 
 // Limits bound one sandbox. All are required; the caller has applied the defaults.
@@ -161,4 +176,6 @@ type Info struct {
 	Version, OCI string
 	// Bases that Create accepts, with events.ImageBases for those that have a Root.
 	Bases []string
+	// Network: Create accepts Outbound.
+	Network bool
 }

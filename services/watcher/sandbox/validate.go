@@ -28,6 +28,8 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("sandbox %s: function folder %q: want an absolute path", s.ID, s.Dir)
 	case s.Kind == Build && s.WorkBytes <= 0:
 		return fmt.Errorf("sandbox %s: size of the work folder is %d bytes: want more than 0", s.ID, s.WorkBytes)
+	case s.Network != NoNetwork && (s.Network != Outbound || s.Kind == Build):
+		return fmt.Errorf("sandbox %s: network %q of a %s: want %q, of a %s", s.ID, s.Network, s.Kind, Outbound, Run)
 	}
 	return s.Limits.Validate()
 }

@@ -17,7 +17,8 @@ import (
 )
 
 // serveForScript is a Hermes instance whose functions are local processes: hermesd DATA [LISTEN].
-// It writes the NATS contexts of the script's home and runs until it is interrupted.
+// It writes the NATS contexts of the script's home and runs until it is interrupted. With the
+// variable ALLOW_NETWORK functions may ask for a network.
 func serveForScript() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -50,7 +51,7 @@ func serve(ctx context.Context, args []string) error {
 	in, err := instance.Start(ctx, instance.Options{
 		Certificate: certificate,
 		Data:        data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: time.Second,
-		Runtime: fake.New(boxes), User: "tiago", Version: "0.0.1",
+		Runtime: fake.New(boxes), Network: os.Getenv("ALLOW_NETWORK") != "", User: "tiago", Version: "0.0.1",
 		Accounts: instance.AccountOptions{
 			Registration: api.Registration(os.Getenv("HERMES_TEST_REGISTRATION")), PasswordCost: accounts.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1},
 		},

@@ -6,4 +6,5 @@ deployments/setup.sh
 mkdir -p bin
 echo "building bin/hermes and bin/hermesd (the first time takes a minute or two)" >&2
 CGO_ENABLED=0 go build -trimpath -o bin/ ./cli/hermes
+CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/libexec/ ./services/watcher/network/hermes-network
 go build -trimpath -o bin/ ./services/hermesd

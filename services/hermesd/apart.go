@@ -62,6 +62,7 @@ func newServeCommand() *cobra.Command {
 	var replicas int
 	registration := newRegistration()
 	var metrics string
+	var network bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the services alone, against a NATS server that is there already",
@@ -91,7 +92,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 				log.Warn("nobody can log in: the keys for that, which nats-config makes, are not beside --creds")
 			}
 			return instance.Serve(cmd.Context(), instance.ServeOptions{
-				Conn: nc, Replicas: replicas, Gate: gate, Version: api.Version, Metrics: set, Log: log,
+				Conn: nc, Replicas: replicas, Gate: gate, Network: network, Version: api.Version, Metrics: set, Log: log,
 				Ready: func() { fmt.Fprintf(cmd.OutOrStdout(), "hermesd serves: %s\n", nc.ConnectedUrlRedacted()) },
 			})
 		},
@@ -100,6 +101,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 	registration.flag(cmd)
 	metricsFlag(cmd.Flags(), &metrics)
 	cmd.Flags().IntVar(&replicas, "replicas", 1, "copies of every stream: 1, or 3 in a cluster")
+	cmd.Flags().BoolVar(&network, "allow-network", false, `accept functions that ask for "network": "outbound"; they run on watchers with this flag`)
 	return cmd
 }
 
@@ -108,6 +110,7 @@ func newWatcherCommand() *cobra.Command {
 	var name, dataDir, address, metrics string
 	var slots, warm int
 	var grace time.Duration
+	var network networkOptions
 	cmd := &cobra.Command{
 		Use:     "watcher",
 		Short:   "Run functions on this machine for an instance elsewhere",
@@ -120,8 +123,11 @@ func newWatcherCommand() *cobra.Command {
 			if err := checkSlots(cmd, slots); err != nil {
 				return err
 			}
+			if _, err := network.networks(); err != nil {
+				return err
+			}
 			log := newLogger(o.verbose)
-			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, warm: warm, grace: grace, metrics: metrics}, log)
+			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, warm: warm, grace: grace, metrics: metrics, network: network}, log)
 		},
 	}
 	o.flags(cmd)
@@ -133,6 +139,7 @@ func newWatcherCommand() *cobra.Command {
 	f.Var(newWarm(&warm), "warm", warmUsage)
 	f.DurationVar(&grace, "grace", defaultGrace, "how long running executions may go on when the watcher is stopped")
 	metricsFlag(f, &metrics)
+	network.flags(f)
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
 }

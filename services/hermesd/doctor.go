@@ -26,7 +26,7 @@ func newDoctorCommand() *cobra.Command {
 		Example: "  hermesd doctor\n  hermesd doctor --data-dir /srv/hermes --output json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			results := doctor.Run(cmd.Context(), doctorOptions(dataDir, address))
+			results := doctor.Run(cmd.Context(), doctorOptions(dataDir, address, false))
 			if err := printResults(cmd.OutOrStdout(), results, output); err != nil {
 				return err
 			}
@@ -43,12 +43,12 @@ func newDoctorCommand() *cobra.Command {
 	return cmd
 }
 
-func doctorOptions(dataDir, address string) doctor.Options {
+func doctorOptions(dataDir, address string, network bool) doctor.Options {
 	// What is missing is one of the checks' results.
 	programs, _ := containerd.FindLibexec()
 	return doctor.Options{
 		DataDir: dataDir, Address: address, Answers: containerd.Answers,
-		Runc: programs.Runc, Init: programs.Init,
+		Runc: programs.Runc, Init: programs.Init, Network: programs.Network, NeedsNetwork: network,
 	}
 }
 
@@ -74,9 +74,9 @@ func printResults(w io.Writer, results []doctor.Result, output string) error {
 
 // requirements runs the checks and refuses to start on a machine that cannot run functions, with
 // everything that is missing in one error.
-func requirements(ctx context.Context, dataDir, address string) error {
+func requirements(ctx context.Context, dataDir, address string, network bool) error {
 	var missing []string
-	for _, r := range doctor.Run(ctx, doctorOptions(dataDir, address)) {
+	for _, r := range doctor.Run(ctx, doctorOptions(dataDir, address, network)) {
 		if r.Status == doctor.Fail {
 			missing = append(missing, fmt.Sprintf("  %s: %s\n    → %s", r.Name, r.Detail, r.Fix))
 		}

@@ -24,7 +24,11 @@ type boxes struct {
 }
 
 // openRuntime connects to the containerd that was named, or to the machine's own, or starts one.
-func openRuntime(ctx context.Context, dataDir, address string, log *slog.Logger) (*boxes, error) {
+func openRuntime(ctx context.Context, dataDir, address string, network networkOptions, log *slog.Logger) (*boxes, error) {
+	networks, err := network.networks()
+	if err != nil {
+		return nil, err
+	}
 	libexec, err := containerd.FindLibexec()
 	if err != nil {
 		return nil, fmt.Errorf("%w: run deployments/setup.sh, or `hermesd doctor` for details", err)
@@ -38,6 +42,7 @@ func openRuntime(ctx context.Context, dataDir, address string, log *slog.Logger)
 	}
 	b.runtime, err = containerd.New(ctx, containerd.Options{
 		Address: address, StateDir: filepath.Join(dataDir, "sandboxes"), Libexec: libexec, Logger: log,
+		AllowNetwork: network.allow, AllowNetworkTo: networks,
 	})
 	if err != nil {
 		return nil, errors.Join(err, b.stop())

@@ -27,6 +27,7 @@ type upOptions struct {
 	registration                                     registration
 	tls                                              tlsFlags
 	verbose                                          bool
+	network                                          networkOptions
 }
 
 func newUpCommand() *cobra.Command {
@@ -61,6 +62,7 @@ SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queu
 	o.tls.flags(cmd)
 	f.DurationVar(&o.grace, "grace", defaultGrace, "how long running executions may go on when the instance is stopped")
 	metricsFlag(f, &o.metrics)
+	o.network.flags(f)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return cmd
 }
@@ -70,6 +72,9 @@ func (o upOptions) check() error {
 		if d, err := time.ParseDuration(o.sync); err != nil || d <= 0 {
 			return fmt.Errorf("--sync %q: must be always, or a duration such as 100ms", o.sync)
 		}
+	}
+	if _, err := o.network.networks(); err != nil {
+		return err
 	}
 	return o.tls.check(o.listen)
 }
@@ -99,7 +104,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 		return err
 	}
 	defer stopMetrics()
-	if err := requirements(ctx, o.dataDir, o.containerd); err != nil {
+	if err := requirements(ctx, o.dataDir, o.containerd, o.network.allow); err != nil {
 		return err
 	}
 	if err := instance.CanListen(o.listen); err != nil {
@@ -113,7 +118,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	if err != nil {
 		return errors.Join(err, data.Close())
 	}
-	boxes, err := openRuntime(ctx, data.Path(), o.containerd, log)
+	boxes, err := openRuntime(ctx, data.Path(), o.containerd, o.network, log)
 	if err != nil {
 		return errors.Join(err, data.Close())
 	}
@@ -121,7 +126,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	defer func() { err = errors.Join(err, boxes.stop()) }()
 	options := instance.Options{
 		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Runtime: boxes.runtime,
-		User: o.user, Accounts: o.registration.options(), Version: api.Version, Metrics: set, Log: log,
+		User: o.user, Network: o.network.allow, Accounts: o.registration.options(), Version: api.Version, Metrics: set, Log: log,
 	}
 	if who != nil {
 		options.SaveContexts = contextsFor(who)

@@ -17,6 +17,7 @@ type watcherOptions struct {
 	name, dataDir, containerd, metrics string
 	slots, warm                        int
 	grace                              time.Duration
+	network                            networkOptions
 }
 
 // runWatcher runs until the command's context ends and what ran has ended.
@@ -27,7 +28,7 @@ func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err err
 		return err
 	}
 	defer stopMetrics()
-	if err := requirements(ctx, o.dataDir, o.containerd); err != nil {
+	if err := requirements(ctx, o.dataDir, o.containerd, o.network.allow); err != nil {
 		return err
 	}
 	data, err := instance.OpenDataDir(o.dataDir)
@@ -35,7 +36,7 @@ func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err err
 		return err
 	}
 	defer func() { err = errors.Join(err, data.Close()) }()
-	boxes, err := openRuntime(ctx, data.Path(), o.containerd, log)
+	boxes, err := openRuntime(ctx, data.Path(), o.containerd, o.network, log)
 	if err != nil {
 		return err
 	}

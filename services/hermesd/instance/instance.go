@@ -40,6 +40,8 @@ type Options struct {
 	StopGrace time.Duration
 	// Runtime isolates the executions. Start takes it over and closes it.
 	Runtime sandbox.Runtime
+	// Network accepts functions that ask for one; Runtime must give it.
+	Network bool
 	// User is the local user's name; empty picks the login name.
 	User string
 	// Accounts say who else may be a user.
@@ -184,8 +186,10 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 	if err != nil {
 		return err
 	}
+	policy := DefaultPolicy()
+	policy.Network = o.Network
 	services, err := newServices(ctx, serviceOptions{
-		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: DefaultPolicy(), gate: gate,
+		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: policy, gate: gate,
 		version: o.Version, metrics: o.Metrics, log: o.Log,
 	})
 	if err != nil {

@@ -31,7 +31,7 @@ func describeMachine(slots int, version string, info sandbox.Info) (events.Machi
 		// A tenth is for the machine itself.
 		MemoryBytes: int64(memory.Totalram) * int64(memory.Unit) / 10 * 9,
 		CPUMillis:   int64(runtime.NumCPU()) * 1000,
-		Bases:       info.Bases, Languages: languages(),
+		Bases:       info.Bases, Languages: languages(), Network: info.Network,
 	}, nil
 }
 

@@ -99,7 +99,7 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 	}
 	s.registry = registry.New(registry.Options{
 		Conn: o.conn, Functions: logs.Functions, Executions: logs.Executions, Bases: logs.Bases, Blobs: store, Views: v,
-		Maxima: o.policy.Maxima, MaxBundleBytes: o.policy.MaxBundleBytes, MaxBlobBytes: max(o.policy.MaxBundleBytes, o.policy.MaxInputBytes),
+		Maxima: o.policy.Maxima, Network: o.policy.Network, MaxBundleBytes: o.policy.MaxBundleBytes, MaxBlobBytes: max(o.policy.MaxBundleBytes, o.policy.MaxInputBytes),
 		Version: o.version, Log: o.log.With("part", "registry"),
 	})
 	if s.orchestrator, err = newOrchestrator(ctx, js, o, logs, v, store); err != nil {
@@ -147,7 +147,7 @@ func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptio
 	return orchestrator.New(orchestrator.Options{
 		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet,
 		Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
-		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima, Bases: OpenBases(logs, store, o.log)},
+		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima, Network: o.policy.Network, Bases: OpenBases(logs, store, o.log)},
 		Policy:  o.policy, Version: o.version, Log: o.log.With("part", "orchestrator"),
 	}), nil
 }
@@ -215,7 +215,9 @@ type ServeOptions struct {
 	Conn     *nats.Conn
 	Replicas int
 	// Gate lets people in; nil: the server knows the keys of its configuration only.
-	Gate    *Gate
+	Gate *Gate
+	// Network accepts functions that ask for one.
+	Network bool
 	Version string
 	Metrics *metrics.Set // or nil
 	Log     *slog.Logger
@@ -225,7 +227,9 @@ type ServeOptions struct {
 
 // Serve runs the services on a connection until the context ends.
 func Serve(ctx context.Context, o ServeOptions) error {
-	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, policy: DefaultPolicy(), version: o.Version, metrics: o.Metrics, log: o.Log}
+	policy := DefaultPolicy()
+	policy.Network = o.Network
+	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, policy: policy, version: o.Version, metrics: o.Metrics, log: o.Log}
 	if o.Gate != nil {
 		services.gate = o.Gate.gate
 	}

@@ -24,6 +24,25 @@ func newReusing(change ...func(*pool.Options[string])) (*pool.Pool[string], *fac
 	}}, change...)...)
 }
 
+func (f *factory) total() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.made)
+}
+
+func (f *factory) first() *box {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.made[0]
+}
+
+// thrown is how often a box was thrown away.
+func (f *factory) thrown(b *box) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.discarded[b]
+}
+
 // use is a run as the watcher makes it, up to its end.
 func use(t *testing.T, p *pool.Pool[string], f *factory, key string) (*pool.Taken[string], pool.Ready) {
 	t.Helper()
@@ -69,13 +88,13 @@ func TestWhatComesBackIsTakenAgain(t *testing.T) {
 				t.Error("returned twice")
 			}
 		}
-		if f.discarded[f.made[0]] != 1 {
+		if f.thrown(f.first()) != 1 {
 			t.Error("a worn box is still there")
 		}
 		time.Sleep(time.Second)
 		waiting(t, p, 1) // another was made behind it, and none before
-		if s := p.Stats(); len(f.made) != 2 || s.Reused != mostUses-1 || s.Cold != 1 || s.Worn != 1 {
-			t.Errorf("%d were made; %+v", len(f.made), s)
+		if s := p.Stats(); f.total() != 2 || s.Reused != mostUses-1 || s.Cold != 1 || s.Worn != 1 {
+			t.Errorf("%d were made; %+v", f.total(), s)
 		}
 		if taken, _ := use(t, p, f, "a"); taken.How != pool.Warm {
 			t.Errorf("a box that was made behind the others is %s", taken.How)
@@ -98,8 +117,8 @@ func TestABurstIsServedByAsManyAsRanAtOnce(t *testing.T) {
 			}
 			all.Wait()
 		}
-		if waiting(t, p, 3); len(f.made) != 3 {
-			t.Errorf("%d boxes were made for three at once", len(f.made))
+		if waiting(t, p, 3); f.total() != 3 {
+			t.Errorf("%d boxes were made for three at once", f.total())
 		}
 		for range 30 {
 			time.Sleep(idle / 20)
@@ -128,8 +147,8 @@ func TestWhatIsNotUsableIsNotKept(t *testing.T) {
 		}
 		back(p, f, taken, r, true)
 		time.Sleep(time.Second)
-		if waiting(t, p, 1); len(f.made) != 2 {
-			t.Errorf("%d were made", len(f.made))
+		if waiting(t, p, 1); f.total() != 2 {
+			t.Errorf("%d were made", f.total())
 		}
 	})
 }
@@ -144,7 +163,7 @@ func TestTheOldAreNotTakenAgain(t *testing.T) {
 			t.Fatal("not kept")
 		}
 		time.Sleep(1)
-		if taken, r = use(t, p, f, "a"); taken.How == pool.Reused || f.discarded[f.made[0]] != 1 {
+		if taken, r = use(t, p, f, "a"); taken.How == pool.Reused || f.thrown(f.first()) != 1 {
 			t.Errorf("an old box is %s", taken.How)
 		}
 		time.Sleep(mostAge)
@@ -156,7 +175,7 @@ func TestTheOldAreNotTakenAgain(t *testing.T) {
 		back(p, f, taken, r, true)
 		time.Sleep(3 * mostAge) // it waits, and is found by a review
 		synctest.Wait()
-		if f.discarded[r.Box.(*box)] != 1 {
+		if f.thrown(r.Box.(*box)) != 1 {
 			t.Error("an old box still waits")
 		}
 	})

@@ -52,13 +52,19 @@ func ImageBases(architecture string) string { return imageBases + architecture }
 const imageBases = "image/"
 
 // OffersBase reports whether a machine can make a sandbox on what a base's reference names. Images are
-// fetched by whoever needs them, so that any of its architecture will do.
-func (m Machine) OffersBase(ref string) bool {
+// fetched by whoever needs them, so that any machine of the image's architecture will do, and any at
+// all where that is empty: not known.
+func (m Machine) OffersBase(ref, architecture string) bool {
 	if slices.Contains(m.Bases, ref) {
 		return true
 	}
-	r, err := ParseBaseRef(ref)
-	return err == nil && !r.IsHost() && slices.ContainsFunc(m.Bases, func(b string) bool { return strings.HasPrefix(b, imageBases) })
+	if r, err := ParseBaseRef(ref); err != nil || r.IsHost() {
+		return false
+	}
+	return slices.ContainsFunc(m.Bases, func(b string) bool {
+		of, isImages := strings.CutPrefix(b, imageBases)
+		return isImages && (architecture == "" || of == architecture)
+	})
 }
 
 // CheckBaseName returns an error that says what is wrong with the name of a base image, or nil.

@@ -76,7 +76,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { stop(); <-done; <-done })
 	w.opts = Options{
-		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Views: views.New(w.js, l, p, f),
+		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Bases: jslog.New(w.js, streams.Bases), Views: views.New(w.js, l, p, f),
 		Blobs: oneBlob{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}

@@ -62,6 +62,10 @@ func (l *leader) run(ctx context.Context, ready func()) error {
 	if err := l.recover(ctx); err != nil {
 		return fmt.Errorf("recover the leader's state: %w", err)
 	}
+	basesFrom, err := l.recoverBases(ctx)
+	if err != nil {
+		return fmt.Errorf("recover the leader's state: %w", err)
+	}
 	ready()
 	server, err := l.serve()
 	if err != nil {
@@ -72,6 +76,7 @@ func (l *leader) run(ctx context.Context, ready func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.followExecutions(ctx) })
 	g.Go(func() error { return l.followFunctions(ctx) })
+	g.Go(func() error { return l.followBases(ctx, basesFrom) })
 	g.Go(func() error { return l.watchLeases(ctx) })
 	g.Go(func() error { return l.plan(ctx) })
 	return g.Wait()

@@ -17,7 +17,9 @@ type Need struct {
 	User        string
 	Kind        events.ExecutionKind
 	Base        string
-	Language    string
+	// Architecture is what Base is for; empty when it is not known.
+	Architecture string
+	Language     string
 	// MemoryBytes is reserved whole while it runs; CPU time is shared, bounded by slots.
 	MemoryBytes int64
 	GPUs        int
@@ -120,8 +122,8 @@ func unfit(m events.Machine, need Need) string {
 	switch {
 	case m.Slots < 1:
 		return "it has no slots"
-	case !m.OffersBase(need.Base):
-		return fmt.Sprintf("it has no base %q", need.Base)
+	case !m.OffersBase(need.Base, need.Architecture):
+		return lackOfBase(need)
 	case need.Kind == events.KindBuild && need.Base == events.HostBase && !slices.Contains(m.Languages, need.Language):
 		return fmt.Sprintf("it has no compiler for %s", need.Language)
 	case need.MemoryBytes > m.MemoryBytes:
@@ -132,6 +134,13 @@ func unfit(m events.Machine, need Need) string {
 		return fmt.Sprintf("it has %d GPUs, %d are asked for", len(m.GPUs), need.GPUs)
 	}
 	return ""
+}
+
+func lackOfBase(need Need) string {
+	if need.Architecture != "" {
+		return fmt.Sprintf("it cannot stand on the base %s, which is for %s", need.Base, need.Architecture)
+	}
+	return fmt.Sprintf("it has no base %q", need.Base)
 }
 
 // Unplaceable says why no machine of the fleet can ever run it, and what to do; empty if one can,

@@ -54,7 +54,7 @@ type Options struct {
 	Conn *nats.Conn
 	JS   jetstream.JetStream
 	// The logs.
-	Executions, Functions, Fleet log.Log
+	Executions, Functions, Fleet, Bases log.Log
 	// Runs and Output are the streams of run requests and of output.
 	Runs, Output jetstream.Stream
 	// Leases is the bucket of the leases.

@@ -206,6 +206,40 @@ func TestClaimsAreFenced(t *testing.T) {
 	}
 }
 
+// TestAnImageGoesWhereItsMachinesAre: also one that was imported while the leader leads, and what no
+// machine of the fleet can run ends with the reason.
+func TestAnImageGoesWhereItsMachinesAre(t *testing.T) {
+	w := newWorld(t)
+	ref := func(arch string) events.BaseRef {
+		digest := "sha256:" + strings.Repeat(arch[:1]+"0", 32)
+		w.append(w.opts.Bases, events.BaseSubject("on"+arch), 0, events.BaseImported{Image: events.Blob{Digest: digest}, Architecture: arch})
+		return events.BaseRef{Name: "on" + arch, Digest: digest}
+	}
+	before := ref("arm64")
+	w.orchestrate()
+	pc, arm := w.watcher("a", 4), w.watcher("b", 4)
+	pc.machine.Bases, arm.machine.Bases = []string{"host", events.ImageBases("amd64")}, []string{"host", events.ImageBases("arm64")}
+	pc.hello()
+	arm.hello()
+	request := func(base events.BaseRef) string {
+		id := api.NewID()
+		w.append(w.opts.Executions, events.ExecutionSubject("ana", id), 0, events.ExecutionRequested{Kind: events.KindRun, Base: base.String()})
+		return id
+	}
+	for range 2 { // neither is chosen by chance, twice
+		if id := request(before); arm.next().ID != id {
+			t.Error("another execution is placed there")
+		}
+	}
+	nowhere := ref("ceasar")
+	w.eventually("it is known where the image can run", func() bool {
+		id := request(nowhere)
+		e, err := api.Call[api.Execution](t.Context(), api.NewClient(w.nc, "ana"), api.OpExecutionWait, api.ExecutionWait{
+			ExecutionRef: api.ExecutionRef{ID: id}, WaitMillis: 2000})
+		return err == nil && e.Status.Final() && strings.Contains(e.Message, "which is for ceasar")
+	})
+}
+
 // TestWhoPreparesIsHeard: what the watcher of a queued execution does is told to its owner, as a
 // terminal can show it; of other watchers nobody hears.
 func TestWhoPreparesIsHeard(t *testing.T) {

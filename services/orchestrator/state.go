@@ -97,6 +97,8 @@ type state struct {
 	// machines are those of every watcher that was ever known, by name: one that is away may come
 	// back, so what only it can run waits.
 	machines map[string]events.Machine
+	// architectures are those that images are for, by digest.
+	architectures map[string]string
 	// followed is the last sequence of the log that has been followed; later ones may have been
 	// applied too, by those who appended them.
 	followed uint64
@@ -105,7 +107,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		execs: map[key]*entry{}, queues: map[string][]ticket{}, held: map[key]*entry{}, nodes: map[string]*node{},
-		machines: map[string]events.Machine{},
+		machines: map[string]events.Machine{}, architectures: map[string]string{},
 	}
 }
 
@@ -182,6 +184,15 @@ func (s *state) enqueue(e *entry) {
 	if at, there := slices.BinarySearchFunc(q, e.ticket(), ticket.compare); !there {
 		s.queues[e.exec.Owner] = slices.Insert(q, at, e.ticket())
 	}
+}
+
+// architectureOf is what a base is for; empty when it is not known.
+func (s *state) architectureOf(base string) string {
+	ref, err := events.ParseBaseRef(base)
+	if err != nil {
+		return ""
+	}
+	return s.architectures[ref.Digest]
 }
 
 // place notes that a run request goes to a watcher.
@@ -290,7 +301,9 @@ func (s *state) waitingOf(user string, most int) []Need {
 	s.queues[user] = q
 	needs := make([]Need, 0, min(most, len(q)))
 	for _, t := range q[:min(most, len(q))] {
-		needs = append(needs, s.execs[key{owner: user, id: t.id}].need())
+		need := s.execs[key{owner: user, id: t.id}].need()
+		need.Architecture = s.architectureOf(need.Base)
+		needs = append(needs, need)
 	}
 	return needs
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +49,9 @@ func (b *storedBases) Stand(ctx context.Context, ref events.BaseRef) (root strin
 		return "", nil, nil, err
 	}
 	m, err := base.ReadManifest(dir)
+	if err == nil && m.Architecture != runtime.GOARCH {
+		err = &base.Error{Why: "is for " + m.Architecture + ", and this machine is " + runtime.GOARCH}
+	}
 	if err != nil {
 		release()
 		return "", nil, nil, err

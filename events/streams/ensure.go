@@ -122,7 +122,7 @@ var managed = []string{
 	"Description", "Subjects", "Retention", "MaxConsumers", "MaxMsgs", "MaxBytes", "Discard", "MaxAge",
 	"MaxMsgsPerSubject", "MaxMsgSize", "Storage", "Replicas", "Duplicates", "Sources", "DenyDelete",
 	"DenyPurge", "AllowRollup", "Compression", "AllowDirect", "AllowMsgTTL", "SubjectDeleteMarkerTTL",
-	"AllowAtomicPublish",
+	"AllowAtomicPublish", "PersistMode",
 }
 
 // merge returns have with the managed settings of want, and those that differ in words.

@@ -84,9 +84,17 @@ func (o Options) All() []jetstream.StreamConfig {
 	}
 	for i := range all {
 		all[i].Replicas = o.Replicas
+		if o.Replicas == 1 && recoverable(all[i].Name) {
+			all[i].PersistMode = jetstream.AsyncPersistMode
+		}
 	}
 	return all
 }
+
+// recoverable streams need not be on disk before an append to them is acknowledged, which spares
+// each execution four syncs: what a crash takes of History is copied from Executions again, and a
+// placement that no leader remembers is made anew. Replicated ones have the other servers for that.
+func recoverable(stream string) bool { return stream == History || stream == Runs }
 
 // base is what every stream has. Limits are explicit, as the server reports them.
 func base(name, description string, subjects ...string) jetstream.StreamConfig {

@@ -36,6 +36,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Standby is how long to leave the bucket to another projector that was first. Default 250 ms.
 	Standby time.Duration
+	// Linger is how long an event may wait for others that change the same views, so that all are
+	// written once. Who waits for a sequence by Want, or a log that has more already, cuts it short.
+	Linger time.Duration
 }
 
 // ErrAhead: the checkpoint is past the end of the log, or no number at all: the log was restored
@@ -93,6 +96,9 @@ func (p *Projector) Lag(ctx context.Context) (uint64, error) {
 	at, _ := p.progress.now()
 	return head - min(at, head), nil // a log that has let go of everything it had says 0
 }
+
+// Want says that somebody waits until the sequence is applied.
+func (p *Projector) Want(sequence uint64) { p.progress.want(sequence) }
 
 // Run projects until the context ends (nil), the log is closed (log.ErrClosed) or ErrAhead.
 // Everything else it retries.
@@ -175,6 +181,7 @@ func (p *Projector) project(ctx context.Context) error {
 		}
 	}()
 	for first := range items {
+		p.linger(ctx, first, items)
 		if err := p.commitFrom(t, first, items); err != nil {
 			return err
 		}
@@ -203,8 +210,30 @@ func (p *Projector) open(ctx context.Context) (*tx, error) {
 	}, nil
 }
 
+// linger waits for what will change the same views, unless somebody waits for this.
+func (p *Projector) linger(ctx context.Context, first item, items <-chan item) {
+	if p.o.Linger == 0 || len(items) > 0 || first.err != nil {
+		return
+	}
+	enough := time.NewTimer(p.o.Linger)
+	defer enough.Stop()
+	for {
+		wanted, hurry := p.progress.need()
+		if wanted >= first.record.Sequence {
+			return
+		}
+		select {
+		case <-hurry:
+		case <-enough.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // commitFrom applies the first item and those that are there already, as many as one commit
-// holds, and commits. When nothing else waits, an event is in its view at once.
+// holds, and commits.
 func (p *Projector) commitFrom(t *tx, first item, items <-chan item) error {
 	p.gate.Lock()
 	defer p.gate.Unlock()

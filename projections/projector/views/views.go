@@ -113,26 +113,30 @@ const maxPoll = 20 * time.Millisecond
 // WaitFor returns when the bucket's view has seen the sequence of its stream, or with the
 // context's error.
 func (v *Views) WaitFor(ctx context.Context, bucket string, sequence uint64) error {
-	for wait := time.Millisecond; ; wait = min(2*wait, maxPoll) {
+	wait, local := time.Millisecond, v.local[bucket]
+	if local != nil {
+		local.Want(sequence)
+		wait = maxPoll // it tells; only what another process projects must be looked for
+	}
+	for looked := local != nil; ; looked = false {
 		var told <-chan struct{}
-		if p := v.local[bucket]; p != nil {
+		if local != nil {
 			var at uint64
-			if at, told = p.Progress(); at >= sequence {
+			if at, told = local.Progress(); at >= sequence {
 				return nil
 			}
 		}
-		at, err := v.Checkpoint(ctx, bucket)
-		if err == nil && at >= sequence {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if !looked {
+			if at, err := v.Checkpoint(ctx, bucket); err == nil && at >= sequence {
+				return nil
+			}
 		}
 		select {
 		case <-told:
 		case <-time.After(wait):
+			wait = min(2*wait, maxPoll)
 		case <-ctx.Done():
-			return fmt.Errorf("view %s is at %d, not yet at %d: %w", bucket, at, sequence, ctx.Err())
+			return fmt.Errorf("view %s has not seen %d yet: %w", bucket, sequence, ctx.Err())
 		}
 	}
 }

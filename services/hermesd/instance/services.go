@@ -41,12 +41,16 @@ func OpenLogs(js jetstream.JetStream) Logs {
 	}
 }
 
+// linger is how long the view of an execution may wait for its next event. Most of those that take
+// no longer than this are written once, not three times.
+const linger = 25 * time.Millisecond
+
 // Projectors returns one for every view of an instance. They do nothing before Run.
 func Projectors(js jetstream.JetStream, logs Logs, logger *slog.Logger) []*projector.Projector {
 	history := jslog.NewWhole(js, streams.History, streams.Executions)
 	return []*projector.Projector{
 		projector.New(projector.Options{JS: js, Log: logs.Functions, Projection: functions.Projection, Logger: logger}),
-		projector.New(projector.Options{JS: js, Log: logs.Executions, Projection: executions.Projection, Whole: history.Read, Logger: logger}),
+		projector.New(projector.Options{JS: js, Log: logs.Executions, Projection: executions.Projection, Whole: history.Read, Logger: logger, Linger: linger}),
 		projector.New(projector.Options{JS: js, Log: logs.Fleet, Projection: fleet.Projection, Logger: logger}),
 		projector.New(projector.Options{JS: js, Log: logs.Users, Projection: users.Projection, Logger: logger}),
 		projector.New(projector.Options{JS: js, Log: logs.Bases, Projection: bases.Projection, Logger: logger}),

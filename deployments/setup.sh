@@ -70,6 +70,16 @@ build_runc() {
 	command -v runc >/dev/null 2>&1 || install_packages runc
 }
 
+# What hermes-launch and runc cost at each start is mostly the pages that they touch, so they are
+# static. The machine's libseccomp is in them.
+build_launch() {
+	version=$(go -C deployments/tools list -m -f '{{.Version}}' github.com/opencontainers/runc)
+	source=$(cat deployments/tools/hermes-launch/*.go | cksum)
+	go_build hermes-launch deployments/tools "$source, libcontainer $version" -tags "seccomp netgo osusergo" \
+		-ldflags '-s -w -extldflags "-static"' ./hermes-launch && return 0
+	say "hermes-launch does not build here: each sandbox costs a call of runc instead"
+}
+
 build_init() {
 	source=services/watcher/containerd/init/hermes-init.c
 	stamp=$(cksum <$source)
@@ -85,4 +95,5 @@ command -v go >/dev/null 2>&1 || die "there is no go: install Go 1.26 or later f
 mkdir -p "$libexec"
 build_init
 build_runc
+build_launch
 say "done: $libexec"

@@ -40,6 +40,9 @@ func openRuntime(ctx context.Context, dataDir, address string, network networkOp
 	if address, err = b.address(ctx, dataDir, address, log); err != nil {
 		return nil, err
 	}
+	if b.supervised == nil {
+		libexec.Launch = "" // the shims of a containerd that is not ours call runc
+	}
 	b.runtime, err = containerd.New(ctx, containerd.Options{
 		Address: address, StateDir: filepath.Join(dataDir, "sandboxes"), Libexec: libexec, Logger: log,
 		AllowNetwork: network.allow, AllowNetworkTo: networks,

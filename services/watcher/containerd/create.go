@@ -194,7 +194,7 @@ func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, list
 func (r *Runtime) define(ctx context.Context, spec sandbox.Spec, c container) (client.Container, error) {
 	return r.client.NewContainer(ctx, c.id,
 		client.WithSpec(r.ociSpec(spec, c)),
-		client.WithRuntime(runtimeName, &options.Options{BinaryName: r.opts.Libexec.Runc, Root: r.runcRoot()}),
+		client.WithRuntime(runtimeName, &options.Options{BinaryName: r.opts.Libexec.starts(), Root: r.runcRoot()}),
 		client.WithContainerLabels(map[string]string{"io.hermes.sandbox": spec.ID}),
 	)
 }

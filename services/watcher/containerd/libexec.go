@@ -18,6 +18,8 @@ const (
 	RuncName    = "runc"
 	InitName    = "hermes-init"
 	NetworkName = "hermes-network"
+	// LaunchName may be missing: runc does the same, a little slower.
+	LaunchName = "hermes-launch"
 )
 
 // LibexecEnv names the variable that says where the programs are, before any other place.
@@ -28,6 +30,9 @@ type Libexec struct {
 	Runc, Init string
 	// Network is empty when it was not found: only sandboxes with a network need it.
 	Network string
+	// Launch starts containers in runc's place; "" where there is none. It is for the containerd of
+	// Serve alone.
+	Launch string
 	// Warning is not empty when a program was found that will do but should be replaced.
 	Warning string
 }
@@ -53,6 +58,7 @@ func libexecDirs() []string {
 
 func findLibexec(dirs []string) (Libexec, error) {
 	var found Libexec
+	found.Launch = lookIn(dirs, LaunchName)
 	var errs []error
 	for _, program := range []struct {
 		name string
@@ -120,4 +126,12 @@ func OCIVersion(ctx context.Context, runtime string) (string, error) {
 	}
 	first, _, _ := strings.Cut(string(out), "\n")
 	return strings.TrimSpace(first), nil
+}
+
+// starts is the program that starts containers.
+func (l Libexec) starts() string {
+	if l.Launch != "" {
+		return l.Launch
+	}
+	return l.Runc
 }

@@ -1,18 +1,12 @@
 package containerd
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	goruntime "runtime"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/runtime"
@@ -21,13 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// task is one container of tasks: its init, from runc's call on.
+// task is one container of tasks: its init, from its start on.
 type task struct {
 	notImplemented
 	id, namespace string
 	spec          []byte // config.json
-	bundle        string
-	runc, root    string // runc's program, and its --root
+	bundle        string // a folder for it, if it takes one
+	root          string // of runc's state
+	starter       starter
 
 	mu   sync.Mutex
 	pid  int      // 0: not started
@@ -38,6 +33,14 @@ type task struct {
 }
 
 var _ runtime.Task = (*task)(nil)
+
+// starter is what makes containers of specs.
+type starter interface {
+	// start returns the process id of the container's init, which runs or has ended.
+	start(ctx context.Context, t *task) (int, error)
+	// reap returns how an init ended, which it has. Until then nobody else can get its number.
+	reap(pid int) (unix.WaitStatus, error)
+}
 
 // ID implements runtime.Process.
 func (t *task) ID() string { return t.id }
@@ -59,59 +62,14 @@ func (t *task) Start(ctx context.Context) error {
 	if t.pid != 0 {
 		return fmt.Errorf("task %s was started before: %w", t.id, errdefs.ErrFailedPrecondition)
 	}
-	defer os.RemoveAll(t.bundle)
-	pid, err := t.run(ctx)
+	pid, err := t.starter.start(ctx, t)
 	if err != nil {
 		return err
 	}
 	return t.watch(pid)
 }
 
-// run calls runc, and returns the init's process id.
-func (t *task) run(ctx context.Context) (int, error) {
-	if err := os.Mkdir(t.bundle, 0o700); err != nil {
-		return 0, fmt.Errorf("make the bundle: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(t.bundle, "config.json"), t.spec, 0o600); err != nil {
-		return 0, fmt.Errorf("write the bundle: %w", err)
-	}
-	log, pidFile := filepath.Join(t.bundle, "log.json"), filepath.Join(t.bundle, "pid")
-	cmd := exec.CommandContext(ctx, t.runc, "--root", t.root, "--log", log, "--log-format", "json",
-		"run", "--detach", "--bundle", t.bundle, "--pid-file", pidFile, t.id)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	// The death signal comes when the thread ends that forked, so that thread must stay.
-	goruntime.LockOSThread()
-	defer goruntime.UnlockOSThread()
-	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("runc run: %w: %s", errors.Join(err, ctx.Err()), lastError(log))
-	}
-	text, err := os.ReadFile(pidFile)
-	if err != nil {
-		return 0, fmt.Errorf("learn the init's process id: %w", err)
-	}
-	pid, err := strconv.Atoi(string(text))
-	if err != nil {
-		return 0, fmt.Errorf("learn the init's process id: %w", err)
-	}
-	return pid, nil
-}
-
-// lastError is the last thing that runc's log says.
-func lastError(log string) string {
-	text, err := os.ReadFile(log)
-	if err != nil {
-		return "it wrote no log"
-	}
-	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-	var entry struct{ Msg string }
-	if last := lines[len(lines)-1]; json.Unmarshal(last, &entry) != nil {
-		return string(last)
-	}
-	return entry.Msg
-}
-
-// watch reaps the init when it ends. It became this process's child when runc ended: Serve made
-// this process its descendants' reaper. Nobody else waits for it, so its number stays its own.
+// watch reaps the init when it ends. Nobody else does, so its number stays its own until then.
 func (t *task) watch(pid int) error {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
@@ -123,18 +81,19 @@ func (t *task) watch(pid int) error {
 		return fmt.Errorf("watch the init: %w", err)
 	}
 	go func() {
-		var status unix.WaitStatus
-		var failure error
 		// Go's poller waits, not a thread for every container.
-		err := conn.Read(func(uintptr) bool {
-			var reaped int
-			reaped, failure = unix.Wait4(pid, &status, unix.WNOHANG, nil)
-			return reaped != 0 || failure != nil && failure != unix.EINTR
-		})
-		t.exit = runtime.Exit{Pid: uint32(pid), Status: exitStatus(status, errors.Join(err, failure)), Timestamp: time.Now()}
+		waiting := conn.Read(hasEnded)
+		status, err := t.starter.reap(pid)
+		t.exit = runtime.Exit{Pid: uint32(pid), Status: exitStatus(status, errors.Join(waiting, err)), Timestamp: time.Now()}
 		close(t.exited)
 	}()
 	return nil
+}
+
+// hasEnded reports whether a pidfd's process has ended.
+func hasEnded(pidfd uintptr) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+	return n > 0 || err != nil && err != unix.EINTR
 }
 
 // exitStatus is what a shell would say; 255 when nobody knows.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/core/runtime"
@@ -20,13 +21,17 @@ import (
 // tasks is the task runtime of the containerd that Serve runs, in the place of containerd's own,
 // which starts a shim for every container. A shim keeps a container's output and exit status for
 // those who come back for them; a sandbox has its init for that. So nothing is left for a shim to
-// do, and a container costs one call of runc instead of six and of three execs of the shim.
+// do, and a container costs one call of runc instead of six and of three execs of the shim, or none:
+// hermes-launch is runc's library in a process that stays.
 //
 // Like a shim it leaves the isolation to runc alone. Tasks are not remembered: those of a
 // containerd that died run on, and their Runtime removes them by their cgroups.
 type tasks struct {
 	state string // holds a container's bundle while runc reads it
 	all   *runtime.NSMap[*task]
+
+	mu        sync.Mutex
+	launchers map[string]*launcher // by path
 }
 
 var _ runtime.PlatformRuntime = (*tasks)(nil)
@@ -46,7 +51,7 @@ func newTasks(state string) (*tasks, error) {
 	if err := errors.Join(os.RemoveAll(state), os.MkdirAll(state, 0o700)); err != nil {
 		return nil, fmt.Errorf("prepare the folder of bundles: %w", err)
 	}
-	return &tasks{state: state, all: runtime.NewNSMap[*task]()}, nil
+	return &tasks{state: state, all: runtime.NewNSMap[*task](), launchers: map[string]*launcher{}}, nil
 }
 
 // ID implements runtime.PlatformRuntime.
@@ -58,7 +63,7 @@ func (t *tasks) Create(ctx context.Context, id string, opts runtime.CreateOpts) 
 	if err != nil {
 		return nil, err
 	}
-	runc, err := runcOptions(opts)
+	program, err := runcOptions(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -67,14 +72,27 @@ func (t *tasks) Create(ctx context.Context, id string, opts runtime.CreateOpts) 
 	}
 	created := &task{
 		id: id, namespace: namespace, spec: opts.Spec.GetValue(),
-		bundle: filepath.Join(t.state, namespace+"-"+id),
-		runc:   runc.BinaryName, root: filepath.Join(runc.Root, namespace),
+		bundle:  filepath.Join(t.state, namespace+"-"+id),
+		starter: t.starter(program.BinaryName), root: filepath.Join(program.Root, namespace),
 		exited: make(chan struct{}),
 	}
 	if err := t.all.Add(ctx, created); err != nil {
 		return nil, err
 	}
 	return created, nil
+}
+
+// starter is the launcher if the program is one, and else takes it for runc.
+func (t *tasks) starter(path string) starter {
+	if filepath.Base(path) != LaunchName {
+		return runc{path}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.launchers[path] == nil {
+		t.launchers[path] = &launcher{path: path}
+	}
+	return t.launchers[path]
 }
 
 func runcOptions(opts runtime.CreateOpts) (*options.Options, error) {
@@ -85,11 +103,11 @@ func runcOptions(opts runtime.CreateOpts) (*options.Options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the options of runc: %w", err)
 	}
-	runc, ok := value.(*options.Options)
-	if !ok || runc.BinaryName == "" || runc.Root == "" {
+	program, ok := value.(*options.Options)
+	if !ok || program.BinaryName == "" || program.Root == "" {
 		return nil, fmt.Errorf("options %T name no runc and no folder for its state: %w", value, errdefs.ErrInvalidArgument)
 	}
-	return runc, nil
+	return program, nil
 }
 
 // Get implements runtime.PlatformRuntime.
@@ -137,6 +155,11 @@ func (t *tasks) Close() error {
 	var errs []error
 	for _, one := range all {
 		errs = append(errs, one.end(killPatience))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.launchers {
+		l.close()
 	}
 	return errors.Join(errs...)
 }

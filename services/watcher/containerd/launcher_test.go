@@ -1,0 +1,112 @@
+package containerd
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// fakeLaunch writes a hermes-launch that runs the script for each start and reaps only what was
+// killed.
+func fakeLaunch(t *testing.T, script string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), LaunchName)
+	text := `#!/bin/sh
+while read -r request; do
+	seq=${request#'{"seq":'}
+	seq=${seq%%,*}
+	case $request in
+	*'"reap":'*) echo "{\"seq\":$seq,\"status\":9}" ;;
+	*) ` + script + ` ;;
+	esac
+done
+`
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const launchesSleep = `sleep 1000 >/dev/null & echo "{\"seq\":$seq,\"pid\":$!}"`
+
+// TestLauncherLife goes through a task's life; two share one process.
+func TestLauncherLife(t *testing.T) {
+	all, ctx := testTasks(t)
+	one := makeTask(t, ctx, all, fakeLaunch(t, launchesSleep), t.TempDir())
+	if err := one.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Kill(ctx, uint32(unix.SIGKILL), true); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := one.Wait(ctx); err != nil || exit.Status != 137 {
+		t.Errorf("exit %+v, %v; want status 137", exit, err)
+	}
+	if exit, err := all.Delete(ctx, "one"); err != nil || exit.Status != 137 {
+		t.Errorf("delete: %+v, %v; want status 137", exit, err)
+	}
+	if err := all.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLauncherDies: who waits hears of it, what runs is reaped all the same, and the next start finds
+// a new one.
+func TestLauncherDies(t *testing.T) {
+	all, ctx := testTasks(t)
+	path := fakeLaunch(t, `if mkdir `+filepath.Join(t.TempDir(), "first")+` 2>/dev/null; then `+launchesSleep+`; else exit 1; fi`)
+	one := makeTask(t, ctx, all, path, t.TempDir())
+	if err := one.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all.starter(path).start(ctx, &task{spec: []byte("{}")}); !errdefs.IsUnavailable(err) {
+		t.Errorf("start by a launcher that dies: %v, want unavailable", err)
+	}
+	if err := one.Kill(ctx, uint32(unix.SIGKILL), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := one.Wait(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nread -r request; echo '{\"seq\":1,\"pid\":7}'; read -r more\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		pid, err := all.starter(path).start(ctx, &task{spec: []byte("{}")})
+		if err == nil && pid == 7 {
+			break
+		}
+		if !errdefs.IsUnavailable(err) { // it has not been missed yet
+			t.Fatal(pid, err)
+		}
+	}
+	if err := all.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLauncherStalls: a start that takes too long ends with its context, and hermes-launch with it.
+func TestLauncherStalls(t *testing.T) {
+	all, ctx := testTasks(t)
+	l := all.starter(fakeLaunch(t, `:`)).(*launcher)
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	if _, err := l.start(short, &task{spec: []byte("{}")}); err == nil {
+		t.Error("a start without a reply succeeds")
+	}
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		gone := l.process == nil
+		l.mu.Unlock()
+		if gone {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Error("hermes-launch lives on")
+}

@@ -20,10 +20,10 @@ const (
 	HeaderMsgID       = "Nats-Msg-Id"
 )
 
-const (
-	specVersion = "1.0"
-	timeFormat  = "2006-01-02T15:04:05.000000Z"
-)
+// TimeFormat is the form of HeaderTime, of a time in UTC.
+const TimeFormat = "2006-01-02T15:04:05.000000Z"
+
+const specVersion = "1.0"
 
 // Message is an event in the form in which it is stored.
 type Message struct {
@@ -53,7 +53,7 @@ func Encode(e Event) (Message, error) {
 			HeaderID:          e.ID,
 			HeaderType:        string(t),
 			HeaderSource:      e.Source,
-			HeaderTime:        e.Time.UTC().Format(timeFormat),
+			HeaderTime:        e.Time.UTC().Format(TimeFormat),
 			HeaderSpecVersion: specVersion,
 			HeaderMsgID:       e.ID,
 		},
@@ -73,7 +73,7 @@ func Decode(m Message) (Event, error) {
 	if e.ID == "" || e.Source == "" {
 		return Event{}, fmt.Errorf("event %s has no %s or no %s header", t, HeaderID, HeaderSource)
 	}
-	at, err := time.Parse(timeFormat, m.Header[HeaderTime])
+	at, err := time.Parse(TimeFormat, m.Header[HeaderTime])
 	if err != nil {
 		return Event{}, fmt.Errorf("event %s has a bad %s header: %w", t, HeaderTime, err)
 	}

@@ -93,6 +93,8 @@ type ExecutionRequested struct {
 	ReuseSandbox bool `json:"reuseSandbox,omitempty"`
 	// Network is that of the function's config. A build has none.
 	Network string `json:"network,omitempty"`
+	// Origin is the id of the owner's execution that this one repeats.
+	Origin string `json:"origin,omitempty"`
 }
 
 // ExecutionStarted: a watcher holds the attempt, and only that watcher, from here on.

@@ -40,7 +40,7 @@ func TestSamplesAreComplete(t *testing.T) {
 }
 
 // later are the fields that types got when events of them were stored already.
-var later = []string{"Args", "Env", "ReuseSandbox", "Local", "Network"}
+var later = []string{"Args", "Env", "ReuseSandbox", "Local", "Network", "Origin"}
 
 // chooser picks one of n for a field: 0 leaves it empty.
 type chooser func(n int) int

@@ -110,7 +110,16 @@ func One(ctx context.Context, js jetstream.JetStream, stream, subject string) (*
 // stream, and cheaper than ">") from the sequence on, in order, and whether the replica that answered has more: those that did not fit into the
 // limit or into one answer. To go on until there are none would be to chase a busy stream for ever.
 func Next(ctx context.Context, js jetstream.JetStream, stream, filter string, sequence uint64, limit int) (messages []*jetstream.RawStreamMsg, more bool, err error) {
-	query := map[string]any{"seq": max(sequence, 1), "batch": limit, "max_bytes": maxBytes}
+	return next(ctx, js, stream, filter, limit, map[string]any{"seq": max(sequence, 1)})
+}
+
+// Since is Next from the first message that was stored at this moment or later.
+func Since(ctx context.Context, js jetstream.JetStream, stream, filter string, moment time.Time, limit int) (messages []*jetstream.RawStreamMsg, more bool, err error) {
+	return next(ctx, js, stream, filter, limit, map[string]any{"start_time": moment.UTC()})
+}
+
+func next(ctx context.Context, js jetstream.JetStream, stream, filter string, limit int, query map[string]any) ([]*jetstream.RawStreamMsg, bool, error) {
+	query["batch"], query["max_bytes"] = limit, maxBytes
 	if filter != "" {
 		query["next_by_subj"] = filter
 	}

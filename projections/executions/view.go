@@ -22,6 +22,11 @@ const (
 	Lost      Status = "lost"
 )
 
+// Statuses returns all of them, the live ones first.
+func Statuses() []Status {
+	return []Status{Queued, Running, Success, Error, Cancelled, Timeout, Lost}
+}
+
 // Final reports whether nothing can follow.
 func (s Status) Final() bool { return s != "" && s != Queued && s != Running }
 

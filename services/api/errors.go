@@ -35,6 +35,7 @@ const (
 	NoSuchVersion         = "NoSuchVersion"
 	NoSuchRun             = "NoSuchRun"
 	NoSuchBlob            = "NoSuchBlob"
+	NoSuchArtifact        = "NoSuchArtifact"
 	FunctionAlreadyExists = "FunctionAlreadyExists"
 	BuildInProgress       = "BuildInProgress"
 	ProcessFinished       = "ProcessFinished"

@@ -97,8 +97,10 @@ func (c Chunk) End() (OutputEnd, error) {
 // OutputPage describes the raw bytes of an answer to OpExecutionOutput: the payload is the pieces'
 // bytes one after the other. It stands in HeaderPage as JSON.
 type OutputPage struct {
-	Attempt int           `json:"attempt"`
-	Pieces  []OutputPiece `json:"pieces,omitempty"`
+	Attempt int `json:"attempt"`
+	// Begin is the offset with which the page begins, or would if it held anything.
+	Begin  int64         `json:"begin,omitempty"`
+	Pieces []OutputPiece `json:"pieces,omitempty"`
 	// Next is the offset to ask for next, and Cursor what makes that cheap: give both back.
 	Next   int64  `json:"next"`
 	Cursor uint64 `json:"cursor,omitempty"`

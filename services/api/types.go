@@ -17,11 +17,14 @@ const (
 	OpFunctionInspect  = "function.inspect"  // FunctionInspect → Functions (versions of one function)
 	OpFunctionDelete   = "function.delete"   // FunctionDelete → Functions (what was deleted)
 	OpRun              = "execution.run"     // Run → Accepted
+	OpRerun            = "execution.rerun"   // Rerun → Accepted
 	OpExecutionList    = "execution.list"    // ExecutionList → Executions
 	OpExecutionInspect = "execution.inspect" // ExecutionRef → Execution
 	OpExecutionWait    = "execution.wait"    // ExecutionWait → Execution
 	OpExecutionCancel  = "execution.cancel"  // ExecutionRef → Execution
 	OpExecutionOutput  = "execution.output"  // ExecutionOutput → OutputPage and raw bytes (see output.go)
+	OpExecutionHistory = "execution.history" // ExecutionRef → History
+	OpEvents           = "events"            // EventsRequest → Events
 )
 
 // InfoRequest asks who the caller is and what the instance is.
@@ -178,7 +181,20 @@ type Run struct {
 	TimeoutMillis int64 `json:"timeoutMillis,omitempty"`
 }
 
-// Accepted answers Run and FunctionBuild: from here the execution is promised.
+// Rerun asks for an execution that repeats one of the caller's runs, as it was recorded: the same
+// artifact, base, input, arguments and limits.
+type Rerun struct {
+	// ID is a ULID made by the client. The same request may be sent again with the same id.
+	ID string       `json:"id"`
+	Of ExecutionRef `json:"of"`
+	// Version, when set, runs this version of the function as it is now, with the recorded input:
+	// "latest" is the highest one.
+	Version string `json:"version,omitempty"`
+	// Input, when set, takes the place of the recorded one.
+	Input *events.Input `json:"input,omitempty"`
+}
+
+// Accepted answers Run, Rerun and FunctionBuild: from here the execution is promised.
 type Accepted struct {
 	ID       string             `json:"id"`
 	Function events.FunctionRef `json:"function"`
@@ -188,9 +204,23 @@ type Accepted struct {
 	Sequence uint64 `json:"sequence"`
 }
 
+// ExecutionFilter picks executions. What is empty picks all.
+type ExecutionFilter struct {
+	// Function: an empty owner (or "me") is the caller, an empty version every one. A build is of
+	// the function that it builds.
+	Function events.FunctionRef  `json:"function,omitzero"`
+	Status   []executions.Status `json:"status,omitempty"`
+	Watcher  string              `json:"watcher,omitempty"`
+	// Since and Until bound when it was requested: not before Since, and before Until.
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+}
+
 // ExecutionList asks for a page of the caller's executions, newest first.
 type ExecutionList struct {
-	// Before: numbers below this one only; 0 starts with the newest.
+	ExecutionFilter
+	// Before: numbers below this one only; 0 starts with the newest. To go on where a page ended,
+	// give its Next.
 	Before int64 `json:"before,omitempty"`
 	// Limit is 50 when 0, at most 500.
 	Limit int `json:"limit,omitempty"`
@@ -201,8 +231,13 @@ type ExecutionList struct {
 // Executions is a page.
 type Executions struct {
 	Executions []Execution `json:"executions"`
-	// More: there are older ones.
+	// More: there are older ones, or there may be: a search looks at so many and stops, however few
+	// it has found.
 	More bool `json:"more,omitempty"`
+	// Next is where to go on, when there are more.
+	Next int64 `json:"next,omitempty"`
+	// Searched is how many were looked at.
+	Searched int `json:"searched,omitempty"`
 }
 
 // ExecutionRef names one of the caller's executions, by number or by id.
@@ -234,4 +269,8 @@ type ExecutionOutput struct {
 	From int64 `json:"from,omitempty"`
 	// Cursor is the one of the page before, 0 for the first. Its offset must be that page's Next.
 	Cursor uint64 `json:"cursor,omitempty"`
+	// Since and Latest choose where the first page begins in place of From: with what was printed at
+	// that moment or later, or behind everything that is stored.
+	Since  time.Time `json:"since,omitzero"`
+	Latest bool      `json:"latest,omitempty"`
 }

@@ -46,6 +46,8 @@ func (oneBlob) IsHolder(_ context.Context, user, digest string) (bool, error) {
 	return user == "ana" && digest == uploaded, nil
 }
 
+func (oneBlob) Has(_ context.Context, digest string) (bool, error) { return digest == uploaded, nil }
+
 type noBundles struct{}
 
 func (noBundles) Manifest(context.Context, events.Blob) (events.FunctionRef, events.FunctionConfig, string, error) {
@@ -77,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { stop(); <-done; <-done })
 	w.opts = Options{
 		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Bases: jslog.New(w.js, streams.Bases), Views: views.New(w.js, l, p, f),
-		Blobs: oneBlob{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
+		Archive: jslog.NewWhole(w.js, streams.History, streams.Executions), Blobs: oneBlob{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	return w
@@ -97,8 +99,8 @@ func (w *world) connect() (*nats.Conn, jetstream.JetStream) {
 	return nc, js
 }
 
-// orchestrate starts an orchestrator; the returned function stops it.
-func (w *world) orchestrate() (*Service, func()) {
+// service wires an orchestrator that does nothing yet.
+func (w *world) service() *Service {
 	w.t.Helper()
 	o := w.opts
 	o.Conn, o.JS = w.connect()
@@ -112,7 +114,23 @@ func (w *world) orchestrate() (*Service, func()) {
 	if o.Leases, err = o.JS.KeyValue(w.t.Context(), streams.BucketLeases); err != nil {
 		w.t.Fatal(err)
 	}
-	s := New(o)
+	return New(o)
+}
+
+// answer answers users, and leads nobody: what is in the log stays as it is.
+func (w *world) answer() {
+	w.t.Helper()
+	server, err := w.service().serve()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = server.Stop() })
+}
+
+// orchestrate starts an orchestrator; the returned function stops it.
+func (w *world) orchestrate() (*Service, func()) {
+	w.t.Helper()
+	s := w.service()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

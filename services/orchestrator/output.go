@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,6 +13,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -23,6 +25,8 @@ const (
 	// pagePieces bounds the pieces, and so the header that lists them.
 	pagePieces = 1000
 	batchSize  = 256
+	// placeChunks is how many chunks are looked at to find where a moment's output begins.
+	placeChunks = 16
 	// batchWithin bounds one read. An answer that a dying server took along never comes; it is over
 	// well before the client's patience is, so that the client hears that it may ask again.
 	batchWithin = 3 * time.Second
@@ -36,6 +40,9 @@ func (s *Service) output(ctx context.Context, user string, raw []byte) (nats.Hea
 	}
 	if ask.From < 0 {
 		return nil, nil, api.Errorf(api.Invalid, api.InvalidArguments, "offset %d: must not be negative", ask.From)
+	}
+	if (ask.From > 0 || ask.Cursor > 0) && (ask.Latest || !ask.Since.IsZero()) || ask.Latest && !ask.Since.IsZero() {
+		return nil, nil, api.Errorf(api.Invalid, api.InvalidArguments, "output is asked for from one place: an offset, a time or its end")
 	}
 	e, err := s.find(ctx, user, ask.ExecutionRef)
 	if err != nil {
@@ -60,12 +67,19 @@ func (s *Service) output(ctx context.Context, user string, raw []byte) (nats.Hea
 
 // readPage reads from the subject of the watcher that the log names, and no other's.
 func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.ExecutionOutput) (api.OutputPage, []byte, error) {
-	p := pager{page: api.OutputPage{Attempt: e.Attempt, Next: ask.From, Cursor: ask.Cursor, Live: !e.Status.Final()}}
+	p := pager{page: api.OutputPage{Attempt: e.Attempt, Begin: ask.From, Next: ask.From, Cursor: ask.Cursor, Live: !e.Status.Final()}}
 	if e.Attempt == 0 {
 		p.page.End = endOf(e, 0)
 		return p.page, nil, nil
 	}
 	subject := events.OutputSubject(e.Watcher, e.Owner, e.ID)
+	if ask.Latest || !ask.Since.IsZero() {
+		begin, cursor, err := s.beginning(ctx, subject, e.Attempt, ask.Since)
+		if err != nil {
+			return p.page, nil, err
+		}
+		p.page.Begin, p.page.Next, p.page.Cursor = begin, begin, cursor
+	}
 	// The cursor stays before what a later page must see again; the reading itself always goes on.
 	for seen, more := p.page.Cursor, true; more && !p.full; {
 		var err error
@@ -77,6 +91,42 @@ func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.
 		p.page.End = endOf(e, p.page.Next)
 	}
 	return p.page, p.body, nil
+}
+
+// beginning finds the offset of what was stored at the moment or later (behind everything, if that is
+// zero or nothing was), and a cursor for it. After a disturbance a chunk may be stored ahead of
+// those before it: the first of a few is taken.
+func (s *Service) beginning(ctx context.Context, subject string, attempt int, moment time.Time) (offset int64, cursor uint64, err error) {
+	var found []*jetstream.RawStreamMsg
+	stream := s.Output.CachedInfo().Config.Name
+	if !moment.IsZero() {
+		if found, _, err = get.Since(ctx, s.JS, stream, subject, moment, placeChunks); err != nil {
+			return 0, 0, err
+		}
+	}
+	behind := len(found) == 0
+	if behind {
+		last, err := get.LeaderLast(ctx, s.JS, stream, subject)
+		if errors.Is(err, get.ErrNone) {
+			return 0, 0, nil
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+		found = append(found, last)
+	}
+	offset = math.MaxInt64
+	for _, m := range found {
+		c, err := api.ParseChunk(&nats.Msg{Header: m.Header, Data: m.Data})
+		if err != nil || c.Attempt != attempt {
+			return 0, 0, err // another attempt's: this one had not printed anything then
+		}
+		if behind && c.Stream != api.End {
+			c.Offset += int64(len(c.Data))
+		}
+		offset = min(offset, c.Offset)
+	}
+	return offset, found[0].Sequence - 1, nil
 }
 
 // readBatch adds messages behind the sequence seen to the page, and returns the last that it looked

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	defaultPage = 50
-	maxPage     = 500
 	// maxWait bounds one wait; the client asks again.
 	maxWait = 30 * time.Second
 	// viewWithin bounds how long a read waits for its view to catch up.
@@ -21,29 +19,6 @@ const (
 	// settleWithin bounds how long the news of an end waits for the view.
 	settleWithin = time.Second
 )
-
-func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) (api.Executions, error) {
-	switch {
-	case ask.Limit == 0:
-		ask.Limit = defaultPage
-	case ask.Limit < 0 || ask.Limit > maxPage || ask.Before < 0:
-		return api.Executions{}, api.Errorf(api.Invalid, api.InvalidArguments, "limit %d: must be from 1 to %d", ask.Limit, maxPage)
-	}
-	if err := s.caughtUp(ctx, ask.MinSequence); err != nil {
-		return api.Executions{}, err
-	}
-	found, more, err := s.Views.ListExecutions(ctx, user, ask.Before, ask.Limit)
-	if err != nil {
-		return api.Executions{}, fmt.Errorf("list the executions of %s: %w", user, err)
-	}
-	page := api.Executions{Executions: make([]api.Execution, 0, len(found)), More: more}
-	for _, e := range found {
-		// Each may be large, and a page is one message: inspect has them.
-		e.Request.Args, e.Request.Env = nil, nil
-		page.Executions = append(page.Executions, api.Execution{Execution: e})
-	}
-	return page, nil
-}
 
 func (s *Service) inspect(ctx context.Context, user string, ref api.ExecutionRef) (api.Execution, error) {
 	found, err := s.find(ctx, user, ref)

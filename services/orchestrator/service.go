@@ -40,6 +40,8 @@ type Blobs interface {
 	// IsHolder reports whether the user has uploaded the content. To know a digest is not enough:
 	// lists and histories show digests.
 	IsHolder(ctx context.Context, user, digest string) (bool, error)
+	// Has reports whether the content is stored.
+	Has(ctx context.Context, digest string) (bool, error)
 }
 
 // Bundles reads a function's config out of a stored bundle.
@@ -55,6 +57,8 @@ type Options struct {
 	JS   jetstream.JetStream
 	// The logs.
 	Executions, Functions, Fleet, Bases log.Log
+	// Archive has what Executions has let go.
+	Archive Archive
 	// Runs and Output are the streams of run requests and of output.
 	Runs, Output jetstream.Stream
 	// Leases is the bucket of the leases.
@@ -158,11 +162,14 @@ func (s *Service) serve() (*api.Server, error) {
 	err = errors.Join(
 		api.HandleUser(server, api.OpInfo, s.info),
 		api.HandleUser(server, api.OpRun, s.run),
+		api.HandleUser(server, api.OpRerun, s.rerun),
 		api.HandleUser(server, api.OpFunctionBuild, s.build),
 		api.HandleUser(server, api.OpExecutionList, s.list),
 		api.HandleUser(server, api.OpExecutionInspect, s.inspect),
 		api.HandleUser(server, api.OpExecutionWait, s.wait),
 		api.HandleUser(server, api.OpExecutionCancel, s.cancel),
+		api.HandleUser(server, api.OpExecutionHistory, s.history),
+		api.HandleUser(server, api.OpEvents, s.events),
 		server.Handle(api.OpExecutionOutput, "hermes.api.*."+api.OpExecutionOutput, s.output),
 	)
 	if err != nil {

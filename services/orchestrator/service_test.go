@@ -721,3 +721,73 @@ func TestBadRequestsChangeNothing(t *testing.T) {
 		t.Errorf("the log went from %d to %d, %v", before, after, err)
 	}
 }
+
+// TestOutputBeginsWhereItIsAskedFor reads from every moment, from the end, and from an offset.
+func TestOutputBeginsWhereItIsAskedFor(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 1).hello()
+	id := w.run()
+	c := api.NewClient(w.nc, "ana")
+	ref := api.ExecutionRef{ID: id}
+	if page, _, err := c.Output(t.Context(), api.ExecutionOutput{ExecutionRef: ref, Latest: true}); err != nil || page.Begin != 0 || !page.Live {
+		t.Errorf("in the queue: %+v, %v", page, err)
+	}
+	attempt := w1.start()
+	before := time.Now()
+	want := w.print(attempt, "w1", 10, 1000)
+	output, err := w.js.Stream(t.Context(), streams.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The messages of the stream say when each chunk was stored.
+	stored := map[int64]time.Time{}
+	for sequence := uint64(1); ; sequence++ {
+		m, err := output.GetMsg(t.Context(), sequence)
+		if err != nil {
+			break
+		}
+		chunk, err := api.ParseChunk(&nats.Msg{Header: m.Header, Data: m.Data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, again := stored[chunk.Offset]; !again {
+			stored[chunk.Offset] = m.Time
+		}
+	}
+	read := func(ask api.ExecutionOutput) (api.OutputPage, string) {
+		t.Helper()
+		ask.ExecutionRef = ref
+		page, chunks, err := c.Output(t.Context(), ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got strings.Builder
+		for _, chunk := range chunks {
+			got.Write(chunk.Data)
+		}
+		return page, got.String()
+	}
+	if page, got := read(api.ExecutionOutput{Since: before.Add(-time.Second)}); got != want || page.Begin != 0 {
+		t.Errorf("since before it began: %d bytes from %d", len(got), page.Begin)
+	}
+	for offset, at := range stored {
+		page, got := read(api.ExecutionOutput{Since: at})
+		if page.Begin > offset || got != want[page.Begin:] {
+			t.Errorf("since the chunk at %d: %d bytes from %d", offset, len(got), page.Begin)
+		}
+	}
+	for name, ask := range map[string]api.ExecutionOutput{"the end": {Latest: true}, "a moment to come": {Since: time.Now().Add(time.Hour)}} {
+		if page, got := read(ask); got != "" || page.Begin != int64(len(want)) {
+			t.Errorf("from %s: %d bytes from %d", name, len(got), page.Begin)
+		}
+	}
+	if page, got := read(api.ExecutionOutput{From: 1234}); got != want[1234:] || page.Begin != 1234 {
+		t.Errorf("from an offset: %d bytes from %d", len(got), page.Begin)
+	}
+	both := api.ExecutionOutput{ExecutionRef: ref, Latest: true, From: 1}
+	if _, _, err := c.Output(t.Context(), both); !api.IsKind(err, api.Invalid) {
+		t.Errorf("from two places: %v", err)
+	}
+}

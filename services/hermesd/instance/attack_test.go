@@ -276,12 +276,14 @@ func TestUserCannotForge(t *testing.T) {
 // forgers are the operations with which a user tries to have something written elsewhere.
 var forgers = []string{
 	api.OpInfo, api.OpExecutionList, api.OpExecutionInspect, api.OpExecutionOutput, api.OpFunctionList, api.OpFunctionInspect, api.OpBlobBegin, api.OpKeysList,
+	api.OpExecutionHistory, api.OpEvents, api.OpRerun,
 }
 
 // harmless are requests of a user that are answered and change nothing.
 func harmless(user string) map[string][]byte {
 	return map[string][]byte{
 		api.Subject(user, api.OpInfo): []byte("{}"), api.Subject(user, api.OpKeysList): []byte("{}"), api.Subject(user, api.OpExecutionOutput): []byte(`{"number":2}`),
+		api.Subject(user, api.OpExecutionHistory): []byte(`{"number":2}`), api.Subject(user, api.OpEvents): []byte(`{"since":"2020-01-01T00:00:00Z"}`),
 	}
 }
 

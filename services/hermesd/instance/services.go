@@ -150,7 +150,7 @@ func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptio
 	}
 	return orchestrator.New(orchestrator.Options{
 		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet, Bases: logs.Bases,
-		Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
+		Archive: jslog.NewWhole(js, streams.History, streams.Executions), Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
 		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima, Network: o.policy.Network, Bases: OpenBases(logs, store, o.log)},
 		Policy:  o.policy, Version: o.version, Log: o.log.With("part", "orchestrator"),
 	}), nil

@@ -1,0 +1,132 @@
+package orchestrator
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// drain asks for pages until there is nothing more.
+func drain(t *testing.T, w *world, user string, request api.EventsRequest) ([]api.ListedEvent, string) {
+	t.Helper()
+	var all []api.ListedEvent
+	for {
+		page, err := askAs[api.Events](w, user, api.OpEvents, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, page.Events...)
+		if request.Cursor = page.Cursor; !page.More {
+			return all, page.Cursor
+		}
+	}
+}
+
+func TestEventsAreTheOwnersInTheirOrder(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	begin := time.Now().Add(-time.Minute)
+	w1 := w.watcher("w1", 1).hello()
+	for _, user := range []string{"ana", "bob", "ana"} {
+		w.runAs(user, api.NewID())
+		w1.report(w1.start(), api.Succeeded)
+	}
+	for user, want := range map[string]string{
+		"ana": "registered 0,built 0,requested 1,started 1,succeeded 1,requested 2,started 2,succeeded 2",
+		"bob": "requested 1,started 1,succeeded 1",
+		"eve": "",
+	} {
+		for _, limit := range []int{0, 1, 2} {
+			all, cursor := drain(t, w, user, api.EventsRequest{Since: begin, Limit: limit})
+			var got []string
+			for _, e := range all {
+				got = append(got, shortType(e)+" "+string('0'+rune(e.Number)))
+				if e.Function.Name != "pi" || !strings.Contains(e.Subject, "."+user+".") {
+					t.Errorf("%s is shown %+v", user, e)
+				}
+				if user == "bob" && strings.Contains(string(e.Data), "LEVEL") {
+					t.Errorf("bob is shown ana's configuration: %s", e.Data)
+				}
+			}
+			if strings.Join(got, ",") != want {
+				t.Errorf("by %d, %s is shown %s, want %s", limit, user, got, want)
+			}
+			if rest, _ := drain(t, w, user, api.EventsRequest{Cursor: cursor}); len(rest) > 0 {
+				t.Errorf("behind the last there is %+v", rest)
+			}
+		}
+	}
+	ended := api.EventsRequest{Since: begin, Types: []events.Type{"io.hermes.execution.v1.succeeded"}, Function: events.FunctionRef{Name: "pi", Version: "1.0.0"}}
+	if all, _ := drain(t, w, "ana", ended); len(all) != 2 {
+		t.Errorf("%d executions of pi succeeded, want 2", len(all))
+	}
+	if all, _ := drain(t, w, "ana", api.EventsRequest{Since: begin, Function: events.FunctionRef{Name: "e"}}); len(all) != 0 {
+		t.Errorf("a function that never was has the events %+v", all)
+	}
+	if all, _ := drain(t, w, "ana", api.EventsRequest{}); len(all) != 0 {
+		t.Errorf("from now on there is %+v", all)
+	}
+}
+
+func shortType(e api.ListedEvent) string {
+	return string(e.Type[strings.LastIndex(string(e.Type), ".")+1:])
+}
+
+// TestEventsAreHeardAsTheyHappen waits for each while a stranger's happen too.
+func TestEventsAreHeardAsTheyHappen(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	w1 := w.watcher("w1", 2).hello()
+	request := api.EventsRequest{WaitMillis: 8000}
+	first, err := ask[api.Events](w, api.OpEvents, api.EventsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Cursor = first.Cursor
+	go func() {
+		for range 2 {
+			w.runAs("bob", api.NewID())
+			w.runAs("ana", api.NewID())
+			w1.report(w1.start(), api.Succeeded)
+			w1.report(w1.start(), api.Succeeded)
+		}
+	}()
+	var got []string
+	for len(got) < 6 {
+		page, err := ask[api.Events](w, api.OpEvents, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Events {
+			got = append(got, shortType(e))
+		}
+		request.Cursor = page.Cursor
+	}
+	if want := []string{"requested", "started", "succeeded", "requested", "started", "succeeded"}; !slices.Equal(got, want) {
+		t.Errorf("heard %v", got)
+	}
+}
+
+func TestEventsRefuseWhatMeansNothing(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.eventually("it answers", func() bool { _, err := ask[api.Events](w, api.OpEvents, api.EventsRequest{}); return err == nil })
+	for name, request := range map[string]api.EventsRequest{
+		"a cursor": {Cursor: "1"}, "a cursor with more": {Cursor: "1.2 3"}, "a type": {Types: []events.Type{"started"}},
+		"a function": {Function: events.FunctionRef{Name: ">"}}, "a limit": {Limit: 501},
+	} {
+		if _, err := ask[api.Events](w, api.OpEvents, request); !api.IsKind(err, api.Invalid) {
+			t.Errorf("%s that is none: %v", name, err)
+		}
+	}
+	// The operator's connection may ask as anybody, and is not to be taken for a filter.
+	if page, err := askAs[api.Events](w, "*", api.OpEvents, api.EventsRequest{}); !api.IsKind(err, api.Invalid) {
+		t.Errorf("a wildcard for a user: %+v, %v", page, err)
+	}
+}

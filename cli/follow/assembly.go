@@ -21,8 +21,8 @@ type assembly struct {
 	write func(api.Chunk) error
 
 	attempt int
-	// next is the offset of the first byte that has not been written.
-	next                     int64
+	// start is where it begins, next the offset of the first byte that has not been written.
+	start, next              int64
 	stdoutBytes, stderrBytes int64
 	sum                      hash.Hash
 	// end is what the watcher says it sent in all; nil until it has said so.
@@ -37,9 +37,16 @@ func newAssembly(write func(api.Chunk) error) *assembly {
 	return &assembly{write: write, sum: sha256.New()}
 }
 
+// begin leaves out what an attempt (0: the first that there will be) printed before the offset.
+func (a *assembly) begin(attempt int, offset int64) {
+	a.attempt, a.start, a.next = attempt, offset, offset
+}
+
 // restart begins with a later attempt: what an attempt printed has nothing to do with another's.
 func (a *assembly) restart(attempt int) {
-	*a = *newAssembly(a.write)
+	if a.attempt > 0 {
+		*a = *newAssembly(a.write)
+	}
 	a.attempt = attempt
 }
 
@@ -122,8 +129,15 @@ func (a *assembly) holds(attempt int, whole events.Output) bool {
 	return total == 0 || a.attempt == attempt && a.next >= total
 }
 
-// verify compares what was written with what the terminal event says was printed.
+// verify compares what was written with what the terminal event says was printed. Of what does not
+// begin with the beginning only the length can be compared.
 func (a *assembly) verify(whole events.Output) error {
+	if total := whole.StdoutBytes + whole.StderrBytes; a.start > 0 {
+		if a.next != max(total, a.start) {
+			return corrupt(fmt.Sprintf("%d bytes arrived, %d were printed", a.next, total))
+		}
+		return nil
+	}
 	if a.next == 0 && whole.StdoutBytes+whole.StderrBytes == 0 {
 		return nil
 	}

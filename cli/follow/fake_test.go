@@ -26,8 +26,11 @@ type fakeServer struct {
 	notYet  bool
 	// pageBytes is about how much a page holds.
 	pageBytes int
-	inspects  int
-	outputs   int
+	// fromAttempt and from are where the follower begins.
+	fromAttempt int
+	from        int64
+	inspects    int
+	outputs     int
 }
 
 func newFakeServer() *fakeServer {

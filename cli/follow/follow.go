@@ -46,6 +46,10 @@ type Options struct {
 	Reconnected <-chan struct{}
 	// FromStart fetches what was printed before Live began.
 	FromStart bool
+	// Attempt and From leave out what this attempt (0: the first that there will be) printed before
+	// this offset. Another attempt's output is shown from its beginning.
+	Attempt int
+	From    int64
 	// Write takes each piece of output once and in order. An error of it ends the following.
 	Write func(api.Chunk) error
 	// Note tells a person what is going on; never nil.
@@ -59,6 +63,7 @@ func Follow(ctx context.Context, o Options) (api.Execution, error) {
 	f := &follower{Options: o, retry: time.NewTimer(time.Hour)}
 	f.retry.Stop()
 	f.assembly = newAssembly(o.Write)
+	f.assembly.begin(o.Attempt, o.From)
 	w := newWaiter(o.Source, o.Note)
 	done := make(chan struct{})
 	go func() { defer close(done); w.run(ctx) }()

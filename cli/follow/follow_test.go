@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -47,6 +48,8 @@ func follow(t *testing.T, fromStart bool, prepare func(*fakeServer), script func
 		f.cancel = cancel
 		o := f.screen.options(f.server, f.live)
 		o.FromStart, o.Reconnected = fromStart, f.reconnected
+		o.Attempt, o.From = f.server.fromAttempt, f.server.from
+		f.screen.attempt, f.screen.next = o.Attempt, o.From
 		go func() {
 			defer close(f.done)
 			f.exec, f.err = Follow(ctx, o)
@@ -378,6 +381,83 @@ func TestAnyLossShowsEverything(t *testing.T) {
 			f.sees(out.String() + "|" + errOut.String())
 		})
 	})
+}
+
+// TestAnyLossShowsTheRest is TestAnyLossShowsEverything from an offset, which may be behind the end.
+func TestAnyLossShowsTheRest(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		texts := rapid.SliceOfN(rapid.StringMatching(`[a-z]{1,5}`), 1, 20).Draw(r, "chunks")
+		early := rapid.IntRange(0, len(texts)).Draw(r, "printed before")
+		delivered := rapid.SliceOfN(rapid.IntRange(0, len(texts)-1), 0, 40).Draw(r, "delivered")
+		whole := strings.Join(texts, "")
+		from := rapid.IntRange(0, len(whole)+3).Draw(r, "from")
+		var sent []Message
+		prepare := func(s *fakeServer) {
+			s.pageBytes = rapid.IntRange(1, 20).Draw(r, "page")
+			s.start(1, "w")
+			s.fromAttempt, s.from = 1, int64(from)
+			for _, text := range texts[:early] {
+				sent = append(sent, s.print(api.Stdout, text))
+			}
+		}
+		follow(t, true, prepare, func(f *following) {
+			for _, text := range texts[early:] {
+				sent = append(sent, f.server.print(api.Stdout, text))
+			}
+			for _, i := range delivered {
+				f.send(sent[i])
+			}
+			f.send(f.server.finish(executions.Success))
+			f.ends("")
+			f.sees(whole[min(from, len(whole)):] + "|")
+		})
+	})
+}
+
+// TestLaterAttemptIsShownWhole although the one before it was shown from its middle.
+func TestLaterAttemptIsShownWhole(t *testing.T) {
+	prepare := func(s *fakeServer) {
+		s.start(1, "w1")
+		s.print(api.Stdout, "first")
+		s.fromAttempt, s.from = 1, 3
+	}
+	follow(t, true, prepare, func(f *following) {
+		f.sees("st|")
+		f.server.start(2, "w2")
+		f.send(f.server.print(api.Stdout, "second"))
+		f.sees("stsecond|")
+		f.send(f.server.finish(executions.Success))
+		f.ends("")
+	})
+}
+
+// TestOffsetOfWhatIsYetToBegin is asked for while the execution is queued.
+func TestOffsetOfWhatIsYetToBegin(t *testing.T) {
+	prepare := func(s *fakeServer) { s.from = 3 }
+	follow(t, true, prepare, func(f *following) {
+		f.screen.attempt = 1
+		f.server.start(1, "w1")
+		f.send(f.server.print(api.Stdout, "first"))
+		f.send(f.server.print(api.Stdout, " more"))
+		f.sees("st more|")
+		f.send(f.server.finish(executions.Success))
+		f.ends("")
+	})
+}
+
+// TestTheRestIsOfTheRightLength: of a part no sum can be told, but its end can.
+func TestTheRestIsOfTheRightLength(t *testing.T) {
+	a := newAssembly(func(api.Chunk) error { return nil })
+	a.begin(1, 3)
+	if err := a.take(api.Chunk{Attempt: 1, Stream: api.Stdout, Data: []byte("abcdef")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.verify(events.Output{StdoutBytes: 6, SHA256: "whatever"}); err != nil {
+		t.Errorf("all of it: %v", err)
+	}
+	if err := a.verify(events.Output{StdoutBytes: 5}); err == nil {
+		t.Error("more than was printed was taken for it")
+	}
 }
 
 func TestAssemblyCutsOverlaps(t *testing.T) {

@@ -37,6 +37,19 @@ func System() *Streams {
 // Out can be piped.
 func (s *Streams) Interactive() bool { return s.InTerminal && s.ErrTerminal }
 
+// OutRows is how many lines the terminal at Out has, 0 if it is none.
+func (s *Streams) OutRows() int {
+	f, ok := s.Out.(*os.File)
+	if !ok || !s.OutTerminal {
+		return 0
+	}
+	_, rows, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return rows
+}
+
 // The few styles there are. They return the text as it is where colour is off.
 const (
 	bold   = "\x1b[1m"

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -23,21 +22,9 @@ type benchReport struct {
 	Seconds       float64        `json:"seconds"`
 	RunsPerSecond float64        `json:"runsPerSecond"`
 	Sandboxes     map[string]int `json:"sandboxes"`
-	Phases        []benchPhase   `json:"phases"`
+	Phases        []phase        `json:"phases"`
 	Failures      []benchFailure `json:"failures"`
 	Histogram     []benchBucket  `json:"histogram"`
-}
-
-// benchPhase is how long a part of the runs took.
-type benchPhase struct {
-	Phase string `json:"phase"`
-	// Sandbox is warm, cold or reused, of the phase start alone.
-	Sandbox   string `json:"sandbox,omitempty"`
-	Runs      int    `json:"runs"`
-	P50Micros int64  `json:"p50Micros"`
-	P90Micros int64  `json:"p90Micros"`
-	P99Micros int64  `json:"p99Micros"`
-	MaxMicros int64  `json:"maxMicros"`
 }
 
 // benchFailure is a way in which runs did not succeed.
@@ -106,7 +93,7 @@ func (r *benchReport) fail(s benchSample) {
 }
 
 // benchPhases sums up the phases in the order in which they come, and returns the totals sorted.
-func benchPhases(samples []benchSample, async bool) ([]benchPhase, []time.Duration) {
+func benchPhases(samples []benchSample, async bool) ([]phase, []time.Duration) {
 	var accept, queue, run, total []time.Duration
 	start := map[string][]time.Duration{}
 	for _, s := range samples {
@@ -126,10 +113,10 @@ func benchPhases(samples []benchSample, async bool) ([]benchPhase, []time.Durati
 		queue, run = append(queue, q), append(run, r)
 		start[s.exec.Sandbox] = append(start[s.exec.Sandbox], prepared)
 	}
-	var phases []benchPhase
+	var phases []phase
 	add := func(name, sandbox string, durations []time.Duration) {
 		if len(durations) > 0 {
-			phases = append(phases, newBenchPhase(name, sandbox, durations))
+			phases = append(phases, newPhase(name, sandbox, durations))
 		}
 	}
 	if async {
@@ -142,22 +129,6 @@ func benchPhases(samples []benchSample, async bool) ([]benchPhase, []time.Durati
 	add("run", "", run)
 	add("total", "", total)
 	return phases, total
-}
-
-// newBenchPhase sorts the durations.
-func newBenchPhase(name, sandbox string, durations []time.Duration) benchPhase {
-	slices.Sort(durations)
-	at := func(q float64) int64 { return quantile(durations, q).Microseconds() }
-	return benchPhase{
-		Phase: name, Sandbox: sandbox, Runs: len(durations),
-		P50Micros: at(0.5), P90Micros: at(0.9), P99Micros: at(0.99), MaxMicros: at(1),
-	}
-}
-
-// quantile returns the smallest value that at least the share q of the sorted values do not exceed.
-func quantile[T any](sorted []T, q float64) T {
-	rank := int(math.Ceil(q * float64(len(sorted))))
-	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
 // benchRows is about how many rows a histogram has below the slowest hundredth, which is one.

@@ -90,7 +90,7 @@ func TestPhasesAddUp(t *testing.T) {
 	unstarted := benchSample{exec: state(executions.Cancelled, func(e *api.Execution) { e.RequestedAt, e.EndedAt = begin, begin.Add(time.Second) })}
 	samples := []benchSample{ended("cold", 80), ended("warm", 1), ended("warm", 2), unstarted}
 	got, totals := benchPhases(samples, false)
-	want := []benchPhase{
+	want := []phase{
 		{"queue", "", 3, 5000, 5000, 5000, 5000},
 		{"start", "cold", 1, 80000, 80000, 80000, 80000}, {"start", "warm", 2, 1000, 2000, 2000, 2000},
 		{"run", "", 3, 20000, 20000, 20000, 20000},
@@ -100,7 +100,7 @@ func TestPhasesAddUp(t *testing.T) {
 		t.Errorf("sync: %+v", got)
 	}
 	got, _ = benchPhases(samples, true)
-	if last := got[len(got)-1]; got[0].Phase != "accept" || last != (benchPhase{"total", "", 4, 27000, 1000000, 1000000, 1000000}) {
+	if last := got[len(got)-1]; got[0].Phase != "accept" || last != (phase{"total", "", 4, 27000, 1000000, 1000000, 1000000}) {
 		t.Errorf("async: %+v", got)
 	}
 }

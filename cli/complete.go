@@ -56,11 +56,16 @@ func (a *app) completeFunctions(runnable bool) completer {
 	}
 }
 
-// completeRuns offers the numbers of the caller's latest executions.
-func (a *app) completeRuns(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// completeRuns offers the numbers of the caller's latest executions, for one argument.
+func (a *app) completeRuns(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, noFiles
 	}
+	return a.completeManyRuns(cmd, args, word)
+}
+
+// completeManyRuns offers the same for any number of arguments.
+func (a *app) completeManyRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	page, err := completeCall[api.Executions](a, cmd.Context(), api.OpExecutionList, api.ExecutionList{})
 	if err != nil {
 		return nil, noFiles

@@ -29,6 +29,9 @@ const (
 	buildFailed    = "BuildFailed"
 	buildCancelled = "BuildCancelled"
 	authFailed     = api.AuthenticationError
+	waitTimeout    = "WaitTimeout"
+	notEnded       = "NotEnded"
+	outputGone     = "OutputGone"
 )
 
 // usage is an error of the command line itself.

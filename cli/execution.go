@@ -19,7 +19,7 @@ func newExecutionCmd(a *app) *cobra.Command {
 		Short:   "See and end what runs and what has run",
 		Example: "  hermes execution list\n  hermes execution inspect 15\n  hermes execution logs 15 -f",
 	})
-	cmd.AddCommand(newExecutionListCmd(a, nil), newExecutionInspectCmd(a, nil), newExecutionLogsCmd(a, nil), newExecutionCancelCmd(a, nil))
+	cmd.AddCommand(newExecutionListCmd(a, nil), newExecutionInspectCmd(a, nil), newExecutionHistoryCmd(a, nil), newExecutionLogsCmd(a, nil), newExecutionAttachCmd(a, nil), newExecutionReplayCmd(a, nil), newExecutionRerunCmd(a, nil), newExecutionWaitCmd(a, nil), newExecutionStatsCmd(a, nil), newExecutionCancelCmd(a, nil))
 	return cmd
 }
 
@@ -72,6 +72,9 @@ type executionJSON struct {
 	Env  map[string]string `json:"env,omitempty"`
 	// Network is "outbound"; without one it is not there.
 	Network string `json:"network,omitempty"`
+
+	// Origin is the id of the execution that it repeats.
+	Origin string `json:"origin,omitempty"`
 }
 
 // exitCodeOf is the code that a command of the execution ended with; nil while none has, and when
@@ -90,7 +93,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Function: e.Request.Function.String(), RequestedAt: e.RequestedAt, StartTime: e.StartedAt, EndTime: e.EndedAt,
 		Position: e.Position, Doing: e.Doing, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
-		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network,
+		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
 	}
 	if !e.StartedAt.IsZero() {
 		d := a.runningTime(e)

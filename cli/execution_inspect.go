@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,9 @@ type executionInspectOptions struct {
 	ctx    context.Context
 	ref    api.ExecutionRef
 	result bool
+	at     string
+	// moment is what at means; zero for now.
+	moment time.Time
 }
 
 func newExecutionInspectCmd(a *app, run func(*executionInspectOptions) error) *cobra.Command {
@@ -26,9 +30,15 @@ func newExecutionInspectCmd(a *app, run func(*executionInspectOptions) error) *c
 	}
 	o := &executionInspectOptions{app: a}
 	cmd := &cobra.Command{
-		Use:               "inspect ID",
-		Short:             "Show an execution and what it has printed, also while it runs",
-		Example:           "  hermes execution inspect 15\n  hermes execution inspect 15 -r > result.txt\n  hermes execution:inspect 15 --json",
+		Use:   "inspect ID",
+		Short: "Show an execution and what it has printed, also while it runs, or as it was",
+		Long: `Shows an execution and what it has printed. With --at it shows the execution as it was at a moment,
+folded from the events that had happened then ("hermes execution history" lists them), and what it
+had printed until then. A moment is written ` + momentHelp + `.`,
+		Example: `  hermes execution inspect 15
+  hermes execution inspect 15 -r > result.txt
+  hermes execution inspect 15 --at 12:03:05
+  hermes execution:inspect 15 --json`,
 		Args:              argsOf(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -36,9 +46,13 @@ func newExecutionInspectCmd(a *app, run func(*executionInspectOptions) error) *c
 			if o.ref, err = parseExecution(args[0]); err != nil {
 				return err
 			}
+			if o.moment, err = a.momentFlag("at", o.at); err != nil {
+				return usageOf(cmd, err)
+			}
 			return run(o)
 		},
 	}
+	cmd.Flags().StringVar(&o.at, "at", "", "show it as it was at this `time`: 12:03:05, RFC 3339 or -30s")
 	cmd.Flags().BoolVarP(&o.result, "result", "r", false, "print the output only: stdout to stdout, stderr to stderr")
 	return cmd
 }
@@ -72,17 +86,17 @@ func runExecutionInspect(o *executionInspectOptions) error {
 		return err
 	}
 	defer done()
-	e, err := api.Call[api.Execution](o.ctx, client, api.OpExecutionInspect, o.ref)
+	e, err := o.inspect(client)
 	if err != nil {
 		return err
 	}
 	if o.result && o.app.human() {
-		missing, err := readOutput(o.ctx, client, e, splitOutput(o.app.streams.Out, o.app.streams.Err))
+		missing, err := o.output(client, e, splitOutput(o.app.streams.Out, o.app.streams.Err))
 		o.app.tellMissing(missing)
 		return err
 	}
 	var out, errOut bytes.Buffer
-	missing, err := readOutput(o.ctx, client, e, splitOutput(&out, &errOut))
+	missing, err := o.output(client, e, splitOutput(&out, &errOut))
 	if err != nil {
 		return err
 	}
@@ -110,7 +124,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 	}
 	fields := [][2]string{
 		{"runID", fmt.Sprint(e.Number)}, {"id", e.ID}, {"function", functionOf(e)},
-		{"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing},
+		{"repeats", e.Request.Origin}, {"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing},
 		{"startTime", clockTime(e.StartedAt)}, {"runningTime", j.RunningTime}, {"endTime", clockTime(e.EndedAt)},
 		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)}, {"network", j.Network},
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -16,8 +17,12 @@ const maxPage = 500
 type executionListOptions struct {
 	app    *app
 	ctx    context.Context
+	pick   pickOptions
+	filter api.ExecutionFilter
 	limit  int
+	all    bool
 	before int64
+	watch  bool
 }
 
 func newExecutionListCmd(a *app, run func(*executionListOptions) error) *cobra.Command {
@@ -26,24 +31,58 @@ func newExecutionListCmd(a *app, run func(*executionListOptions) error) *cobra.C
 	}
 	o := &executionListOptions{app: a}
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List your executions, the newest first",
-		Example: "  hermes execution list\n  hermes execution list --limit 500 -o jsonl\n  hermes execution list --before 120",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.limit < 1 {
-				return usageOf(cmd, usage("--limit %d: must be at least 1", o.limit))
-			}
-			if o.before < 0 {
-				return usageOf(cmd, usage("--before %d: must be a number of an execution", o.before))
+		Use:   "list",
+		Short: "List your executions, the newest first",
+		Long: `Lists executions, the newest first. It looks through the newest 100,000 and says so when it stops there;
+--all, and the formats for programs, go on to the end.
+
+With --watch it stays: a terminal shows the list as it is, drawn anew whenever something happens;
+elsewhere each execution is printed as a line of JSON, and again whenever it changes.`,
+		Example: `  hermes execution list
+  hermes execution list --status queued,running --watch
+  hermes execution list --function pi:1.0.0 --since 2h --status error
+  hermes execution list --all --since 2026-11-01 --until 2026-12-01 -o jsonl
+  hermes execution list --before 120`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := o.check(cmd); err != nil {
+				return usageOf(cmd, err)
 			}
 			o.ctx = cmd.Context()
 			return run(o)
 		},
 	}
+	o.pick.flags(cmd, a)
 	cmd.Flags().IntVar(&o.limit, "limit", 50, "how many to list at most")
+	cmd.Flags().BoolVar(&o.all, "all", false, "list all of them")
 	cmd.Flags().Int64Var(&o.before, "before", 0, "list only those with a smaller `number`")
+	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "stay, and show what changes")
 	return cmd
+}
+
+func (o *executionListOptions) check(cmd *cobra.Command) (err error) {
+	switch {
+	case o.limit < 1:
+		return usage("--limit %d: must be at least 1", o.limit)
+	case o.before < 0:
+		return usage("--before %d: must be a number of an execution", o.before)
+	case o.all && cmd.Flags().Changed("limit"):
+		return usage("--all and --limit exclude each other")
+	case o.watch && (o.all || o.before > 0):
+		return usage("--watch shows the newest: neither --all nor --before goes with it")
+	}
+	o.filter, err = o.pick.filter(o.app)
+	return err
+}
+
+func (o *executionListOptions) walk(client *api.Client) *walk {
+	w := &walk{client: client, filter: o.filter, before: o.before, limit: o.limit}
+	if o.all {
+		w.limit = 0
+	} else if o.app.human() {
+		w.bound = personsSearch
+	}
+	return w
 }
 
 func runExecutionList(o *executionListOptions) error {
@@ -52,7 +91,18 @@ func runExecutionList(o *executionListOptions) error {
 		return err
 	}
 	defer done()
-	found, more, err := o.fetch(client)
+	switch {
+	case o.watch && o.app.streams.OutTerminal && o.app.human():
+		return o.draw(client)
+	case o.watch:
+		return o.report(client)
+	}
+	w := o.walk(client)
+	if o.app.format == formatJSONLines {
+		return w.each(o.ctx, func(e api.Execution) error { return o.app.printJSON(o.app.executionJSON(e)) })
+	}
+	var found []api.Execution
+	err = w.each(o.ctx, func(e api.Execution) error { found = append(found, e); return nil })
 	if err != nil {
 		return err
 	}
@@ -64,37 +114,26 @@ func runExecutionList(o *executionListOptions) error {
 		return printList(o.app, list)
 	}
 	if len(found) == 0 {
-		fmt.Fprintln(o.app.streams.Err, "No executions. `hermes function run` makes one.")
+		o.tellNone(w)
 		return nil
 	}
-	if err := o.print(found); err != nil {
+	if err := o.print(o.app.streams.Out, found); err != nil {
 		return err
 	}
-	if more {
-		fmt.Fprintf(o.app.streams.Err, "There are older ones: --before %d\n", found[len(found)-1].Number)
-	}
+	w.tellMore(o.app)
 	return nil
 }
 
-// fetch gets pages until the limit is reached or nothing older is there.
-func (o *executionListOptions) fetch(client *api.Client) ([]api.Execution, bool, error) {
-	var found []api.Execution
-	for before := o.before; ; {
-		page, err := api.Call[api.Executions](o.ctx, client, api.OpExecutionList, api.ExecutionList{
-			Before: before, Limit: min(o.limit-len(found), maxPage),
-		})
-		if err != nil {
-			return nil, false, err
-		}
-		found = append(found, page.Executions...)
-		if !page.More || len(page.Executions) == 0 || len(found) >= o.limit {
-			return found, page.More, nil
-		}
-		before = found[len(found)-1].Number
+func (o *executionListOptions) tellNone(w *walk) {
+	if !o.pick.given() && o.before == 0 {
+		fmt.Fprintln(o.app.streams.Err, "No executions. `hermes function run` makes one.")
+		return
 	}
+	fmt.Fprintln(o.app.streams.Err, "None of your executions is so.")
+	w.tellMore(o.app)
 }
 
-func (o *executionListOptions) print(found []api.Execution) error {
+func (o *executionListOptions) print(w io.Writer, found []api.Execution) error {
 	rows := make([][]string, len(found))
 	for i, e := range found {
 		running := ""
@@ -106,5 +145,5 @@ func (o *executionListOptions) print(found []api.Execution) error {
 			clockTime(e.StartedAt), clockTime(e.EndedAt), running, functionOf(e),
 		}
 	}
-	return o.app.printTable(o.app.streams.Out, []string{"RunID", "Status", "Start", "End", "Elapsed", "Function"}, rows)
+	return o.app.printTable(w, []string{"RunID", "Status", "Start", "End", "Elapsed", "Function"}, rows)
 }

@@ -14,10 +14,14 @@ import (
 )
 
 type executionLogsOptions struct {
-	app    *app
-	ctx    context.Context
-	ref    api.ExecutionRef
-	follow bool
+	app        *app
+	ctx        context.Context
+	ref        api.ExecutionRef
+	follow     bool
+	since      string
+	tail       int
+	stream     string
+	timestamps bool
 }
 
 func newExecutionLogsCmd(a *app, run func(*executionLogsOptions) error) *cobra.Command {
@@ -32,10 +36,16 @@ func newExecutionLogsCmd(a *app, run func(*executionLogsOptions) error) *cobra.C
 execution has ended, checks that everything has arrived and says how it ended. A build is an
 execution too.
 
+--since leaves out what was printed before, --tail all but the last lines, --stream the other
+stream. --timestamps says of each line when its beginning was printed.
+
 With --output jsonl each piece is an object of its own: its attempt, stream, offset (the bytes of
 both streams before it), time and data. With --output json it is the object that inspect prints.
 Data that is no text stands in dataBase64 too.`,
-		Example:           "  hermes execution logs 15\n  hermes execution logs 15 -f\n  hermes execution logs 15 -f -o jsonl",
+		Example: `  hermes execution logs 15
+  hermes execution logs 15 -f --tail 20
+  hermes execution logs 15 --since -5m --timestamps
+  hermes execution logs 15 -f -o jsonl`,
 		Args:              argsOf(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -43,11 +53,30 @@ Data that is no text stands in dataBase64 too.`,
 			if o.ref, err = parseExecution(args[0]); err != nil {
 				return err
 			}
+			if err := o.check(cmd); err != nil {
+				return usageOf(cmd, err)
+			}
 			return run(o)
 		},
 	}
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay until the execution has ended")
+	cmd.Flags().StringVar(&o.since, "since", "", "begin with what was printed at this `time`: 12:03:05, RFC 3339 or -30s")
+	cmd.Flags().IntVar(&o.tail, "tail", 0, "print only this many of the last `lines`, and what follows")
+	cmd.Flags().StringVar(&o.stream, "stream", "", "print only this `stream`: stdout or stderr")
+	cmd.Flags().BoolVar(&o.timestamps, "timestamps", false, "say of each line when it was printed")
+	_ = cmd.RegisterFlagCompletionFunc("stream", cobra.FixedCompletions([]string{api.Stdout, api.Stderr}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+func (o *executionLogsOptions) check(cmd *cobra.Command) error {
+	if o.stream != "" && o.stream != api.Stdout && o.stream != api.Stderr {
+		return usage("--stream %q: must be %s or %s", o.stream, api.Stdout, api.Stderr)
+	}
+	if cmd.Flags().Changed("tail") && o.tail < 1 {
+		return usage("--tail %d: must be at least 1", o.tail)
+	}
+	_, err := o.app.momentFlag("since", o.since)
+	return err
 }
 
 func runExecutionLogs(o *executionLogsOptions) error {
@@ -60,13 +89,29 @@ func runExecutionLogs(o *executionLogsOptions) error {
 	if err != nil {
 		return err
 	}
+	from, err := o.app.findPosition(o.ctx, client, e.ID, o.since)
+	if err != nil {
+		return err
+	}
 	var out, errOut bytes.Buffer
 	write := o.app.chunkWriter(&out, &errOut)
+	if o.timestamps && o.app.human() {
+		write = stamped(write)
+	}
+	if o.stream != "" {
+		write = only(o.stream, write)
+	}
 	missing := int64(0)
-	if o.follow {
-		e, err = o.followOutput(client, e, write)
-	} else {
-		missing, err = readOutput(o.ctx, client, e, write)
+	if o.tail > 0 {
+		if from, missing, err = o.lastLines(client, e, from, write); err != nil {
+			return err
+		}
+	}
+	switch {
+	case o.follow:
+		e, err = o.followOutput(client, e, from, write)
+	case o.tail == 0:
+		missing, err = readOutputFrom(o.ctx, client, e, &from, write)
 	}
 	if err != nil {
 		return err
@@ -80,9 +125,23 @@ func runExecutionLogs(o *executionLogsOptions) error {
 	return nil
 }
 
-func (o *executionLogsOptions) followOutput(client *api.Client, e api.Execution, write func(api.Chunk) error) (api.Execution, error) {
+// lastLines prints the last lines of what is stored, and returns where that ends.
+func (o *executionLogsOptions) lastLines(client *api.Client, e api.Execution, from position, write func(api.Chunk) error) (position, int64, error) {
+	t := &ending{lines: o.tail}
+	take := t.take
+	if o.stream != "" {
+		take = only(o.stream, take)
+	}
+	missing, err := readOutputFrom(o.ctx, client, e, &from, take)
+	if err != nil {
+		return from, missing, err
+	}
+	return from, missing, t.write(write)
+}
+
+func (o *executionLogsOptions) followOutput(client *api.Client, e api.Execution, from position, write func(api.Chunk) error) (api.Execution, error) {
 	v := o.app.newViewer(client, e.ID)
-	v.fromStart, v.write = true, write
+	v.fromStart, v.from, v.write = true, from, write
 	if err := v.subscribe(); err != nil {
 		return e, err
 	}

@@ -130,49 +130,63 @@ func (o *functionRunOptions) start(client *api.Client, ask api.Run) error {
 	if err != nil {
 		return suggest(o.ctx, client, o.ref, err)
 	}
-	e, err := api.Call[api.Execution](o.ctx, client, api.OpExecutionInspect, api.ExecutionRef{
+	return o.app.tellAccepted(o.ctx, client, accepted)
+}
+
+// tellAccepted prints how to find what was accepted.
+func (a *app) tellAccepted(ctx context.Context, client *api.Client, accepted api.Accepted) error {
+	e, err := api.Call[api.Execution](ctx, client, api.OpExecutionInspect, api.ExecutionRef{
 		ID: accepted.ID, MinSequence: accepted.Sequence,
 	})
 	if err != nil {
 		return fmt.Errorf("the execution %s was accepted, but its number is not known: %w", accepted.ID, err)
 	}
-	if !o.app.human() {
-		return o.app.printJSON(struct {
+	if !a.human() {
+		return a.printJSON(struct {
 			StartTime time.Time `json:"startTime"`
 			RunID     int64     `json:"runID"`
 			ID        string    `json:"id"`
 		}{accepted.RequestedAt, e.Number, accepted.ID})
 	}
-	_, err = fmt.Fprintf(o.app.streams.Out, "{ startTime: %s, runID: %d }\n", clockTime(accepted.RequestedAt), e.Number)
+	_, err = fmt.Fprintf(a.streams.Out, "{ startTime: %s, runID: %d }\n", clockTime(accepted.RequestedAt), e.Number)
 	return err
 }
 
 // watch is the synchronous run.
 func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
-	v := o.app.newViewer(client, ask.ID)
+	return o.app.runToEnd(o.ctx, client, ask.ID, func() (api.Accepted, error) {
+		accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
+		if err != nil {
+			err = suggest(o.ctx, client, o.ref, err)
+		}
+		return accepted, err
+	})
+}
+
+// runToEnd makes an execution by a request, shows its output and ends with its exit code.
+func (a *app) runToEnd(ctx context.Context, client *api.Client, id string, request func() (api.Accepted, error)) error {
+	v := a.newViewer(client, id)
 	if err := v.subscribe(); err != nil {
 		return err
 	}
 	defer v.close()
 	var out, errOut bytes.Buffer
-	if !o.app.human() {
+	if !a.human() {
 		v.write = splitOutput(&out, &errOut)
 	}
-	accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
-	if err != nil {
-		return suggest(o.ctx, client, o.ref, err)
-	}
-	v.ref.MinSequence = accepted.Sequence
-	e, err := v.watch(o.ctx, true)
+	accepted, err := request()
 	if err != nil {
 		return err
 	}
-	if !o.app.human() {
-		err = o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()))
-	} else {
-		if e.Status != executions.Success && e.Reason != events.ReasonExit {
-			o.app.tellEnd(e) // the function's own output does not explain it
-		}
+	v.ref.MinSequence = accepted.Sequence
+	e, err := v.watch(ctx, true)
+	if err != nil {
+		return err
+	}
+	if !a.human() {
+		err = a.printJSON(newResult(a.executionJSON(e), out.Bytes(), errOut.Bytes()))
+	} else if e.Status != executions.Success && e.Reason != events.ReasonExit {
+		a.tellEnd(e) // the function's own output does not explain it
 	}
 	if code := executionExit(e); err == nil && code != exitOK {
 		return &exitError{code: code}

@@ -37,7 +37,7 @@ Every command can also be spelt with a colon: hermes function:run.`,
 	_ = root.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return contextNames(), cobra.ShellCompDirectiveNoFileComp
 	})
-	root.AddCommand(newFunctionCmd(a), newExecutionCmd(a), newRemoteCmd(a), newBenchCmd(a, nil), newConfigCmd(a, nil), newVersionCmd(a, nil), newExitCodesTopic())
+	root.AddCommand(newFunctionCmd(a), newExecutionCmd(a), newEventsCmd(a, nil), newRemoteCmd(a), newBenchCmd(a, nil), newConfigCmd(a, nil), newVersionCmd(a, nil), newExitCodesTopic())
 	return root
 }
 
@@ -74,7 +74,8 @@ func newExitCodesTopic() *cobra.Command {
 		Long: `Exit codes of hermes:
 
     0  done
-    1  failed or refused: a build failed, the server had an error, a setting is unknown
+    1  failed or refused: a build failed, the server had an error, a setting is unknown, not all
+       executions that were waited for succeeded, a rerun's output differs
     2  wrong usage or invalid input
     3  what was named does not exist
     4  it exists already, or is in a state in which this cannot be done
@@ -83,7 +84,8 @@ func newExitCodesTopic() *cobra.Command {
     7  the server cannot be reached or does not answer
   130  interrupted: the build was cancelled, or you detached from it
 
-"hermes function run" without --async exits with the function's own exit code, and with:
+"hermes function run" and "hermes execution rerun" exit with the function's own exit code, unless with
+--async, and so do "hermes execution attach", and "wait" for one execution. Besides:
 
   124  the function ran longer than its timeout
   125  Hermes failed, not the function: the request was refused, the server was not reached,

@@ -29,3 +29,26 @@ func send[Reply any](ctx context.Context, c *api.Client, op string, request any)
 		}
 	}
 }
+
+// tryTime bounds one try of a read: an answer that a breaking connection took along never comes.
+const tryTime = 3 * time.Second
+
+// retried makes a read again and again while nobody answers.
+func retried(ctx context.Context, read func(context.Context) error) error {
+	for start := time.Now(); ; {
+		try, cancel := context.WithTimeout(ctx, tryTime)
+		err := read(try)
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !api.IsKind(err, api.Unavailable) || time.Since(start) > sendTime {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(sendPause):
+		}
+	}
+}

@@ -31,25 +31,31 @@ func (a *app) tellMissing(bytes int64) {
 // readOutput hands over what is stored of an execution's output, up to where it is now, and returns
 // how many bytes of an ended one are missing.
 func readOutput(ctx context.Context, client *api.Client, e api.Execution, write func(api.Chunk) error) (missing int64, err error) {
-	attempt, from, got := 0, int64(0), int64(0)
+	return readOutputFrom(ctx, client, e, &position{}, write)
+}
+
+// readOutputFrom is readOutput from a position, which it moves to where it ends.
+func readOutputFrom(ctx context.Context, client *api.Client, e api.Execution, at *position, write func(api.Chunk) error) (missing int64, err error) {
+	begin, cursor, got := at.offset, uint64(0), int64(0)
 	for {
-		page, chunks, err := client.Output(ctx, api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: e.ID}, From: from})
+		ask := api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: e.ID}, From: at.offset, Cursor: cursor}
+		page, chunks, err := client.Output(ctx, ask)
 		if err != nil {
 			return 0, err
 		}
-		if attempt != 0 && page.Attempt != attempt {
+		if at.attempt != 0 && page.Attempt != at.attempt {
 			return 0, nil // started anew meanwhile: what was read is what that attempt printed
 		}
-		attempt = page.Attempt
+		at.attempt = page.Attempt
 		for _, c := range chunks {
 			if err := write(c); err != nil {
 				return 0, err
 			}
 			got += int64(len(c.Data))
 		}
-		if page.End != nil || page.Next <= from {
-			return max(0, e.Output.StdoutBytes+e.Output.StderrBytes-got), nil
+		if page.End != nil || page.Next <= at.offset {
+			return max(0, e.Output.StdoutBytes+e.Output.StderrBytes-begin-got), nil
 		}
-		from = page.Next
+		at.offset, cursor = page.Next, page.Cursor
 	}
 }

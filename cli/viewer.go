@@ -24,6 +24,8 @@ type viewer struct {
 	live   *follow.Live
 	// fromStart is for an execution that has run before the subscription.
 	fromStart bool
+	// from is where its output is shown from.
+	from position
 	// until is how long the execution may still not be there.
 	until time.Time
 	// write takes the output.
@@ -66,6 +68,7 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 		e, err := follow.Follow(ctx, follow.Options{
 			Source: follow.Execution{Client: v.client, Ref: v.ref, Live: v.live, Until: v.until},
 			Live:   v.live.Messages, Reconnected: v.live.Reconnected, FromStart: v.fromStart,
+			Attempt: v.from.attempt, From: v.from.offset,
 			Write: v.write, Note: v.app.note,
 		})
 		ended <- watched{e, err}

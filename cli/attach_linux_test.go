@@ -1,0 +1,412 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/cli/follow"
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/watcher"
+	"github.com/hermes-serverless/hermes/services/watcher/fake"
+)
+
+// The size of TestAttachThroughFaults.
+const (
+	faultyRuns    = 4
+	attachesOfRun = 8
+	// printTime is about how long each run prints.
+	printTime = 8 * time.Second
+)
+
+// TestAttachThroughFaults attaches to runs that print, many times, from any offset, while
+// connections, the services and the NATS server are cut off and come back: each attach shows every
+// byte from its offset on, once and in order, and the end.
+func TestAttachThroughFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes 20 s")
+	}
+	f := newFaulty(t)
+	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
+	var ids []string
+	for range faultyRuns {
+		ids = append(ids, f.run(r))
+	}
+	over, stopped := make(chan struct{}), make(chan struct{})
+	go func() { defer close(stopped); f.disturb(r, over) }()
+	var work sync.WaitGroup
+	shown := make([][]attached, len(ids))
+	for i, id := range ids {
+		shown[i] = make([]attached, attachesOfRun)
+		for n := range attachesOfRun {
+			delay := time.Duration(rand.Int64N(int64(printTime)))
+			work.Go(func() { time.Sleep(delay); shown[i][n] = f.attach(id, n) })
+		}
+	}
+	work.Wait()
+	close(over)
+	<-stopped
+	for i, id := range ids {
+		whole := f.printed(id)
+		for n, a := range shown[i] {
+			want := whole[min(int(a.from), len(whole)):]
+			switch {
+			case a.err != nil:
+				t.Errorf("run %d, attach %d from %d: %v", i, n, a.from, a.err)
+			case a.exec.Status != executions.Success:
+				t.Errorf("run %d ended with %s: %s", i, a.exec.Status, a.exec.Message)
+			case a.text.String() != want:
+				t.Errorf("run %d, attach %d from %d: %d bytes of %d, the first difference at %d", i, n, a.from, a.text.Len(), len(want),
+					newDifference([2]string{}, a.text.Bytes(), []byte(want)).Offset)
+			}
+		}
+		t.Logf("run %d printed %d bytes", i, len(whole))
+	}
+	t.Logf("%d connections, %d times the services and %d times the server were cut off", f.cuts[0], f.cuts[1], f.cuts[2])
+}
+
+// faulty is an instance in parts, each of which can be cut off.
+type faulty struct {
+	t      *testing.T
+	opts   *server.Options
+	server *server.Server
+	// stopServices ends the services and waits for them.
+	stopServices func()
+	client       *api.Client
+	relays       *relays
+	cuts         [3]int
+}
+
+func newFaulty(t *testing.T) *faulty {
+	t.Helper()
+	f := &faulty{t: t, relays: &relays{conns: map[net.Conn]bool{}}}
+	f.opts = &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}
+	f.startServer()
+	t.Cleanup(func() { f.server.Shutdown(); f.server.WaitForShutdown() })
+	f.opts.Port = f.server.Addr().(*net.TCPAddr).Port
+	f.startServices()
+	t.Cleanup(func() { f.stopServices() })
+	f.startWatcher()
+	f.client = api.NewClient(f.connect(f.server.ClientURL()), "ana")
+	f.relays.listen(t, f.server.Addr().String())
+	return f
+}
+
+func (f *faulty) startServer() {
+	s, err := server.NewServer(f.opts)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(patience) {
+		f.t.Error("the NATS server does not start")
+	}
+	f.server = s
+}
+
+// quickly makes a connection come back.
+func quickly() []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}
+}
+
+func (f *faulty) connect(url string) *nats.Conn {
+	f.t.Helper()
+	nc, err := nats.Connect(url, quickly()...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(nc.Close)
+	return nc
+}
+
+func (f *faulty) startServices() {
+	nc, err := nats.Connect(f.server.ClientURL(), quickly()...)
+	if err != nil {
+		f.t.Error(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		err := instance.Serve(ctx, instance.ServeOptions{
+			Conn: nc, Replicas: 1, Version: "0.0.1", Log: slog.New(slog.DiscardHandler), Ready: func() { close(ready) },
+		})
+		if err != nil {
+			f.t.Errorf("the services ended: %v", err)
+		}
+	}()
+	select {
+	case <-ready:
+	case <-ended:
+	}
+	f.stopServices = func() { cancel(); <-ended; nc.Close() }
+}
+
+// script prints its own kind of lines at random rates, for about a time.
+const script = `#!/bin/sh
+read seed
+exec awk -v seed=$seed -v seconds=%d 'BEGIN {
+	srand(seed); end = systime() + seconds
+	while (systime() < end) {
+		for (n = int(rand() * 200); n > 0; n--) printf "%%d %%s %%d\n", ++i, seed, rand() * 1000000
+		fflush()
+		system("sleep " rand() * rand() * 0.2)
+	}
+}'
+`
+
+// oneFolder is every artifact, on the machine's own base.
+type oneFolder string
+
+func (o oneFolder) Dir(context.Context, events.Blob) (string, func(), error) {
+	return string(o), func() {}, nil
+}
+
+func (oneFolder) Stand(context.Context, events.BaseRef) (string, []string, func(), error) {
+	return "", nil, nil, errors.New("no image was asked for")
+}
+func (oneFolder) Progress(events.BaseRef) (done, total int64) { return 0, 0 }
+
+func (oneFolder) Get(context.Context, events.Blob, io.Writer) error { return errors.New("none") }
+func (oneFolder) Put(context.Context, events.Blob, io.Reader) error { return errors.New("none") }
+
+func (f *faulty) startWatcher() {
+	f.t.Helper()
+	dir := f.t.TempDir()
+	folder := oneFolder(filepath.Join(dir, "function"))
+	err := os.MkdirAll(string(folder), 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(string(folder), "a.out"), fmt.Appendf(nil, script, int(printTime.Seconds())), 0o755)
+	}
+	nc := f.connect(f.server.ClientURL())
+	js, jsErr := jetstream.New(nc)
+	if err := errors.Join(err, jsErr); err != nil {
+		f.t.Fatal(err)
+	}
+	box := fake.New(filepath.Join(dir, "boxes"))
+	w, err := watcher.New(watcher.Options{
+		Name: "w", Conn: nc, JS: js, Runtime: box, StateDir: filepath.Join(dir, "state"), Blobs: folder, Artifacts: folder, Bases: folder,
+		Machine:  events.Machine{Host: "w", Slots: 2 * faultyRuns, MemoryBytes: 1 << 40, CPUMillis: 64_000, Bases: []string{"host"}, Languages: []string{"cpp"}},
+		LeaseTTL: time.Minute, StopGrace: time.Second,
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	f.t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-ended, box.Close(context.Background())); err != nil {
+			f.t.Error(err)
+		}
+	})
+	functions := jslog.New(js, streams.Functions)
+	blob := events.Blob{Digest: "sha256:" + fmt.Sprintf("%064d", 0), SizeBytes: 1}
+	for i, d := range []events.Data{
+		events.FunctionRegistered{Version: "1.0.0", Base: "host", Build: "B", Bundle: blob, Reuses: "A", Config: events.FunctionConfig{Language: "cpp", Scope: "private", Handler: "a.out"}},
+		events.FunctionBuilt{Version: "1.0.0", Build: "B", BuiltBy: "A", Artifact: blob},
+	} {
+		e := events.Event{ID: api.NewID(), Source: "test", Time: time.Now(), Data: d}
+		if _, err := functions.Append(f.t.Context(), events.FunctionSubject("ana", "print"), uint64(i), e); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+func (f *faulty) run(r *rand.Rand) string {
+	f.t.Helper()
+	ask := api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "print"}, Input: events.Input{Inline: fmt.Appendln(nil, r.IntN(1e6))}}
+	if _, err := send[api.Accepted](f.t.Context(), f.client, api.OpRun, ask); err != nil {
+		f.t.Fatal(err)
+	}
+	return ask.ID
+}
+
+// disturb cuts something off every now and then.
+func (f *faulty) disturb(r *rand.Rand, over <-chan struct{}) {
+	for begin := time.Now(); ; {
+		select {
+		case <-over:
+			return
+		case <-time.After(time.Duration(r.IntN(500)) * time.Millisecond):
+		}
+		// Three quarters of the time the connections alone, and in the end nothing, so that it ends.
+		kind := max(0, r.IntN(8)-5)
+		if time.Since(begin) > printTime {
+			kind = 0
+		}
+		if time.Since(begin) > printTime+printTime/4 {
+			continue
+		}
+		f.cuts[kind]++
+		switch kind {
+		case 0:
+			f.relays.cut(r)
+		case 1:
+			f.stopServices()
+			time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+			f.startServices()
+		case 2:
+			f.server.Shutdown()
+			f.server.WaitForShutdown()
+			time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+			f.startServer()
+		}
+	}
+}
+
+// attached is what somebody saw.
+type attached struct {
+	from int64
+	text bytes.Buffer
+	exec api.Execution
+	err  error
+}
+
+// attach is what the command does, through a connection of its own that is cut: from the start, from
+// now, or from an offset.
+func (f *faulty) attach(id string, n int) attached {
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	var a attached
+	client := api.NewClient(f.connectRelayed(), "ana")
+	defer client.Conn().Close()
+	live, err := follow.Subscribe(client, id)
+	if err != nil {
+		a.err = err
+		return a
+	}
+	defer live.Close()
+	place := []string{"start", "now", "now", "-1s", fmt.Sprint(rand.IntN(20_000))}[n%5]
+	app := newApp(testApp().streams)
+	var at position
+	for {
+		// A person would start the command again.
+		if at, err = app.findPosition(ctx, client, id, place); !api.IsKind(err, api.Unavailable) || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		a.err = err
+		return a
+	}
+	a.from = at.offset
+	next := at.offset
+	a.exec, a.err = follow.Follow(ctx, follow.Options{
+		Source: follow.Execution{Client: client, Ref: api.ExecutionRef{ID: id}, Live: live},
+		Live:   live.Messages, Reconnected: live.Reconnected, FromStart: true, Attempt: at.attempt, From: at.offset,
+		Note: func(string, ...any) {},
+		Write: func(c api.Chunk) error {
+			if c.Offset != next {
+				return fmt.Errorf("a chunk at %d follows %d bytes", c.Offset, next)
+			}
+			next += int64(len(c.Data))
+			a.text.Write(c.Data)
+			return nil
+		},
+	})
+	return a
+}
+
+func (f *faulty) connectRelayed() *nats.Conn {
+	for {
+		nc, err := nats.Connect("nats://"+f.relays.address, quickly()...)
+		if err == nil {
+			return nc
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// printed is what the store has of a run, when nothing is disturbed any more.
+func (f *faulty) printed(id string) string {
+	f.t.Helper()
+	var all bytes.Buffer
+	e, err := testApp().untilEnd(f.t.Context(), f.client, api.ExecutionRef{ID: id})
+	if err == nil {
+		_, err = readOutput(f.t.Context(), f.client, e, splitOutput(&all, &all))
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return all.String()
+}
+
+// relays pass connections on to a server until they are cut.
+type relays struct {
+	address string
+	mu      sync.Mutex
+	conns   map[net.Conn]bool
+}
+
+func (r *relays) listen(t *testing.T, target string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.address = listener.Addr().String()
+	var work sync.WaitGroup
+	t.Cleanup(func() { _ = listener.Close(); work.Wait() })
+	work.Go(func() {
+		for {
+			from, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() { r.relay(from, target) })
+		}
+	})
+}
+
+func (r *relays) relay(from net.Conn, target string) {
+	defer func() { _ = from.Close() }()
+	to, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	r.conns[from] = true
+	r.mu.Unlock()
+	go func() { _, _ = io.Copy(to, from); _ = to.Close() }()
+	_, _ = io.Copy(from, to)
+	_ = to.Close()
+	r.mu.Lock()
+	delete(r.conns, from)
+	r.mu.Unlock()
+}
+
+// cut breaks about half of the connections.
+func (r *relays) cut(random *rand.Rand) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		if random.IntN(2) == 0 {
+			_ = c.Close()
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// eventsSince is how far back events are shown when nobody says.
+const eventsSince = time.Hour
+
+type eventsOptions struct {
+	app      *app
+	ctx      context.Context
+	function string
+	since    string
+	types    []string
+	follow   bool
+	request  api.EventsRequest
+}
+
+func newEventsCmd(a *app, run func(*eventsOptions) error) *cobra.Command {
+	if run == nil {
+		run = runEvents
+	}
+	o := &eventsOptions{app: a}
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Show what happens to your functions and executions",
+		Long: `Shows your events, one a line: those of the last hour, or since another time. With -f it stays and shows
+what happens from now on, or from --since on; it goes on through an outage of the server. With
+--output json or jsonl it prints the events themselves.
+
+Types are named by their last word, "started", or with what they are about, "execution.started".`,
+		Example: `  hermes events
+  hermes events -f
+  hermes events --since 24h --type failed,lost,timed_out
+  hermes events -f --function pi -o jsonl`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.read(); err != nil {
+				return usageOf(cmd, err)
+			}
+			o.ctx = cmd.Context()
+			return run(o)
+		},
+	}
+	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay, and show events as they happen")
+	cmd.Flags().StringVar(&o.since, "since", "", "begin at this `time`: 12:03:05, RFC 3339, 2h for two hours ago")
+	cmd.Flags().StringVar(&o.function, "function", "", "only those of this `function` and its executions")
+	cmd.Flags().StringSliceVar(&o.types, "type", nil, "only `types` with these names: requested,failed")
+	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(eventNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("function", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return a.completeFunctions(false)(cmd, nil, word)
+	})
+	return cmd
+}
+
+// usersTypes are the types of what a user has.
+func usersTypes() []events.Type {
+	var types []events.Type
+	for _, t := range events.Types() {
+		if area := areaOf(t); area == "execution" || area == "function" {
+			types = append(types, t)
+		}
+	}
+	return types
+}
+
+func areaOf(t events.Type) string { return strings.Split(string(t), ".")[2] }
+
+// lastWord is a type's own name.
+func lastWord(t events.Type) string { return string(t[strings.LastIndex(string(t), ".")+1:]) }
+
+func eventNames() []string {
+	var names []string
+	for _, t := range usersTypes() {
+		names = append(names, lastWord(t))
+	}
+	return names
+}
+
+// read checks the flags.
+func (o *eventsOptions) read() (err error) {
+	if o.function != "" {
+		if o.request.Function, err = parseRef(o.function); err != nil {
+			return err
+		}
+	}
+	for _, word := range o.types {
+		before := len(o.request.Types)
+		for _, t := range usersTypes() {
+			if word == lastWord(t) || word == areaOf(t)+"."+lastWord(t) || word == string(t) {
+				o.request.Types = append(o.request.Types, t)
+			}
+		}
+		if len(o.request.Types) == before {
+			return usage("--type %q: must be one of %s", word, strings.Join(eventNames(), ", "))
+		}
+	}
+	if o.request.Since, err = o.app.momentFlag("since", o.since); err != nil {
+		return err
+	}
+	if o.since == "" && !o.follow {
+		o.request.Since = o.app.now().Add(-eventsSince)
+	}
+	return nil
+}
+
+func runEvents(o *eventsOptions) error {
+	client, done, err := o.app.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if o.follow {
+		return o.hear(client)
+	}
+	all := []api.ListedEvent{}
+	for {
+		page, err := api.Call[api.Events](o.ctx, client, api.OpEvents, o.request)
+		if err != nil {
+			return err
+		}
+		if o.app.format == formatJSON {
+			all = append(all, page.Events...)
+		} else if err := o.print(page.Events); err != nil {
+			return err
+		}
+		if o.request.Cursor = page.Cursor; !page.More {
+			break
+		}
+	}
+	if o.app.format == formatJSON {
+		return printList(o.app, all)
+	}
+	return nil
+}
+
+func (o *eventsOptions) hear(client *api.Client) error {
+	h := &ear{app: o.app, client: client, request: o.request}
+	heard, err := h.begin(o.ctx)
+	for {
+		if err != nil {
+			return err
+		}
+		if err := o.print(heard); err != nil {
+			return err
+		}
+		heard, err = h.next(o.ctx)
+	}
+}
+
+func (o *eventsOptions) print(all []api.ListedEvent) error {
+	for _, e := range all {
+		if !o.app.human() {
+			// A stream has no end at which one value could be closed.
+			lines := *o.app
+			lines.format = formatJSONLines
+			if err := lines.printJSON(e); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := fmt.Fprintln(o.app.streams.Out, strings.TrimRight(eventLine(e), " ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventLine is an event in words.
+func eventLine(e api.ListedEvent) string {
+	about, text := strings.TrimSuffix(e.Function.String(), ":"), ""
+	r, err := e.Record()
+	switch {
+	case e.Undecodable != "":
+		text = "it cannot be read: " + e.Undecodable
+	case err != nil:
+		text = "an event that this version of hermes does not know"
+	default:
+		text = join(" ", why(executions.Execution{}, time.Time{}, r), functionWhy(r))
+	}
+	if strings.HasPrefix(e.Subject, "hermes.execution.") {
+		about = "execution " + strconv.FormatInt(e.Number, 10)
+		if _, requested := r.Data.(events.ExecutionRequested); !requested && e.Function.Name != "" {
+			text = join("; ", e.Function.String(), text)
+		}
+	}
+	return fmt.Sprintf("%s   %-16s   %-20s   %s", clockTime(e.Time), shortType(e.Type), about, text)
+}
+
+// functionWhy says what an event of a function tells.
+func functionWhy(r events.Record) string {
+	switch d := r.Data.(type) {
+	case events.FunctionRegistered:
+		return "in " + d.Config.Language
+	case events.FunctionBuilt:
+		return "artifact " + shortDigest(d.Artifact.Digest)
+	case events.FunctionBuildFailed:
+		return "reason " + join(": ", d.Reason, d.Message)
+	case events.FunctionAliasSet:
+		return d.Alias + " is " + d.Version
+	case events.FunctionDeleted:
+		return strings.Join(d.Versions, ", ")
+	}
+	return ""
+}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// askedWait is how long one request waits for an end.
+const askedWait = 20 * time.Second
+
+type executionWaitOptions struct {
+	app     *app
+	ctx     context.Context
+	refs    []api.ExecutionRef
+	timeout time.Duration
+}
+
+func newExecutionWaitCmd(a *app, run func(*executionWaitOptions) error) *cobra.Command {
+	if run == nil {
+		run = runExecutionWait
+	}
+	o := &executionWaitOptions{app: a}
+	cmd := &cobra.Command{
+		Use:   "wait ID…",
+		Short: "Wait until executions have ended",
+		Long: `Waits until all of these executions have ended, and prints each as it ends. It goes on through an outage
+of the server.
+
+Its exit code is, for one execution, what "hermes function run" would have exited with; for several,
+0 if all have succeeded and 1 if not. When --timeout is over first it is 4.`,
+		Example:           "  hermes execution wait 15\n  hermes execution wait 15 16 17 --timeout 10m\n  hermes execution:wait 15 -j",
+		Args:              argsOf(cobra.MinimumNArgs(1)),
+		ValidArgsFunction: a.completeManyRuns,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("timeout") && o.timeout <= 0 {
+				return usageOf(cmd, usage("--timeout %s: must be above 0", o.timeout))
+			}
+			for _, arg := range args {
+				ref, err := parseExecution(arg)
+				if err != nil {
+					return err
+				}
+				o.refs = append(o.refs, ref)
+			}
+			o.ctx = cmd.Context()
+			return run(o)
+		},
+	}
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "wait at most this `time`: 90s, 5m")
+	return cmd
+}
+
+func runExecutionWait(o *executionWaitOptions) error {
+	client, done, err := o.app.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	ctx := o.ctx
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.timeout)
+		defer cancel()
+	}
+	ended, failed := make(chan api.Execution), make(chan error)
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, ref := range o.refs {
+		go func() {
+			e, err := o.app.untilEnd(stop, client, ref)
+			if err != nil {
+				select {
+				case failed <- err:
+				case <-stop.Done():
+				}
+				return
+			}
+			select {
+			case ended <- e:
+			case <-stop.Done():
+			}
+		}()
+	}
+	var all []api.Execution
+	for len(all) < len(o.refs) {
+		select {
+		case e := <-ended:
+			if all = append(all, e); o.app.format == formatJSON {
+				continue
+			}
+			if err := o.print(e); err != nil {
+				return err
+			}
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			if o.ctx.Err() != nil {
+				return o.ctx.Err()
+			}
+			return api.Errorf(api.State, waitTimeout, "%d of %d executions have not ended after %s", len(o.refs)-len(all), len(o.refs), o.timeout)
+		}
+	}
+	return o.end(all)
+}
+
+// untilEnd waits for one end, through whatever happens to the server.
+func (a *app) untilEnd(ctx context.Context, client *api.Client, ref api.ExecutionRef) (api.Execution, error) {
+	ask := api.ExecutionWait{ExecutionRef: ref, WaitMillis: askedWait.Milliseconds()}
+	for {
+		within, cancel := context.WithTimeout(ctx, askedWait+api.DefaultTimeout)
+		e, err := api.Call[api.Execution](within, client, api.OpExecutionWait, ask)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return e, ctx.Err()
+		case api.IsKind(err, api.Unavailable):
+			select {
+			case <-ctx.Done():
+			case <-time.After(sendPause):
+			}
+		case err != nil || e.Status.Final():
+			return e, err
+		}
+	}
+}
+
+func (o *executionWaitOptions) print(e api.Execution) error {
+	if !o.app.human() {
+		return o.app.printJSON(o.app.executionJSON(e))
+	}
+	text := fmt.Sprintf("%s %s", name(e, e.ID), o.app.executionStatus(e.Status))
+	if why := executionError(e); why != "" {
+		text += ": " + why
+	}
+	_, err := fmt.Fprintln(o.app.streams.Out, text)
+	return err
+}
+
+// end prints what was put off, and makes the exit code.
+func (o *executionWaitOptions) end(all []api.Execution) error {
+	if o.app.format == formatJSON {
+		list := make([]executionJSON, len(all))
+		for i, e := range all {
+			list[i] = o.app.executionJSON(e)
+		}
+		if err := printList(o.app, list); err != nil {
+			return err
+		}
+	}
+	code := exitOK
+	for _, e := range all {
+		switch {
+		case e.Status == executions.Success:
+		case len(all) == 1:
+			code = executionExit(e)
+		default:
+			code = exitFailed
+		}
+	}
+	if code != exitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+const (
+	// watchWait is how long one request waits for something to happen.
+	watchWait = 5 * time.Second
+	// redrawEvery bounds how often a terminal is drawn anew, and how old its running times get.
+	redrawEvery = 200 * time.Millisecond
+	tickEvery   = time.Second
+)
+
+// clearScreen moves to the top left and clears what is below.
+const clearScreen = "\x1b[H\x1b[2J"
+
+// ear hears of the user's events, through whatever happens to the server.
+type ear struct {
+	app     *app
+	client  *api.Client
+	request api.EventsRequest
+	away    bool
+}
+
+// begin makes what is heard begin now, unless the request says otherwise.
+func (h *ear) begin(ctx context.Context) ([]api.ListedEvent, error) {
+	h.request.WaitMillis = 0
+	return h.next(ctx)
+}
+
+// next returns events as they happen; none, when nothing has for a while.
+func (h *ear) next(ctx context.Context) ([]api.ListedEvent, error) {
+	for {
+		within, cancel := context.WithTimeout(ctx, time.Duration(h.request.WaitMillis)*time.Millisecond+api.DefaultTimeout)
+		page, err := api.Call[api.Events](within, h.client, api.OpEvents, h.request)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case api.IsKind(err, api.Unavailable):
+			if !h.away {
+				h.app.note("%s; waiting for it to come back", describe(err).Message)
+			}
+			h.away = true
+			select {
+			case <-ctx.Done():
+			case <-time.After(sendPause):
+			}
+			continue
+		case err != nil:
+			return nil, err
+		}
+		if h.away {
+			h.app.note("the server is back")
+		}
+		h.away = false
+		h.request.Cursor = page.Cursor
+		if h.request.WaitMillis = watchWait.Milliseconds(); page.More {
+			h.request.WaitMillis = 0
+		}
+		return page.Events, nil
+	}
+}
+
+// report prints each execution, and again whenever it has changed.
+func (o *executionListOptions) report(client *api.Client) error {
+	h := &ear{app: o.app, client: client}
+	if _, err := h.begin(o.ctx); err != nil {
+		return err
+	}
+	lines := *o.app
+	lines.format = formatJSONLines
+	seen := map[string]uint64{}
+	for {
+		found, err := o.newest(client)
+		if err != nil && !api.IsKind(err, api.Unavailable) {
+			return err
+		}
+		// What is not listed any more is not printed any more.
+		listed := make(map[string]uint64, len(found))
+		for _, e := range slices.Backward(found) {
+			if seen[e.ID] != e.Sequence {
+				if err := lines.printJSON(lines.executionJSON(e)); err != nil {
+					return err
+				}
+			}
+			listed[e.ID] = e.Sequence
+		}
+		if err == nil {
+			seen = listed
+		}
+		for heard := 0; heard == 0; {
+			events, err := h.next(o.ctx)
+			if err != nil {
+				return err
+			}
+			heard = len(events)
+		}
+	}
+}
+
+func (o *executionListOptions) newest(client *api.Client) (found []api.Execution, err error) {
+	err = o.walk(client).each(o.ctx, func(e api.Execution) error { found = append(found, e); return nil })
+	return found, err
+}
+
+// draw keeps the list on a terminal.
+func (o *executionListOptions) draw(client *api.Client) error {
+	ctx, cancel := context.WithCancel(o.ctx)
+	defer cancel()
+	h := &ear{app: o.app, client: client}
+	if _, err := h.begin(ctx); err != nil {
+		return err
+	}
+	changed, failed := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		for {
+			events, err := h.next(ctx)
+			if err != nil {
+				failed <- err
+				return
+			}
+			if len(events) > 0 {
+				select {
+				case changed <- struct{}{}:
+				default:
+				}
+			}
+		}
+	}()
+	found, err := o.newest(client)
+	for {
+		if err != nil && !api.IsKind(err, api.Unavailable) {
+			return err
+		}
+		var screen bytes.Buffer
+		screen.WriteString(clearScreen)
+		// What does not fit would scroll away what was drawn before.
+		if most := o.app.streams.OutRows() - 2; most > 0 && len(found) > most {
+			found = found[:most]
+		}
+		if err := o.print(&screen, found); err != nil {
+			return err
+		}
+		if _, err := o.app.streams.Out.Write(screen.Bytes()); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(redrawEvery):
+		case <-ctx.Done():
+		}
+		select {
+		case err := <-failed:
+			return err
+		case <-changed:
+			var again []api.Execution
+			if again, err = o.newest(client); err == nil {
+				found = again
+			}
+		case <-time.After(tickEvery):
+		}
+	}
+}

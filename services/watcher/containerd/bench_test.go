@@ -127,7 +127,7 @@ func coldPhases(b *testing.B, r *Runtime, spec sandbox.Spec, m *medians) {
 	ctx, cancel := r.call(b.Context(), time.Minute)
 	defer cancel()
 	m.start()
-	created, err := r.define(ctx, spec, c)
+	created, err := r.define(ctx, spec, c, r.ociSpec(spec, c))
 	if err != nil {
 		b.Fatal(err)
 	}

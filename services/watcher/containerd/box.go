@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -68,6 +70,9 @@ func (b *box) prepare(cmd sandbox.Command) error {
 		if err != nil {
 			return err
 		}
+		if err := harmless(f, info); err != nil {
+			return err
+		}
 		if info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 			continue // a file or device of the host stays the host's
 		}
@@ -79,6 +84,17 @@ func (b *box) prepare(cmd sandbox.Command) error {
 		return nil
 	}
 	return giveTo(b.work, b.user)
+}
+
+// harmless refuses what a command could leave its sandbox through: a folder leads to all that is above
+// it, a disk to everything on it, and whoever reads a terminal obeys what is typed into it.
+func harmless(f *os.File, info os.FileInfo) error {
+	_, notTerminal := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	disk := info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0
+	if info.IsDir() || disk || notTerminal == nil {
+		return fmt.Errorf("%s as a standard file: a folder, a disk or a terminal of the host must not get inside: %w", f.Name(), os.ErrInvalid)
+	}
+	return nil
 }
 
 // Wait implements sandbox.Sandbox.

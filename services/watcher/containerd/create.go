@@ -139,11 +139,12 @@ func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*b
 	if err != nil {
 		return nil, err
 	}
-	l, err := r.bootWithNetwork(ctx, spec, c, listener)
+	isolation := r.ociSpec(spec, *c)
+	l, err := r.bootWithNetwork(ctx, spec, c, isolation, listener)
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	b := &box{runtime: r, spec: spec, link: l, user: c.firstID + nobody}
+	b := &box{runtime: r, spec: spec, link: l, user: hostUser(isolation)}
 	if err := b.open(c); err != nil {
 		return nil, errors.Join(err, l.conn.Close())
 	}
@@ -175,8 +176,8 @@ func (b *box) open(c *container) (err error) {
 }
 
 // boot starts the container and waits for its init.
-func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, listener *net.UnixListener) (*link, error) {
-	created, err := r.define(ctx, spec, c)
+func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, isolation *specs.Spec, listener *net.UnixListener) (*link, error) {
+	created, err := r.define(ctx, spec, c, isolation)
 	if err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
 	}
@@ -187,13 +188,13 @@ func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, list
 	if err := task.Start(ctx); err != nil {
 		return nil, fmt.Errorf("start task: %w", err)
 	}
-	return accept(ctx, listener, c.firstID+nobody)
+	return accept(ctx, listener, hostUser(isolation))
 }
 
 // define tells containerd what the container is; nothing runs yet.
-func (r *Runtime) define(ctx context.Context, spec sandbox.Spec, c container) (client.Container, error) {
+func (r *Runtime) define(ctx context.Context, spec sandbox.Spec, c container, isolation *specs.Spec) (client.Container, error) {
 	return r.client.NewContainer(ctx, c.id,
-		client.WithSpec(r.ociSpec(spec, c)),
+		client.WithSpec(isolation),
 		client.WithRuntime(runtimeName, &options.Options{BinaryName: r.opts.Libexec.starts(), Root: r.runcRoot()}),
 		client.WithContainerLabels(map[string]string{"io.hermes.sandbox": spec.ID}),
 	)
@@ -201,10 +202,15 @@ func (r *Runtime) define(ctx context.Context, spec sandbox.Spec, c container) (c
 
 func (r *Runtime) ociSpec(spec sandbox.Spec, c container) *specs.Spec {
 	root, binds := r.rootOf(spec)
-	return ociSpec(plan{
+	isolation := ociSpec(plan{
 		spec: spec, root: root, base: binds, initBinary: r.opts.Libexec.Init,
-		etc: r.networkDir(), socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID, limits: r.limits, swap: r.cgroup.swap,
+		etc: r.networkDir(), socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID,
+		limits: r.limits, heat: r.heat, swap: r.cgroup.swap,
 	})
+	if r.weaken != nil {
+		r.weaken(isolation)
+	}
+	return isolation
 }
 
 // runtimeName makes a containerd that is not ours take the shim that belongs to it, from its PATH. By

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,8 +86,10 @@ func TestIsolation(t *testing.T) {
 			t.Run("Files", func(t *testing.T) { filesAreOutOfReach(t, box) })
 			t.Run("Calls", func(t *testing.T) { callsAreRefused(t, box) })
 			t.Run("Init", func(t *testing.T) { initIsOutOfReach(t, box) })
+			t.Run("Masks", func(t *testing.T) { masksHide(t, box) })
 		})
 	}
+	t.Run("Shared", func(t *testing.T) { nothingWritableIsShared(t, boxes["run"], boxes["build"]) })
 	one := output(t, boxes["run"], "cat", "/proc/self/uid_map")
 	if two := output(t, boxes["build"], "cat", "/proc/self/uid_map"); one == two {
 		t.Errorf("two sandboxes have the same user ids: %q", one)
@@ -116,8 +119,47 @@ func statusIsHarmless(t *testing.T, box sandbox.Sandbox) {
 			t.Errorf("%s: %q, want %q", command, got, want)
 		}
 	}
+	const devices = "fd full null ptmx random shm stderr stdin stdout tty urandom zero"
+	if got := strings.Join(strings.Fields(output(t, box, "ls", "/dev")), " "); got != devices {
+		t.Errorf("in /dev are %q, want %q", got, devices)
+	}
 	if mounts := output(t, box, "cat", "/proc/self/mountinfo"); !everyMountIsTame(mounts) {
 		t.Errorf("a mount of the host is writable or knows setuid or devices:\n%s", mounts)
+	}
+}
+
+// nothingWritableIsShared: the escapes of November 2025 from runc go through a writable mount that two
+// containers share. Device files are the exception, and nobody inside owns them.
+func nothingWritableIsShared(t *testing.T, one, two sandbox.Sandbox) {
+	shared := writableMounts(output(t, two, "cat", "/proc/self/mountinfo"))
+	for device, path := range writableMounts(output(t, one, "cat", "/proc/self/mountinfo")) {
+		if other, ok := shared[device]; ok {
+			t.Errorf("two sandboxes can write to one file system, at %s and %s", path, other)
+		}
+	}
+}
+
+// writableMounts are the mount points of writable file systems, by their device; but not the single device
+// files that are bound from the host, the null device in the place of what is masked among them.
+func writableMounts(mountinfo string) map[string]string {
+	list := map[string]string{}
+	for line := range strings.Lines(mountinfo) {
+		f := strings.Fields(line)
+		device := slices.Contains([]string{"/null", "/zero", "/full", "/random", "/urandom", "/tty"}, f[3])
+		if !strings.HasPrefix(f[5], "ro") && !device {
+			list[f[2]] = f[4]
+		}
+	}
+	return list
+}
+
+// masksHide: what is masked is the null device or an empty folder, and not some file of another's.
+func masksHide(t *testing.T, box sandbox.Sandbox) {
+	for _, path := range maskedPaths() {
+		script := `test -e "$0" || exit 0; test -d "$0" && exec ls -A "$0"; stat -c "%t:%T %F" "$0"`
+		if got := output(t, box, "sh", "-c", script, path); got != "" && got != "1:3 character special file\n" {
+			t.Errorf("%s is masked by %q", path, got)
+		}
 	}
 }
 
@@ -174,8 +216,10 @@ func callsAreRefused(t *testing.T, box sandbox.Sandbox) {
 	}
 	// The socket families that reach the kernel's cryptography and the hypervisor; CLONE_NEWUSER.
 	script += `for my $f (38, 40) { $! = 0; $r = syscall(41, $f, 5, 0); print "socket$f ", ($r < 0 ? $!+0 : "allowed"), "\n"; }`
+	script += `$! = 0; $r = syscall(41, 16, 3, 15); print "uevents ", ($r < 0 ? $!+0 : "allowed"), "\n";`
 	script += `$! = 0; $r = syscall(56, 0x10000000, 0, 0, 0, 0); print "newuser ", ($r < 0 ? $!+0 : "allowed"), "\n";`
 	calls["socket38"], calls["socket40"], calls["newuser"] = [2]int{0, eperm}, [2]int{0, eperm}, [2]int{0, eperm}
+	calls["uevents"] = [2]int{0, eperm}
 	got := output(t, box, "perl", "-e", script)
 	for name, call := range calls {
 		if want := fmt.Sprintf("%s %d\n", name, call[1]); !strings.Contains("\n"+got, "\n"+want) {

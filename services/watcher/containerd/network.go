@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/hermes-serverless/hermes/services/watcher/network"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -61,15 +63,15 @@ func (r *Runtime) reach() (network.Reach, error) {
 
 // bootWithNetwork boots a container and starts its network's process at the same time: the two need
 // each other at the end only.
-func (r *Runtime) bootWithNetwork(ctx context.Context, spec sandbox.Spec, c *container, listener *net.UnixListener) (*link, error) {
+func (r *Runtime) bootWithNetwork(ctx context.Context, spec sandbox.Spec, c *container, isolation *specs.Spec, listener *net.UnixListener) (*link, error) {
 	if spec.Network == sandbox.NoNetwork {
-		return r.boot(ctx, spec, *c, listener)
+		return r.boot(ctx, spec, *c, isolation, listener)
 	}
 	var process *network.Process
 	var failed error
 	var starting sync.WaitGroup
 	starting.Go(func() { process, failed = r.startNetwork(spec, *c) })
-	l, err := r.boot(ctx, spec, *c, listener)
+	l, err := r.boot(ctx, spec, *c, isolation, listener)
 	starting.Wait()
 	c.network = process
 	if failed == nil || err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
@@ -65,6 +66,7 @@ type Runtime struct {
 	cgroup cgroupRoot
 	limits rlimits
 	base   []string // host paths of base host
+	heat   []string
 	ids    *idRanges
 	lock   *os.File
 
@@ -80,6 +82,9 @@ type Runtime struct {
 	closed bool
 
 	released bool
+
+	// weaken is for the tests that show what each layer of the isolation is good for; nil otherwise.
+	weaken func(*specs.Spec)
 }
 
 var _ sandbox.Runtime = (*Runtime)(nil)
@@ -133,7 +138,7 @@ func (r *Runtime) open(ctx context.Context) error {
 	if r.limits, err = ownLimits(); err != nil {
 		return err
 	}
-	r.base = hostBinds()
+	r.base, r.heat = hostBinds(), heatPaths()
 	if err := prepareHostBase(r.hostRoot(), r.base); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // refusedCalls are taken out of containerd's default profile where it has them, and stay out if a
@@ -14,13 +15,33 @@ import (
 func refusedCalls() []string {
 	return []string{
 		"add_key", "bpf", "io_uring_enter", "io_uring_register", "io_uring_setup", "kcmp", "keyctl",
-		"modify_ldt", "open_by_handle_at", "perf_event_open", "pidfd_getfd", "process_madvise",
+		"modify_ldt", "name_to_handle_at", "open_by_handle_at", "perf_event_open", "pidfd_getfd", "process_madvise",
 		"process_vm_readv", "process_vm_writev", "ptrace", "request_key", "socketcall", "userfaultfd", "vmsplice",
 	}
 }
 
-// seccompProfile is containerd's default for a process without capabilities, less refusedCalls, for
-// this machine's own instruction set only: each further one costs milliseconds to compile, and
+// socketCalls make sockets; socketRules say which.
+func socketCalls() []string { return []string{"socket", "socketpair"} }
+
+// socketRules allow the families that programs use. The kernel has some forty more, among them doors to
+// its cryptography and to the hypervisor, that no namespace keeps apart; and netlink has twenty
+// protocols, of which looking up addresses takes the one.
+func socketRules() []specs.LinuxSyscall {
+	allow := func(call string, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
+		return specs.LinuxSyscall{Names: []string{call}, Action: specs.ActAllow, Args: args}
+	}
+	family := func(value uint64) specs.LinuxSeccompArg {
+		return specs.LinuxSeccompArg{Index: 0, Value: value, Op: specs.OpEqualTo}
+	}
+	return []specs.LinuxSyscall{
+		allow("socket", family(unix.AF_UNIX)), allow("socket", family(unix.AF_INET)), allow("socket", family(unix.AF_INET6)),
+		allow("socket", family(unix.AF_NETLINK), specs.LinuxSeccompArg{Index: 2, Value: unix.NETLINK_ROUTE, Op: specs.OpEqualTo}),
+		allow("socketpair", family(unix.AF_UNIX)),
+	}
+}
+
+// seccompProfile is containerd's default for a process without capabilities, less refusedCalls and
+// all but the usual sockets, for this machine's own instruction set only: each further one costs milliseconds to compile, and
 // 32-bit calls are an attack surface of their own.
 func seccompProfile(spec *specs.Spec) *specs.LinuxSeccomp {
 	profile := seccomp.DefaultProfile(spec)
@@ -29,13 +50,15 @@ func seccompProfile(spec *specs.Spec) *specs.LinuxSeccomp {
 	kept := profile.Syscalls[:0]
 	for _, rule := range profile.Syscalls {
 		if rule.Action == specs.ActAllow {
-			rule.Names = slices.DeleteFunc(rule.Names, func(name string) bool { return slices.Contains(refused, name) })
+			rule.Names = slices.DeleteFunc(rule.Names, func(name string) bool {
+				return slices.Contains(refused, name) || slices.Contains(socketCalls(), name)
+			})
 		}
 		if len(rule.Names) > 0 {
 			kept = append(kept, rule)
 		}
 	}
-	profile.Syscalls = kept
+	profile.Syscalls = append(kept, socketRules()...)
 	return profile
 }
 

@@ -42,7 +42,8 @@ type plan struct {
 	cgroup     string // path below each cgroup hierarchy
 	firstID    uint32 // first host id of the range
 	limits     rlimits
-	swap       bool // the kernel accounts swap, so that it can be forbidden
+	heat       []string // paths that tell how hot the processors are
+	swap       bool     // the kernel accounts swap, so that it can be forbidden
 }
 
 // rlimits are this process's own hard limits: without CAP_SYS_RESOURCE none can be raised.
@@ -64,12 +65,23 @@ func ociSpec(p plan) *specs.Spec {
 			UIDMappings:   []specs.LinuxIDMapping{{ContainerID: 0, HostID: p.firstID, Size: idsPerRange}},
 			GIDMappings:   []specs.LinuxIDMapping{{ContainerID: 0, HostID: p.firstID, Size: idsPerRange}},
 			Resources:     resources(p),
-			MaskedPaths:   maskedPaths(),
+			MaskedPaths:   append(maskedPaths(), p.heat...),
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		},
 	}
 	spec.Linux.Seccomp = seccompProfile(spec)
 	return spec
+}
+
+// hostUser is who a sandbox's processes are on the host.
+func hostUser(spec *specs.Spec) uint32 {
+	inside := spec.Process.User.UID
+	for _, m := range spec.Linux.UIDMappings {
+		if inside >= m.ContainerID && inside-m.ContainerID < m.Size {
+			return m.HostID + inside - m.ContainerID
+		}
+	}
+	return inside
 }
 
 func process(p plan) *specs.Process {
@@ -152,6 +164,13 @@ func resources(p plan) *specs.LinuxResources {
 		limits.Memory.Swap = &memory // memory and swap together: no swap
 	}
 	return limits
+}
+
+// heatPaths are this machine's counters of how often a core was too hot: what neighbours compute shows
+// in them, as it does in /proc/interrupts.
+func heatPaths() []string {
+	paths, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle")
+	return paths
 }
 
 func maskedPaths() []string {

@@ -26,6 +26,7 @@ func testPlan(kind sandbox.Kind) plan {
 		spec: spec, root: "/state/bases/host", base: []string{"/usr", "/etc/alternatives"},
 		initBinary: "/libexec/hermes-init", socket: "/state/sandboxes/1/socket", cgroup: "/hermes/test/1",
 		firstID: firstHostID, limits: rlimits{openFiles: 4096}, swap: true,
+		heat: []string{"/sys/devices/system/cpu/cpu0/thermal_throttle"},
 	}
 }
 
@@ -67,6 +68,9 @@ func TestSpecRefuses(t *testing.T) {
 		for _, name := range rule.Names {
 			if rule.Action == specs.ActAllow && slices.Contains(refused, name) {
 				t.Errorf("%s is allowed", name)
+			}
+			if slices.Contains(socketCalls(), name) && len(rule.Args) == 0 {
+				t.Errorf("%s is allowed for every family", name)
 			}
 		}
 	}

@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Passes every test: the fast ones, and those on real containers. Installs what they need.
+# Passes every test: the fast ones, and those on real containers. Installs what they need. At the end it
+# says how many ways out of a sandbox were tried, and how many of them led out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deployments/build.sh
 export HERMES_LIBEXEC=$PWD/bin/libexec HERMES_REQUIRE_CONTAINERD=1
 go vet ./...
+export HERMES_ESCAPE_REPORT=$PWD/bin/escape-report
+rm -f "$HERMES_ESCAPE_REPORT"
+status=0
 # Not from the cache: the end-to-end tests build and start programs that it knows nothing of.
-exec go test -count=1 -timeout 30m ./... "$@"
+go test -count=1 -timeout 30m ./... "$@" || status=$?
+if [ -f "$HERMES_ESCAPE_REPORT" ]; then cat "$HERMES_ESCAPE_REPORT"; fi
+exit "$status"

@@ -97,7 +97,7 @@ func executionExit(e api.Execution) int {
 func ownEnd(reason string) bool {
 	switch reason {
 	case events.ReasonExit, events.ReasonSignal, events.ReasonOOM, events.ReasonPIDs,
-		events.ReasonOutputLimit, events.ReasonHandler:
+		events.ReasonDisk, events.ReasonOutputLimit, events.ReasonHandler:
 		return true
 	}
 	return false

@@ -86,6 +86,7 @@ func TestExecutionExitCodes(t *testing.T) {
 		{executions.Error, events.ReasonOOM, 137, 137},
 		{executions.Error, events.ReasonHandler, 127, 127},
 		{executions.Error, events.ReasonHandler, 126, 126},
+		{executions.Error, events.ReasonDisk, 1, 1},
 		{executions.Error, events.ReasonOutputLimit, 0, 125},
 		{executions.Error, events.ReasonSandbox, 0, 125},
 		{executions.Error, events.ReasonInput, 0, 125},

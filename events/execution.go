@@ -20,6 +20,8 @@ const (
 	ReasonOOM = "oom"
 	// ReasonPIDs: the limit of processes was reached and the command did not survive it.
 	ReasonPIDs = "pids"
+	// ReasonDisk: a writable folder was full, of bytes or of files, when the command failed.
+	ReasonDisk = "disk"
 	// ReasonOutputLimit: stdout or stderr grew past its limit.
 	ReasonOutputLimit = "output_limit"
 	// ReasonHandler: the handler is missing or cannot be executed.

@@ -144,7 +144,11 @@ func unpack(ctx context.Context, path string, root *os.Root) error {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	if err := bundle.Extract(ctx, f, root, bundle.Limits{}); err != nil {
+	err = bundle.Extract(ctx, f, root, bundle.Limits{})
+	if errors.Is(err, syscall.ENOSPC) { // nothing else is written meanwhile
+		return &preparing{events.ReasonDisk, fmt.Errorf("the function's folder does not fit into that of a build: %w; make it smaller", err)}
+	}
+	if err != nil {
 		return inputError("the bundle", err)
 	}
 	return handOver(root)

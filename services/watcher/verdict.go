@@ -95,17 +95,26 @@ func decide(e ending, limits events.Limits) verdict {
 	case e.exit.PIDsLimit && e.exit.Code != 0:
 		return fail(events.ReasonPIDs, "%s reached its limit of %d processes and threads and exited with code %d; %s",
 			e.step, limits.PIDs, e.exit.Code, e.mend("start fewer", "pids"))
+	case e.exit.Full.Path != "" && e.exit.Code != 0:
+		return fail(events.ReasonDisk, "%s wrote %s full, %s, and %s; %s", e.step, e.exit.Full.Path, sizeOf(e.exit.Full), endOf(e.exit), e.mendFull())
 	case e.exit.Signal != 0:
 		reason := events.ReasonSignal
 		if e.reason != events.ReasonExit {
 			reason = e.reason
 		}
-		return fail(reason, "%s was ended by %s", e.step, v.signal)
+		return fail(reason, "%s %s", e.step, endOf(e.exit))
 	case e.exit.Code != 0:
-		return fail(e.reason, "%s exited with code %d", e.step, e.exit.Code)
+		return fail(e.reason, "%s %s", e.step, endOf(e.exit))
 	}
 	v.outcome = api.Succeeded
 	return v
+}
+
+func endOf(exit sandbox.Exit) string {
+	if exit.Signal != 0 {
+		return "was ended by " + signalName(exit)
+	}
+	return fmt.Sprintf("exited with code %d", exit.Code)
 }
 
 // mend says what to do about a limit that was reached. A build's limits are the operator's.
@@ -114,6 +123,26 @@ func (e ending) mend(advice, key string) string {
 		advice += fmt.Sprintf(", or raise %q in hermes.config.json", key)
 	}
 	return advice
+}
+
+// mendFull says what to do about a full folder. Only the size of /tmp is a function's to choose.
+func (e ending) mendFull() string {
+	switch full := e.exit.Full; {
+	case full.Files != 0:
+		return "make fewer files"
+	case full.Path == "/tmp":
+		return e.mend("write less", "tmp")
+	case full.Path == sandbox.FunctionDir:
+		return "make less"
+	}
+	return "write less there, or use /tmp"
+}
+
+func sizeOf(full sandbox.Full) string {
+	if full.Files != 0 {
+		return humanize.Comma(full.Files) + " files"
+	}
+	return humanize.IBytes(uint64(full.Bytes))
 }
 
 func signalName(exit sandbox.Exit) string {

@@ -17,6 +17,7 @@ func TestDecide(t *testing.T) {
 	limits := events.Limits{TimeoutMillis: 1500, MemoryBytes: 1000, PIDs: 7, OutputBytes: 55}
 	killed := sandbox.Exit{Code: 137, Signal: syscall.SIGKILL}
 	oom := sandbox.Exit{Code: 137, Signal: syscall.SIGKILL, OOM: true}
+	tmp := sandbox.Full{Path: "/tmp", Bytes: 256 << 20}
 	for _, c := range []struct {
 		name    string
 		in      ending
@@ -38,6 +39,14 @@ func TestDecide(t *testing.T) {
 		{"pids", ending{reason: events.ReasonExit, exit: sandbox.Exit{Code: 1, PIDsLimit: true}}, api.Failed, 1, events.ReasonPIDs, `limit of 7 processes and threads and exited with code 1; start fewer, or raise "pids"`},
 		{"pids of a build", ending{reason: events.ReasonMake, exit: sandbox.Exit{Code: 1, PIDsLimit: true}}, api.Failed, 1, events.ReasonPIDs, "code 1; start fewer"},
 		{"pids survived", ending{reason: events.ReasonExit, exit: sandbox.Exit{PIDsLimit: true}}, api.Succeeded, 0, "", ""},
+		{"disk", ending{reason: events.ReasonExit, exit: sandbox.Exit{Code: 1, Full: tmp}}, api.Failed, 1, events.ReasonDisk, `/tmp full, 256 MiB, and exited with code 1; write less, or raise "tmp" in`},
+		{"disk and a signal", ending{reason: events.ReasonExit, exit: sandbox.Exit{Code: 135, Signal: syscall.SIGBUS, Full: tmp}}, api.Failed, 135, events.ReasonDisk, "and was ended by SIGBUS"},
+		{"disk of a build", ending{reason: events.ReasonMake, exit: sandbox.Exit{Code: 2, Full: tmp}}, api.Failed, 2, events.ReasonDisk, "code 2; write less"},
+		{"folder of a build", ending{reason: events.ReasonMake, exit: sandbox.Exit{Code: 2, Full: sandbox.Full{Path: sandbox.FunctionDir, Bytes: 2 << 30}}}, api.Failed, 2, events.ReasonDisk, "/function full, 2.0 GiB, and exited with code 2; make less"},
+		{"files", ending{reason: events.ReasonExit, exit: sandbox.Exit{Code: 1, Full: sandbox.Full{Path: "/tmp", Files: 65536}}}, api.Failed, 1, events.ReasonDisk, "/tmp full, 65,536 files, and exited with code 1; make fewer files"},
+		{"shared memory", ending{reason: events.ReasonExit, exit: sandbox.Exit{Code: 1, Full: sandbox.Full{Path: "/dev/shm", Bytes: 64 << 20}}}, api.Failed, 1, events.ReasonDisk, "/dev/shm full, 64 MiB, and exited with code 1; write less there, or use /tmp"},
+		{"disk survived", ending{reason: events.ReasonExit, exit: sandbox.Exit{Full: tmp}}, api.Succeeded, 0, "", ""},
+		{"disk and memory", ending{reason: events.ReasonExit, exit: sandbox.Exit{Code: 137, OOM: true, Full: tmp}}, api.Failed, 137, events.ReasonOOM, "1000"},
 		{"cancelled", ending{cause: cancelled, exit: killed}, api.Cancelled, 137, "", ""},
 		{"cancelled, exits with 0", ending{cause: cancelled}, api.Cancelled, 0, "", ""},
 		{"timed out", ending{cause: timedOut, exit: killed}, api.TimedOut, 137, "", "1.5s"},

@@ -166,6 +166,13 @@ func waitFor(ctx context.Context, done <-chan struct{}, limit time.Duration) err
 	}
 }
 
+func (b *box) closeWork() error {
+	if b.work == nil {
+		return nil
+	}
+	return b.work.Close()
+}
+
 // Remove implements sandbox.Sandbox.
 func (b *box) Remove(ctx context.Context) error {
 	b.removing.Lock()
@@ -175,9 +182,7 @@ func (b *box) Remove(ctx context.Context) error {
 	}
 	// The closed socket ends the init, and with it everything in the sandbox.
 	_ = b.link.conn.Close()
-	if b.work != nil {
-		_ = b.work.Close()
-	}
+	_ = b.closeWork()
 	b.renewal.close()
 	if err := b.runtime.removeContainer(ctx, b.container); err != nil {
 		return fmt.Errorf("remove sandbox %s: %w", b.spec.ID, err)

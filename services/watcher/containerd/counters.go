@@ -7,12 +7,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 // counters are the open files in which the kernel counts what a sandbox's limits did. They are
 // opened once, so that reading them at a command's end costs microseconds.
 type counters struct {
-	oom, peak, pids *os.File
+	oom, peak, pids, cpu *os.File
+	cpuUnit              time.Duration // of the number in cpu
+	folders              []writable
 }
 
 // counted is one reading.
@@ -23,19 +28,24 @@ type counted struct {
 	heldBytes int64
 	// stale: the peak is an earlier command's until a higher one replaces it.
 	stale bool
+	// cpu is of every process that ever was in the sandbox; 0 where the kernel does not count it.
+	cpu  time.Duration
+	full sandbox.Full
 }
 
-func openCounters(root cgroupRoot, path string) (*counters, error) {
-	memory, pids := root.folder("memory", path), root.folder("pids", path)
-	oomName, peakName := "memory.oom_control", "memory.max_usage_in_bytes"
+func openCounters(root cgroupRoot, path string, folders []writable) (*counters, error) {
+	memory, pids, cpu := root.folder("memory", path), root.folder("pids", path), root.folder("cpuacct", path)
+	oomName, peakName, cpuName := "memory.oom_control", "memory.max_usage_in_bytes", "cpuacct.usage"
+	c := &counters{cpuUnit: time.Nanosecond, folders: folders}
 	if root.unified {
-		oomName, peakName = "memory.events", "memory.peak"
+		oomName, peakName, cpuName = "memory.events", "memory.peak", "cpu.stat"
+		c.cpuUnit = time.Microsecond
 	}
-	c := &counters{}
 	var err error
 	if c.oom, err = os.Open(filepath.Join(memory, oomName)); err != nil {
-		return nil, fmt.Errorf("open the counter of the memory limit: %w", err)
+		return nil, errors.Join(fmt.Errorf("open the counter of the memory limit: %w", err), closeWritables(folders))
 	}
+	c.cpu, _ = os.Open(filepath.Join(cpu, cpuName)) // without it the init's own count has to do
 	// Kernels before 5.19 have no peak in version 2, and old ones no pids.events: then it is 0.
 	// Before 6.12 version 2's cannot be set back, and is not to be opened for it.
 	peak := filepath.Join(memory, peakName)
@@ -47,11 +57,12 @@ func openCounters(root cgroupRoot, path string) (*counters, error) {
 }
 
 func (c *counters) read() counted {
-	peak, _ := strconv.ParseInt(strings.TrimSpace(readAtStart(c.peak)), 10, 64)
 	return counted{
 		oomKills:    field(readAtStart(c.oom), "oom_kill"),
 		pidsRefused: field(readAtStart(c.pids), "max"),
-		peakBytes:   peak,
+		peakBytes:   number(readAtStart(c.peak)),
+		cpu:         time.Duration(c.cpuCount()) * c.cpuUnit,
+		full:        fullOf(c.folders),
 	}
 }
 
@@ -78,9 +89,23 @@ func (now counted) peakSince(before counted) int64 {
 	return max(0, now.peakBytes-before.heldBytes)
 }
 
+// cpuCount reads "NUMBER" of version 1, or the line "usage_usec NUMBER" of version 2.
+func (c *counters) cpuCount() int64 {
+	text := readAtStart(c.cpu)
+	if c.cpuUnit == time.Microsecond {
+		return field(text, "usage_usec")
+	}
+	return number(text)
+}
+
+func number(text string) int64 {
+	n, _ := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	return n
+}
+
 func (c *counters) close() error {
-	var errs []error
-	for _, f := range []*os.File{c.oom, c.peak, c.pids} {
+	errs := []error{closeWritables(c.folders)}
+	for _, f := range []*os.File{c.oom, c.peak, c.pids, c.cpu} {
 		if f != nil {
 			errs = append(errs, f.Close())
 		}
@@ -103,8 +128,7 @@ func field(text, name string) int64 {
 	for line := range strings.Lines(text) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if key == name {
-			n, _ := strconv.ParseInt(value, 10, 64)
-			return n
+			return number(value)
 		}
 	}
 	return 0

@@ -146,7 +146,7 @@ func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*b
 	}
 	b := &box{runtime: r, spec: spec, link: l, user: hostUser(isolation)}
 	if err := b.open(c); err != nil {
-		return nil, errors.Join(err, l.conn.Close())
+		return nil, errors.Join(err, b.closeWork(), l.conn.Close())
 	}
 	if c.network != nil {
 		if err := r.connect(ctx, c, l); err != nil {
@@ -160,16 +160,22 @@ func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*b
 
 // open opens what the watcher needs of a container that is up.
 func (b *box) open(c *container) (err error) {
-	if c.counters, err = openCounters(b.runtime.cgroup, c.cgroup); err != nil {
+	// The init is connected, so its number is still its own.
+	if b.spec.Kind == sandbox.Build {
+		if b.work, err = attachWork(b.link.pid, b.spec.WorkBytes, b.user); err != nil {
+			return err
+		}
+	}
+	folders, err := openWritables(b.link.pid, b.spec.Kind)
+	if err != nil {
+		return err
+	}
+	if c.counters, err = openCounters(b.runtime.cgroup, c.cgroup, folders); err != nil {
 		return err
 	}
 	b.link.count = c.counters.read
 	b.link.before = c.counters.read()
-	if b.spec.Kind == sandbox.Build {
-		// The init is connected, so its number is still its own.
-		b.work, err = attachWork(b.link.pid, b.spec.WorkBytes, b.user)
-	}
-	if err == nil && b.spec.Renewable {
+	if b.spec.Renewable {
 		b.renewal, err = newRenewal(b.link.pid)
 	}
 	return err

@@ -177,6 +177,10 @@ func (l *link) addCounted(exit *sandbox.Exit) {
 	now := l.count()
 	exit.OOM = now.oomKills > l.before.oomKills
 	exit.PIDsLimit = now.pidsRefused > l.before.pidsRefused
+	exit.Full = now.full
+	// The init's own count lacks what a sandbox took that it died with, and the children of a process
+	// that ignores their ends.
+	exit.Usage.CPU = max(exit.Usage.CPU, now.cpu-l.before.cpu)
 	exit.Usage.PeakMemoryBytes = now.peakSince(l.before)
 	l.before = now
 }

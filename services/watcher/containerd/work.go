@@ -93,23 +93,45 @@ func inNamespaceOf(pid int, kind string, f func() error) error {
 	return <-done
 }
 
+// givenDepth is how many folders deep the host's own files may lie: a bundle's do at most 64.
+const givenDepth = 100
+
 // giveTo makes everything that the host put into a work folder the sandbox's own. Nothing may run in
-// the sandbox meanwhile; what disappears anyway is not an error.
+// the sandbox meanwhile; what disappears anyway is not an error. It opens each folder from the one
+// above and not by its path, so that no tree that a command left there takes more than a moment.
 func giveTo(work *os.Root, owner uint32) error {
-	return fs.WalkDir(work.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
+	return giveFolder(work, owner, givenDepth)
+}
+
+func giveFolder(folder *os.Root, owner uint32, depth int) error {
+	entries, err := fs.ReadDir(folder.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := giveEntry(folder, entry, owner, depth); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		info, err := entry.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
+	}
+	return nil
+}
+
+func giveEntry(folder *os.Root, entry fs.DirEntry, owner uint32, depth int) error {
+	info, err := entry.Info()
+	if err != nil {
+		return err
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && (stat.Uid != owner || stat.Gid != owner) {
+		if err := folder.Lchown(entry.Name(), int(owner), int(owner)); err != nil {
 			return err
 		}
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok && (stat.Uid != owner || stat.Gid != owner) {
-			return work.Lchown(path, int(owner), int(owner))
-		}
+	}
+	if !entry.IsDir() || depth == 0 {
 		return nil
-	})
+	}
+	below, err := folder.OpenRoot(entry.Name())
+	if err != nil {
+		return err
+	}
+	return errors.Join(giveFolder(below, owner, depth-1), below.Close())
 }

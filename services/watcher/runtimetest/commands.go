@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -186,7 +187,29 @@ func usageIsCounted(t *testing.T, s suite) {
 	if exit.Usage.CPU <= 0 || exit.Usage.PeakMemoryBytes <= 0 {
 		t.Errorf("usage is %+v, want more than 0", exit.Usage)
 	}
-	if exit.OOM || exit.PIDsLimit {
+	if exit.OOM || exit.PIDsLimit || exit.Full != (sandbox.Full{}) {
 		t.Errorf("exit %+v speaks of limits", exit)
+	}
+}
+
+// hiddenUsageIsCounted: the kernel does not add the time of a child to that of a parent that
+// ignores how its children end.
+func hiddenUsageIsCounted(t *testing.T, s suite) {
+	const burn = `$SIG{CHLD} = "IGNORE"; if (fork == 0) { 1 while times < 0.3; exit 0 } 1 while wait != -1;`
+	exit := start(t, s.newRun(t), nil, "perl", "-e", burn).wait(t)
+	wantExit(t, exit, 0, 0)
+	if exit.Usage.CPU < 300*time.Millisecond {
+		t.Errorf("usage is %+v, want 0.3 s of CPU time", exit.Usage)
+	}
+}
+
+// usageOfARemoved: what a command took is known also when its sandbox went with it.
+func usageOfARemoved(t *testing.T, s suite) {
+	p := shell(t, s.newRun(t), "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo spent; read line")
+	p.stdout.waitFor(t, "spent")
+	must(t, p.box.Remove(newContext(t)))
+	exit, err := p.box.Wait(newContext(t))
+	if !errors.Is(err, sandbox.ErrGone) || exit.Usage.CPU <= 0 || exit.Usage.PeakMemoryBytes <= 0 {
+		t.Errorf("wait: %+v, %v; want ErrGone and its usage", exit, err)
 	}
 }

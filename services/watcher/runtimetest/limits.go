@@ -71,3 +71,48 @@ func forkBomb(t *testing.T, s suite) {
 		t.Errorf("output is %q", p.stdout)
 	}
 }
+
+// diskLimit: a folder that a command wrote full is named, whatever else failed then.
+func diskLimit(t *testing.T, s suite) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		kind   sandbox.Kind
+		script string
+		want   sandbox.Full
+	}{
+		{sandbox.Run, "head -c 32M /dev/zero >/tmp/big", sandbox.Full{Path: "/tmp", Bytes: 16 * mib}},
+		{sandbox.Run, "head -c 96M /dev/zero >/dev/shm/big", sandbox.Full{Path: "/dev/shm", Bytes: 64 * mib}},
+		{sandbox.Build, "head -c 32M /dev/zero >big", sandbox.Full{Path: sandbox.FunctionDir, Bytes: 16 * mib}},
+		{sandbox.Build, "head -c 32M /dev/zero >/tmp/big", sandbox.Full{Path: "/tmp", Bytes: 16 * mib}},
+		{sandbox.Run, "head -c 15M /dev/zero >/tmp/big; exit 1", sandbox.Full{}},
+	} {
+		dir := ""
+		if c.kind == sandbox.Run {
+			dir = functionDir(t, nil)
+		}
+		box := s.create(t, specOf(c.kind, dir))
+		exit := shell(t, box, c.script).wait(t)
+		if exit.Full != c.want || exit.Code == 0 {
+			t.Errorf("%s: exit is %+v, want %+v and not 0", c.script, exit, c.want)
+		}
+	}
+	// The next command in the same sandbox is judged by itself.
+	box := s.create(t, specOf(sandbox.Build, ""))
+	shell(t, box, "head -c 32M /dev/zero >big").wait(t)
+	exit := shell(t, box, "rm big; exit 1").wait(t)
+	if exit.Full != (sandbox.Full{}) {
+		t.Errorf("after the folder was emptied: %+v", exit)
+	}
+}
+
+func filesLimit(t *testing.T, s suite) {
+	const touch = `for my $i (1 .. 300_000) { open(F, ">", "$ARGV[0]/$i") or exit 1; close F }`
+	for _, want := range []sandbox.Full{{Path: "/tmp", Files: 65536}, {Path: sandbox.FunctionDir, Files: 262144}} {
+		spec := specOf(sandbox.Build, "")
+		spec.Limits.MemoryBytes = 1 << 30 // each file takes the kernel a kilobyte
+		exit := start(t, s.create(t, spec), nil, "perl", "-e", touch, want.Path).wait(t)
+		if exit.Full != want || exit.Code != 1 {
+			t.Errorf("exit is %+v, want %+v and 1", exit, want)
+		}
+	}
+}

@@ -159,7 +159,18 @@ type Exit struct {
 	OOM bool
 	// PIDsLimit: a fork failed because the PIDs limit was reached.
 	PIDsLimit bool
-	Usage     Usage
+	// Full is a writable folder that had no room left when the command ended. A command that tidies
+	// up after its failure leaves none.
+	Full  Full
+	Usage Usage
+}
+
+// Full is a folder without room for more; the zero value is none.
+type Full struct {
+	// Path inside the sandbox: FunctionDir of a build, /tmp or /dev/shm.
+	Path string
+	// What it holds at most and was reached, bytes or files; the other is 0.
+	Bytes, Files int64
 }
 
 // Usage is what the command took, as far as the runtime can tell (0 when it cannot).

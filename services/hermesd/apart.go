@@ -63,15 +63,19 @@ func newServeCommand() *cobra.Command {
 	registration := newRegistration()
 	var metrics string
 	var network bool
+	var limits instance.Limits
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the services alone, against a NATS server that is there already",
 		Long: `Runs the registry, the orchestrator and the projections against a NATS server with JetStream whose
 accounts are set up as nats-config does it. Any number may run; one of them leads at a time. With the
 other keys of nats-config beside --creds it also lets people register and log in.`,
-		Example: "  hermesd serve --nats nats://gpu1:4222 --creds /etc/hermes/keys/services.nk",
+		Example: "  hermesd serve --nats nats://gpu1:4222 --creds /etc/hermes/keys/services.nk --max cpus=64,memory=256GiB",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := limits.Check(); err != nil {
+				return err
+			}
 			log := newLogger(o.verbose)
 			set, stop, err := serveMetrics(metrics, log)
 			if err != nil {
@@ -92,7 +96,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 				log.Warn("nobody can log in: the keys for that, which nats-config makes, are not beside --creds")
 			}
 			return instance.Serve(cmd.Context(), instance.ServeOptions{
-				Conn: nc, Replicas: replicas, Gate: gate, Network: network, Version: api.Version, Metrics: set, Log: log,
+				Conn: nc, Replicas: replicas, Gate: gate, Limits: limits, Network: network, Version: api.Version, Metrics: set, Log: log,
 				Ready: func() { fmt.Fprintf(cmd.OutOrStdout(), "hermesd serves: %s\n", nc.ConnectedUrlRedacted()) },
 			})
 		},
@@ -100,6 +104,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 	o.flags(cmd)
 	registration.flag(cmd)
 	metricsFlag(cmd.Flags(), &metrics)
+	limitFlags(cmd, &limits)
 	cmd.Flags().IntVar(&replicas, "replicas", 1, "copies of every stream: 1, or 3 in a cluster")
 	cmd.Flags().BoolVar(&network, "allow-network", false, `accept functions that ask for "network": "outbound"; they run on watchers with this flag`)
 	return cmd

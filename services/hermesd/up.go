@@ -26,6 +26,7 @@ type upOptions struct {
 	grace                                            time.Duration
 	registration                                     registration
 	tls                                              tlsFlags
+	limits                                           instance.Limits
 	verbose                                          bool
 	network                                          networkOptions
 }
@@ -40,9 +41,13 @@ watcher with its own containerd. It prints one line when it is ready and writes 
 hermes-local for you as a user, hermes-operator for you as the operator. Under sudo they are yours and
 not only root's, below ~/.config, with copies of their keys that only you can read.
 
-SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queued stays queued.`,
-		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8\n  hermesd up --listen 0.0.0.0:4222 --tls-self-signed --registration invite",
-		Args:    cobra.NoArgs,
+SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queued stays queued.
+
+--max, --default and --build bound what runs. Their keys are those of hermes.config.json: timeout, memory,
+cpus, pids, tmp and output; ` + "`hermes remote info`" + ` shows what holds.`,
+		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8\n  hermesd up --listen 0.0.0.0:4222 --tls-self-signed --registration invite\n" +
+			"  hermesd up --max memory=16GiB,timeout=12h --default memory=2GiB --build timeout=15m",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkSlots(cmd, o.slots); err != nil {
 				return err
@@ -63,6 +68,7 @@ SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queu
 	f.DurationVar(&o.grace, "grace", defaultGrace, "how long running executions may go on when the instance is stopped")
 	metricsFlag(f, &o.metrics)
 	o.network.flags(f)
+	limitFlags(cmd, &o.limits)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return cmd
 }
@@ -76,7 +82,7 @@ func (o upOptions) check() error {
 	if _, err := o.network.networks(); err != nil {
 		return err
 	}
-	return o.tls.check(o.listen)
+	return errors.Join(o.limits.Check(), o.tls.check(o.listen))
 }
 
 // checkSlots refuses a number of slots with which nothing could run.
@@ -125,7 +131,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	// The runtime ends with the instance, containerd after it.
 	defer func() { err = errors.Join(err, boxes.stop()) }()
 	options := instance.Options{
-		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Runtime: boxes.runtime,
+		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Limits: o.limits, Runtime: boxes.runtime,
 		User: o.user, Network: o.network.allow, Accounts: o.registration.options(), Version: api.Version, Metrics: set, Log: log,
 	}
 	if who != nil {

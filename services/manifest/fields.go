@@ -36,6 +36,7 @@ func fields() []field {
 		{"cpus", false, "", readCPUs},
 		{"pids", false, "", readPIDs},
 		{"tmp", false, "", readTmp},
+		{"output", false, "", readOutput},
 		{"args", false, "", readArgs},
 		{"env", false, "", readEnv},
 		{"sandbox", false, "", readSandbox},

@@ -13,7 +13,8 @@ const (
 	// minMemoryBytes keeps "512" (meant as MiB) from becoming a limit under which nothing starts.
 	minMemoryBytes = 6 << 20
 	// minTmpBytes is a page, and keeps "256" from being taken as bytes.
-	minTmpBytes = 4 << 10
+	minTmpBytes    = 4 << 10
+	minOutputBytes = 1 << 10
 	// The largest values that this file can say; what an instance allows is less.
 	maxSizeBytes = 1 << 50
 	maxCPUs      = 100_000
@@ -55,6 +56,11 @@ func readMemory(m *Manifest, raw json.RawMessage) (err error) {
 
 func readTmp(m *Manifest, raw json.RawMessage) (err error) {
 	m.Config.Limits.TmpBytes, err = readSize(raw, minTmpBytes)
+	return err
+}
+
+func readOutput(m *Manifest, raw json.RawMessage) (err error) {
+	m.Config.Limits.OutputBytes, err = readSize(raw, minOutputBytes)
 	return err
 }
 

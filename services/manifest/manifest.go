@@ -74,7 +74,8 @@ func (p *parser) isObject() bool {
 	return true
 }
 
-func (p *parser) readInto(m *Manifest) {
+// readInto returns the line of each key.
+func (p *parser) readInto(m *Manifest) map[string]int {
 	fields := fields()
 	lines := map[string]int{}
 	d := json.NewDecoder(bytes.NewReader(p.raw))
@@ -86,7 +87,7 @@ func (p *parser) readInto(m *Manifest) {
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			p.problem(line, key, err.Error())
-			return
+			return lines
 		}
 		if first, again := lines[key]; again {
 			p.problem(line, key, fmt.Sprintf("is there twice, first on line %d", first))
@@ -110,6 +111,7 @@ func (p *parser) readInto(m *Manifest) {
 			p.problem(0, f.name, "is missing, "+f.example)
 		}
 	}
+	return lines
 }
 
 // refused notes what a key's reader says of its value, which begins at the offset.

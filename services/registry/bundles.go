@@ -32,9 +32,6 @@ type Bundles struct {
 func (b Bundles) Manifest(ctx context.Context, blob events.Blob) (events.FunctionRef, events.FunctionConfig, string, error) {
 	m, err := b.manifest(ctx, blob)
 	if err == nil {
-		err = checkLimits(m.Config.Limits, b.Maxima)
-	}
-	if err == nil {
 		err = checkNetwork(m, b.Network)
 	}
 	var base string
@@ -64,7 +61,20 @@ func (b Bundles) manifest(ctx context.Context, blob events.Blob) (manifest.Manif
 		}
 		return m, e.WithDetail(problems.Error())
 	}
-	return m, err
+	if err != nil {
+		return m, err
+	}
+	return m, checkLimits(raw, b.Maxima)
+}
+
+// checkLimits refuses a file that asks for more than the operator allows.
+func checkLimits(raw []byte, maxima events.Limits) error {
+	err := manifest.Within(raw, maxima)
+	if err == nil {
+		return nil
+	}
+	return api.Errorf(api.Invalid, api.InvalidConfig, "%s asks for more than this instance allows", manifest.FileName).
+		WithDetail(err.Error()).WithHint("`hermes remote info` shows what it allows; ask the operator for more")
 }
 
 // check refuses a bundle that is not there or is too large.

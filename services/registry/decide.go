@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
@@ -178,32 +176,6 @@ func decideDelete(f functions.Function, version string) (events.Data, []api.Func
 		return nil, rows
 	}
 	return events.FunctionDeleted{Versions: gone}, rows
-}
-
-// checkLimits refuses a config that asks for more than the operator allows, by an *api.Error that
-// names all of it as the file says it. A maximum of 0 is none.
-func checkLimits(asked, maxima events.Limits) error {
-	var over []string
-	for _, l := range []struct {
-		key          string
-		text         func(int64) string
-		asked, limit int64
-	}{
-		{"timeout", manifest.TimeoutText, asked.TimeoutMillis, maxima.TimeoutMillis},
-		{"memory", manifest.SizeText, asked.MemoryBytes, maxima.MemoryBytes},
-		{"cpus", manifest.CPUsText, asked.CPUMillis, maxima.CPUMillis},
-		{"pids", func(n int64) string { return strconv.FormatInt(n, 10) }, asked.PIDs, maxima.PIDs},
-		{"tmp", manifest.SizeText, asked.TmpBytes, maxima.TmpBytes},
-	} {
-		if l.limit > 0 && l.asked > l.limit {
-			over = append(over, fmt.Sprintf("%s: %s is asked for, at most %s is allowed", l.key, l.text(l.asked), l.text(l.limit)))
-		}
-	}
-	if len(over) == 0 {
-		return nil
-	}
-	return api.Errorf(api.Invalid, api.InvalidConfig, "%s asks for more than this instance allows", manifest.FileName).
-		WithDetail(strings.Join(over, "\n")).WithHint("`hermes remote info` shows what it allows")
 }
 
 // checkNetwork refuses a config that asks for a network where the operator gives none, by an

@@ -414,18 +414,22 @@ func TestRowsTellArgsAndEnvToTheOwnerAlone(t *testing.T) {
 
 func TestCheckLimits(t *testing.T) {
 	maxima := events.Limits{TimeoutMillis: 5_400_000, MemoryBytes: 512 << 20}
-	if err := checkLimits(events.Limits{TimeoutMillis: 5_400_000, CPUMillis: 1 << 40}, maxima); err != nil {
+	file := func(limits string) []byte { return []byte("{" + limits + ",\n" + strings.TrimPrefix(goodConfig, "{")) }
+	if err := checkLimits(file(`"timeout": "90m", "cpus": 99999`), maxima); err != nil {
 		t.Fatal(err)
 	}
-	maxima.CPUMillis, maxima.PIDs, maxima.TmpBytes = 500, 4096, 16<<30
-	asked := events.Limits{TimeoutMillis: 7_200_000, MemoryBytes: 2 << 30, CPUMillis: 1250, PIDs: 5000, TmpBytes: 17<<30 + 1<<20}
-	err := checkLimits(asked, maxima)
+	maxima.CPUMillis, maxima.PIDs, maxima.TmpBytes, maxima.OutputBytes = 500, 4096, 16<<30, 100<<20
+	err := checkLimits(file(`"timeout": "2h",
+"memory": "2GiB", "cpus": 1.25,
+"pids": 5000, "tmp": "17409MiB",
+"output": "1GiB"`), maxima)
 	e, _ := api.AsError(err)
-	want := "timeout: 2h is asked for, at most 1h30m is allowed\n" +
-		"memory: 2GiB is asked for, at most 512MiB is allowed\n" +
-		"cpus: 1.25 is asked for, at most 0.5 is allowed\n" +
-		"pids: 5000 is asked for, at most 4096 is allowed\n" +
-		"tmp: 17409MiB is asked for, at most 16GiB is allowed"
+	want := "hermes.config.json:1: timeout: 2h is asked for, at most 1h30m is allowed\n" +
+		"hermes.config.json:2: memory: 2GiB is asked for, at most 512MiB is allowed\n" +
+		"hermes.config.json:2: cpus: 1.25 is asked for, at most 0.5 is allowed\n" +
+		"hermes.config.json:3: pids: 5000 is asked for, at most 4096 is allowed\n" +
+		"hermes.config.json:3: tmp: 17409MiB is asked for, at most 16GiB is allowed\n" +
+		"hermes.config.json:4: output: 1GiB is asked for, at most 100MiB is allowed"
 	if e == nil || e.Name != api.InvalidConfig || e.Detail != want || strings.Contains(e.Message, "timeout") {
 		t.Fatalf("%+v", e)
 	}

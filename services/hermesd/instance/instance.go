@@ -38,6 +38,8 @@ type Options struct {
 	Grace time.Duration
 	// StopGrace lies between SIGTERM and SIGKILL.
 	StopGrace time.Duration
+	// Limits bound what runs.
+	Limits Limits
 	// Runtime isolates the executions. Start takes it over and closes it.
 	Runtime sandbox.Runtime
 	// Network accepts functions that ask for one; Runtime must give it.
@@ -186,7 +188,10 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 	if err != nil {
 		return err
 	}
-	policy := DefaultPolicy()
+	policy, err := o.Limits.policy()
+	if err != nil {
+		return err
+	}
 	policy.Network = o.Network
 	services, err := newServices(ctx, serviceOptions{
 		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: policy, gate: gate,

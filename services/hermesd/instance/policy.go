@@ -1,10 +1,13 @@
 package instance
 
 import (
+	"cmp"
+	"fmt"
 	"runtime"
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/manifest"
 	"github.com/hermes-serverless/hermes/services/orchestrator"
 )
 
@@ -13,9 +16,43 @@ const (
 	gib = 1 << 30
 )
 
-// DefaultPolicy is what an operator gets who says nothing. Output and input bounds are the first
-// Hermes'.
-func DefaultPolicy() orchestrator.Policy {
+// Limits are what an operator says of the limits of executions; a 0 leaves it to defaultPolicy.
+type Limits struct {
+	// Default is for what a function's config leaves out, Max bounds what it asks for, Build is for
+	// every build.
+	Default, Max, Build events.Limits
+	// MaxInputBytes bounds one run's input, MaxBundleBytes one function's folder, packed.
+	MaxInputBytes, MaxBundleBytes int64
+}
+
+// Check says what is wrong with the limits.
+func (l Limits) Check() error {
+	_, err := l.policy()
+	return err
+}
+
+// policy fails when a default is above its maximum. Where the operator has only lowered a maximum,
+// the default goes with it.
+func (l Limits) policy() (orchestrator.Policy, error) {
+	p := defaultPolicy()
+	for _, limit := range manifest.Limits() {
+		most, def, build := limit.Of(&p.Maxima), limit.Of(&p.Defaults), limit.Of(&p.Build)
+		*most = cmp.Or(*limit.Of(&l.Max), *most)
+		*build = cmp.Or(*limit.Of(&l.Build), *build)
+		if asked := *limit.Of(&l.Default); asked > *most {
+			return p, fmt.Errorf("--default %s=%s is more than functions may ask for: raise --max %s, which is %s",
+				limit.Name, limit.Text(asked), limit.Name, limit.Text(*most))
+		}
+		*def = min(cmp.Or(*limit.Of(&l.Default), *def), *most)
+	}
+	p.MaxInputBytes = cmp.Or(l.MaxInputBytes, p.MaxInputBytes)
+	p.MaxBundleBytes = cmp.Or(l.MaxBundleBytes, p.MaxBundleBytes)
+	return p, nil
+}
+
+// defaultPolicy is what an operator gets who says nothing. What output and input are by default are
+// the first Hermes'.
+func defaultPolicy() orchestrator.Policy {
 	cores := int64(runtime.NumCPU()) * 1000
 	return orchestrator.Policy{
 		Defaults: events.Limits{
@@ -24,7 +61,7 @@ func DefaultPolicy() orchestrator.Policy {
 		},
 		Maxima: events.Limits{
 			TimeoutMillis: (7 * 24 * time.Hour).Milliseconds(), MemoryBytes: 1 << 40, CPUMillis: cores,
-			PIDs: 4096, TmpBytes: 16 * gib, OutputBytes: 10 * mib,
+			PIDs: 4096, TmpBytes: 16 * gib, OutputBytes: 100 * mib,
 		},
 		Build: events.Limits{
 			TimeoutMillis: (5 * time.Minute).Milliseconds(), MemoryBytes: 4 * gib, CPUMillis: cores,

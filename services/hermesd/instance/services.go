@@ -222,6 +222,8 @@ type ServeOptions struct {
 	Gate *Gate
 	// Network accepts functions that ask for one.
 	Network bool
+	// Limits bound what runs.
+	Limits  Limits
 	Version string
 	Metrics *metrics.Set // or nil
 	Log     *slog.Logger
@@ -231,7 +233,10 @@ type ServeOptions struct {
 
 // Serve runs the services on a connection until the context ends.
 func Serve(ctx context.Context, o ServeOptions) error {
-	policy := DefaultPolicy()
+	policy, err := o.Limits.policy()
+	if err != nil {
+		return err
+	}
 	policy.Network = o.Network
 	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, policy: policy, version: o.Version, metrics: o.Metrics, log: o.Log}
 	if o.Gate != nil {

@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -218,4 +221,26 @@ func mountpoints(t *testing.T) []string {
 		points = append(points, strings.Fields(line)[4])
 	}
 	return points
+}
+
+// TestDyingThreads: the first thread never ends, so it must not enter a sandbox.
+func TestDyingThreads(t *testing.T) {
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			for range 100 {
+				err := onDyingThread(func() error {
+					if unix.Gettid() == unix.Getpid() {
+						return errors.New("on the first thread")
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

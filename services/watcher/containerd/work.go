@@ -68,7 +68,7 @@ func detached(kind string, attributes int, options ...[2]string) (*os.File, erro
 	return os.NewFile(uintptr(tree), kind), nil
 }
 
-// inNamespaceOf runs f in a namespace of another process, "mnt", "ipc" or "net", on a thread of its own that
+// inNamespaceOf runs f in a namespace of another process, "mnt", "ipc" or "net", on a thread that
 // ends with it.
 func inNamespaceOf(pid int, kind string, f func() error) error {
 	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
@@ -76,19 +76,30 @@ func inNamespaceOf(pid int, kind string, f func() error) error {
 		return err
 	}
 	defer namespace.Close()
+	return onDyingThread(func() error {
+		// A thread that shares its root and working directory may not change its mounts.
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := unix.Setns(int(namespace.Fd()), 0); err != nil {
+			return fmt.Errorf("setns: %w", err)
+		}
+		return f()
+	})
+}
+
+// onDyingThread runs f on a thread of its own. It is not the process's first one, which does not end
+// before the process: a namespace that it had entered would live on with all that is mounted there.
+func onDyingThread(f func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is of no other use afterwards
-		done <- func() error {
-			// A thread that shares its root and working directory may not change its mounts.
-			if err := unix.Unshare(unix.CLONE_FS); err != nil {
-				return fmt.Errorf("unshare: %w", err)
-			}
-			if err := unix.Setns(int(namespace.Fd()), 0); err != nil {
-				return fmt.Errorf("setns: %w", err)
-			}
-			return f()
-		}()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			defer runtime.UnlockOSThread()
+			done <- onDyingThread(f) // on another one, as this one is taken
+			return
+		}
+		done <- f() // and never unlocked: the thread is of no other use afterwards
 	}()
 	return <-done
 }

@@ -45,8 +45,8 @@ func TestFoldRefuses(t *testing.T) {
 		"unregistered":     {[]events.Data{registered, events.UserUnregistered{}}, unknown},
 		"registered":       {[]events.Data{registered}, []events.Data{registered, events.UserKeyRevoked{PublicKey: "U"}, events.UserKeyEnrolled{}}},
 		"revoked":          {[]events.Data{registered, events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}}, []events.Data{events.UserKeyRevoked{PublicKey: "U"}}},
-		"not disabled": {[]events.Data{registered, events.UserDisabled{}, events.UserEnabled{}}, []events.Data{events.UserEnabled{}}},
-		"leaving":      {[]events.Data{registered, events.UserDisabled{Leaving: true}, events.UserDisabled{}}, []events.Data{events.UserEnabled{}}},
+		"not disabled":     {[]events.Data{registered, events.UserDisabled{}, events.UserEnabled{}}, []events.Data{events.UserEnabled{}}},
+		"leaving":          {[]events.Data{registered, events.UserDisabled{Leaving: true}, events.UserDisabled{}}, []events.Data{events.UserEnabled{}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := foldtest.Given(t, users.Fold, subject, c.given...)

@@ -32,7 +32,7 @@ func layers() []layer {
 		{"network", withoutNetwork},
 		{mountLayer, func(_ *weakening, s *specs.Spec) { dropNamespace(s, specs.MountNamespace) }},
 		{"files", withHostFiles},
-		{"readonly", writable},
+		{"readonly", rootWritable},
 		{"nosuid", func(_ *weakening, s *specs.Spec) { dropOptions(s, "nosuid", "rnosuid") }},
 		{"nodev", func(_ *weakening, s *specs.Spec) { dropOptions(s, "nodev", "rnodev") }},
 		{"devices", withDevices},
@@ -104,7 +104,7 @@ func withHostFiles(_ *weakening, s *specs.Spec) {
 	s.Mounts = append(s.Mounts, specs.Mount{Destination: hostBelow, Type: "bind", Source: "/", Options: []string{"rbind", "rw"}})
 }
 
-func writable(_ *weakening, s *specs.Spec) {
+func rootWritable(_ *weakening, s *specs.Spec) {
 	s.Root.Readonly = false
 	for i, m := range s.Mounts {
 		if m.Type == "bind" && m.Destination != "/sys" && m.Destination != "/proc" {

@@ -9,9 +9,6 @@ import (
 	"testing"
 )
 
-// reportEnv names a file that the findings are written to, for people who read a log.
-const reportEnv = "HERMES_ESCAPE_REPORT"
-
 // holdsFile says, for each attack, the layers that each alone hold it, and those that it takes the loss
 // of one of to get through.
 const holdsFile = "testdata/escapes.txt"
@@ -188,12 +185,6 @@ func (f findings) publish(t *testing.T) {
 			unseen = append(unseen, fmt.Sprintf("%s (%s)", name, f.open[name].detail))
 		}
 	}
-	report := fmt.Sprintf("attacks: tried %d, contained %d, stopped by one layer only %d: [%s]\nnot shown on this machine: %d: [%s]\n",
-		len(f.shown()), len(f.contained()), len(single), strings.Join(single, ", "), len(unseen), strings.Join(unseen, ", "))
-	t.Log("\n" + report)
-	if path := os.Getenv(reportEnv); path != "" {
-		if err := os.WriteFile(path, []byte(report), 0o644); err != nil {
-			t.Error(err)
-		}
-	}
+	Report(t, fmt.Sprintf("attacks: tried %d, contained %d, stopped by one layer only %d: [%s]\nnot shown on this machine: %d: [%s]",
+		len(f.shown()), len(f.contained()), len(single), strings.Join(single, ", "), len(unseen), strings.Join(unseen, ", ")))
 }

@@ -182,7 +182,7 @@ func TestOutboundReach(t *testing.T) {
 			t.Errorf("%s: %s", a.name, got)
 		}
 	}
-	fmt.Printf("network attacks: tried %d, contained %d\n", tried, contained)
+	Report(t, fmt.Sprintf("network attacks: tried %d, contained %d", tried, contained))
 	if text := try(t, with, "tcp "+net.JoinHostPort(outside4, port)); !strings.HasPrefix(text, "reached: here I am") {
 		t.Errorf("after the attacks, a public address: %s", text)
 	}

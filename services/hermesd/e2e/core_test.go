@@ -70,13 +70,21 @@ func (w world) deploy(t *testing.T, dir string, flags ...string) api.Function {
 	return rows[0]
 }
 
+// inspect has the input of an execution, which lists leave out.
+func (w world) inspect(t *testing.T, id string) api.Execution {
+	t.Helper()
+	return ask[api.Execution](t, w.client, api.OpExecutionInspect, api.ExecutionRef{ID: id})
+}
+
 // find returns the newest execution of a function with this input.
 func (w world) find(t *testing.T, function, input string) api.Execution {
 	t.Helper()
 	list := ask[api.Executions](t, w.client, api.OpExecutionList, api.ExecutionList{Limit: 500})
 	for _, e := range list.Executions {
-		if e.Request.Kind == events.KindRun && e.Request.Function.Name == function && isInput(e.Request.Input, input) {
-			return e
+		if e.Request.Kind == events.KindRun && e.Request.Function.Name == function {
+			if e = w.inspect(t, e.ID); isInput(e.Request.Input, input) {
+				return e
+			}
 		}
 	}
 	t.Fatalf("no execution of %s in the list", function)

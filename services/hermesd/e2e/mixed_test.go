@@ -122,7 +122,7 @@ func awaitDripping(t *testing.T, w world) {
 		list := ask[api.Executions](t, w.client, api.OpExecutionList, api.ExecutionList{Limit: 500})
 		return slices.ContainsFunc(list.Executions, func(e api.Execution) bool {
 			return e.Status == executions.Running && time.Since(e.StartedAt) < 700*time.Millisecond &&
-				strings.HasPrefix(string(e.Request.Input.Inline), "drip")
+				strings.HasPrefix(string(w.inspect(t, e.ID).Request.Input.Inline), "drip")
 		})
 	})
 }

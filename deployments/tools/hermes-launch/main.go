@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -68,9 +69,11 @@ func run() error {
 
 // sealSelf executes this program again from a sealed copy in memory. A container's first process
 // is this program for a moment, and must find nothing behind /proc/self/exe that it could
-// overwrite (CVE-2019-5736). Sealed once, it need not be for every container.
+// overwrite (CVE-2019-5736). Sealed once, it need not be for every container. Where memory must not
+// be executed (vm.memfd_noexec=2) the copy is a file that libcontainer does not know for one: it then
+// seals another for each container, and this must not try for ever.
 func sealSelf() error {
-	if exeseal.IsSelfExeCloned() {
+	if exeseal.IsSelfExeCloned() || slices.Contains(os.Args, copied) {
 		return nil
 	}
 	self, err := os.Open("/proc/self/exe")
@@ -85,8 +88,11 @@ func sealSelf() error {
 	if err != nil {
 		return err
 	}
-	return unix.Exec(fmt.Sprintf("/proc/self/fd/%d", sealed.Fd()), os.Args, os.Environ())
+	return unix.Exec(fmt.Sprintf("/proc/self/fd/%d", sealed.Fd()), append(os.Args, copied), os.Environ())
 }
+
+// copied is the argument of the copy.
+const copied = "copied"
 
 type server struct {
 	work sync.WaitGroup

@@ -155,11 +155,10 @@ func (p *launching) ask(ctx context.Context, r launchRequest) (launchReply, erro
 	p.seq++
 	r.Seq = p.seq
 	p.waiting[r.Seq] = answer
-	err := p.requests.Encode(r)
-	p.mu.Unlock()
-	if err != nil {
-		return launchReply{}, errors.Join(errLauncherGone, err)
+	if p.requests.Encode(r) != nil {
+		p.stop() // it reads no more; that it is gone is said when its containers are this process's own
 	}
+	p.mu.Unlock()
 	select {
 	case reply, ok := <-answer:
 		switch {

@@ -3,7 +3,9 @@ package containerd
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +89,41 @@ func TestLauncherDies(t *testing.T) {
 	}
 	if err := all.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLauncherReadsNoMore: what it started is not lost when it cannot be asked to reap it.
+func TestLauncherReadsNoMore(t *testing.T) {
+	all, ctx := testTasks(t)
+	script := `sleep 1000 >/dev/null & exec <&-; echo "{\"seq\":$seq,\"pid\":$!}"; exec sleep 1001`
+	one := makeTask(t, ctx, all, fakeLaunch(t, script), t.TempDir())
+	if err := one.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Kill(ctx, uint32(unix.SIGKILL), true); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := one.Wait(ctx); err != nil || exit.Status != 137 {
+		t.Errorf("exit %+v, %v; want status 137", exit, err)
+	}
+	if err := all.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLaunchWithoutExecutableMemory: hermes-launch comes up where memory must not be executed, which a
+// process namespace may forbid itself.
+func TestLaunchWithoutExecutableMemory(t *testing.T) {
+	libexec := needContainers(t)
+	if _, err := os.Stat("/proc/sys/vm/memfd_noexec"); err != nil || libexec.Launch == "" {
+		t.Skipf("hermes-launch is %q, the kernel's switch: %v", libexec.Launch, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", `echo 2 >/proc/sys/vm/memfd_noexec && exec "$0" </dev/null`, libexec.Launch)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %.999s", err, out)
 	}
 }
 

@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 		runProbe(what)
 		os.Exit(0)
 	}
+	if os.Getenv(threadEnv) != "" {
+		exit(dieOnThread())
+	}
 	if dir := os.Getenv(leaveNetworkEnv); dir != "" {
 		leaveNetwork(dir)
 	}

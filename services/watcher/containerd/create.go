@@ -145,13 +145,13 @@ func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*b
 		return nil, errors.Join(err, listener.Close())
 	}
 	b := &box{runtime: r, spec: spec, link: l, user: hostUser(isolation)}
-	if err := b.open(c); err != nil {
-		return nil, errors.Join(err, b.closeWork(), l.conn.Close())
+	err = b.open(c)
+	if err == nil && c.network != nil {
+		err = r.connect(ctx, c, l)
 	}
-	if c.network != nil {
-		if err := r.connect(ctx, c, l); err != nil {
-			return nil, errors.Join(err, l.conn.Close())
-		}
+	if err != nil {
+		b.renewal.close()
+		return nil, errors.Join(err, b.closeWork(), l.conn.Close())
 	}
 	b.container = *c
 	go l.listenOn()

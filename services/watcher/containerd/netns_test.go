@@ -172,7 +172,7 @@ func hostPrefix(address string) netip.Prefix {
 	return netip.PrefixFrom(addr, addr.BitLen())
 }
 
-// answer is what every server of the tests says.
+// answerText is what every server of the tests says.
 const answerText = "here I am\n"
 
 // serveAll answers every TCP connection in the calling thread's namespace, and every datagram to one

@@ -81,7 +81,7 @@ func (r *Runtime) bootWithNetwork(ctx context.Context, spec sandbox.Spec, c *con
 }
 
 func (r *Runtime) startNetwork(spec sandbox.Spec, c container) (*network.Process, error) {
-	return network.StartProcess(network.ProcessOptions{
+	process, err := network.StartProcess(network.ProcessOptions{
 		Program: r.opts.Libexec.Network, User: c.firstID + networkUser, Empty: r.emptyDir(),
 		Enter: func(attributes *syscall.SysProcAttr) (leave func(), err error) {
 			return r.cgroup.enter(c.cgroup+networkSuffix, attributes, confines{
@@ -89,6 +89,10 @@ func (r *Runtime) startNetwork(spec sandbox.Spec, c container) (*network.Process
 			})
 		},
 	})
+	if err != nil {
+		return nil, errors.Join(err, r.cgroup.remove(c.cgroup+networkSuffix))
+	}
+	return process, nil
 }
 
 // networkSuffix marks the cgroup of a sandbox's process. It is not below the sandbox's, whose limits

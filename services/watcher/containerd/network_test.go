@@ -401,6 +401,20 @@ func eventually(t *testing.T, otherwise string, is func() bool) {
 }
 
 // TestNoNetworkUnlessAllowed: it is the runtime that refuses, whatever its caller forgot.
+// TestNetworkThatDoesNotStart leaves nothing behind.
+func TestNetworkThatDoesNotStart(t *testing.T) {
+	program := filepath.Join(newDir(t), NetworkName)
+	check(t, os.WriteFile(program, []byte("no program"), 0o755))
+	r := newNetworkRuntime(t, func(o *Options) { o.Libexec.Network = program })
+	if box, err := r.Create(t.Context(), outboundSpec("stuck", newDir(t))); err == nil {
+		t.Error("a sandbox was made without its network")
+		check(t, box.Remove(t.Context()))
+	}
+	if left := present(t, r); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestNoNetworkUnlessAllowed(t *testing.T) {
 	r := newRuntime(t)
 	if _, err := r.Create(t.Context(), outboundSpec("refused", newDir(t))); !errors.Is(err, sandbox.ErrNetwork) {

@@ -70,8 +70,8 @@ build_runc() {
 	command -v runc >/dev/null 2>&1 || install_packages runc
 }
 
-# What hermes-launch and runc cost at each start is mostly the pages that they touch, so they are
-# static. The machine's libseccomp is in them.
+# What hermes-launch costs at each start is mostly the pages that it touches, so it is static. The
+# machine's libseccomp is in it.
 build_launch() {
 	version=$(go -C deployments/tools list -m -f '{{.Version}}' github.com/opencontainers/runc)
 	source=$(cat deployments/tools/hermes-launch/*.go | cksum)

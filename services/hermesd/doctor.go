@@ -48,7 +48,7 @@ func doctorOptions(dataDir, address string, network bool) doctor.Options {
 	programs, _ := containerd.FindLibexec()
 	return doctor.Options{
 		DataDir: dataDir, Address: address, Answers: containerd.Answers,
-		Runc: programs.Runc, Init: programs.Init, Network: programs.Network, NeedsNetwork: network,
+		Runc: programs.Runc, Init: programs.Init, Launch: programs.Launch, Network: programs.Network, NeedsNetwork: network,
 	}
 }
 

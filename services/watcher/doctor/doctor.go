@@ -49,6 +49,8 @@ type Options struct {
 	Answers func(ctx context.Context, address string) error
 	// Runc and Init are the paths of the programs; empty: not found.
 	Runc, Init string
+	// Launch is the path of hermes-launch; empty: not found.
+	Launch string
 	// Network is the path of hermes-network; empty: not found. NeedsNetwork makes that, and a
 	// machine without TUN devices, a failure.
 	Network      string
@@ -81,7 +83,7 @@ func Checks(opts Options) []Check {
 	return []Check{
 		{"root", look.root}, {"kernel", look.kernel}, {"cgroups", look.cgroups},
 		{"user namespaces", look.userNamespaces}, {"seccomp", look.seccomp},
-		{"containerd", look.containerd}, {"oci runtime", look.ociRuntime}, {"init", look.init},
+		{"containerd", look.containerd}, {"oci runtime", look.ociRuntime}, {"init", look.init}, {"launcher", look.launcher},
 		{"disk space", look.diskSpace}, {"disk latency", look.diskLatency},
 		{"compilers", look.compilers}, {"base images", look.baseBuilder}, {"network", look.network}, {"gpu", look.gpu},
 	}

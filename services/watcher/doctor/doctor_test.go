@@ -24,7 +24,7 @@ func machine(t *testing.T, files map[string]string) Options {
 		}
 	}
 	return Options{
-		Root: root, DataDir: filepath.Join(root, "data", "not", "yet"), Runc: "/l/runc", Init: "/l/init", Network: "/l/network",
+		Root: root, DataDir: filepath.Join(root, "data", "not", "yet"), Runc: "/l/runc", Init: "/l/init", Launch: "/l/launch", Network: "/l/network",
 		UserID:   func() int { return 0 },
 		LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil },
 		Version:  func(context.Context, string) (string, error) { return "runc version 1.5.2\nspec: 1.3.0\n", nil },
@@ -76,7 +76,7 @@ func TestGoodMachine(t *testing.T) {
 			t.Errorf("a result must say what was found, and what to do if and only if it is not ok: %+v", result)
 		}
 	}
-	if len(results) != 14 {
+	if len(results) != 15 {
 		t.Errorf("%d results", len(results))
 	}
 }
@@ -100,6 +100,7 @@ func TestMachine(t *testing.T) {
 		"off user namespaces": {"user namespaces", map[string]string{"proc/sys/user/max_user_namespaces": "0"}, nil, Fail, "switched off"},
 		"no seccomp":          {"seccomp", map[string]string{"proc/sys/kernel/seccomp/actions_avail": ""}, nil, Fail, "no seccomp"},
 		"no init":             {"init", nil, func(o *Options) { o.Init = "" }, Fail, "missing"},
+		"no launcher":         {"launcher", nil, func(o *Options) { o.Launch = "" }, Warn, "missing"},
 		"no runc":             {"oci runtime", nil, func(o *Options) { o.Runc = "" }, Fail, "missing"},
 		"no make": {"compilers", nil, func(o *Options) {
 			o.LookPath = func(name string) (string, error) { return "", errors.New("no") }

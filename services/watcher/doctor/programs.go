@@ -19,6 +19,16 @@ func (l looker) containerd(ctx context.Context) Result {
 
 func (l looker) init(context.Context) Result { return found("hermes-init", l.Init) }
 
+func (l looker) launcher(context.Context) Result {
+	switch {
+	case l.Address != "":
+		return ok("not needed: a containerd of yours calls runc")
+	case l.Launch == "":
+		return warn("hermes-launch is missing: making a sandbox costs a call of runc, twice as much", setup)
+	}
+	return ok(l.Launch)
+}
+
 func found(name, path string) Result {
 	if path == "" {
 		return broken(name+" is missing", setup)

@@ -158,11 +158,11 @@ func TestTheOldAreNotTakenAgain(t *testing.T) {
 		p, f := newReusing(func(o *pool.Options[string]) { o.Idle = 10 * mostAge })
 		defer p.Close()
 		taken, r := use(t, p, f, "a")
-		time.Sleep(mostAge - 1)
+		time.Sleep(mostAge - time.Nanosecond)
 		if !back(p, f, taken, r, true) {
 			t.Fatal("not kept")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if taken, r = use(t, p, f, "a"); taken.How == pool.Reused || f.thrown(f.first()) != 1 {
 			t.Errorf("an old box is %s", taken.How)
 		}

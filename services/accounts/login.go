@@ -58,9 +58,14 @@ func (s *Service) checkPassword(ctx context.Context, name, password string) erro
 	return nil
 }
 
+// takeAttempt counts an attempt for the name and for the address. Those who are logged in come without
+// an address: one of them must not use up the attempts of all others.
 func (s *Service) takeAttempt(name, host string) error {
 	now := s.Now()
-	wait := s.failures.address.take(host, now)
+	wait := time.Duration(0)
+	if host != "" {
+		wait = s.failures.address.take(host, now)
+	}
 	if wait == 0 {
 		if wait = s.failures.user.take(clip(name), now); wait > 0 {
 			s.failures.address.giveBack(host, now)

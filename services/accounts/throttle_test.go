@@ -45,3 +45,25 @@ func TestThrottleIsBounded(t *testing.T) {
 		t.Error("who used up all attempts was forgotten")
 	}
 }
+
+// TestAttempts: an address is bounded for all names. Those who are logged in, whose requests tell no
+// address, are bounded each for themselves.
+func TestAttempts(t *testing.T) {
+	for host, want := range map[string]int{"192.0.2.1": int(perAddress.size), "": 5 * int(perAddress.size)} {
+		s := New(Options{Now: func() time.Time { return at }})
+		let := 0
+		for i := range 5 * int(perAddress.size) {
+			if s.takeAttempt(fmt.Sprint("user", i), host) == nil {
+				let++
+			}
+		}
+		if let != want {
+			t.Errorf("from %q: %d attempts, want %d", host, let, want)
+		}
+		for i := range int(perUser.size) + 1 {
+			if err := s.takeAttempt("ana", host); (err == nil) != (host == "" && i < int(perUser.size)) {
+				t.Errorf("attempt %d of ana from %q: %v", i, host, err)
+			}
+		}
+	}
+}

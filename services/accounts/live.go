@@ -212,14 +212,8 @@ func (l *live) end(ctx context.Context, names ...string) error {
 
 // kick ends one. That it is gone already is no error.
 func (l *live) kick(ctx context.Context, c connection) error {
-	m, err := l.conn.RequestWithContext(ctx, "$SYS.REQ.SERVER."+c.server+".KICK", fmt.Appendf(nil, `{"cid":%d}`, c.id))
+	_, err := l.conn.RequestWithContext(ctx, "$SYS.REQ.SERVER."+c.server+".KICK", fmt.Appendf(nil, `{"cid":%d}`, c.id))
 	if err != nil {
-		return fmt.Errorf("end connection %d of server %s: %w", c.id, c.server, err)
-	}
-	var reply struct {
-		Error *struct{ Description string } `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &reply); err != nil {
 		return fmt.Errorf("end connection %d of server %s: %w", c.id, c.server, err)
 	}
 	return nil

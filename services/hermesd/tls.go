@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -27,14 +28,10 @@ func (t *tlsFlags) flags(cmd *cobra.Command) {
 // certificate loads or makes it, and refuses to listen off loopback without one. dir keeps one that
 // was made.
 func (t *tlsFlags) certificate(listen, dir string) (*instance.Certificate, error) {
-	host, err := checkListen(listen, t.insecure || t.selfSigned || t.cert != "")
+	host, err := t.check(listen)
 	switch {
 	case err != nil:
 		return nil, err
-	case (t.cert == "") != (t.key == ""):
-		return nil, fmt.Errorf("--tls-cert and --tls-key are given together")
-	case t.cert != "" && t.selfSigned:
-		return nil, fmt.Errorf("--tls-self-signed and --tls-cert exclude each other")
 	case t.cert != "":
 		return instance.LoadCertificate(t.cert, t.key)
 	case t.selfSigned:
@@ -43,10 +40,15 @@ func (t *tlsFlags) certificate(listen, dir string) (*instance.Certificate, error
 	return nil, nil
 }
 
-// check is what can be said before anything is touched.
-func (t *tlsFlags) check(listen string) error {
-	_, err := checkListen(listen, t.insecure || t.selfSigned || t.cert != "")
-	return err
+// check is what can be said before anything is touched. It returns the host to listen on.
+func (t *tlsFlags) check(listen string) (host string, err error) {
+	switch {
+	case (t.cert == "") != (t.key == ""):
+		return "", errors.New("--tls-cert and --tls-key are given together")
+	case t.cert != "" && t.selfSigned:
+		return "", errors.New("--tls-self-signed and --tls-cert exclude each other")
+	}
+	return checkListen(listen, t.insecure || t.selfSigned || t.cert != "")
 }
 
 // checkListen returns the host. Off loopback it wants to be allowed.

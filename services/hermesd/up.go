@@ -82,7 +82,8 @@ func (o upOptions) check() error {
 	if _, err := o.network.networks(); err != nil {
 		return err
 	}
-	return errors.Join(o.limits.Check(), o.tls.check(o.listen))
+	_, err := o.tls.check(o.listen)
+	return errors.Join(o.limits.Check(), err)
 }
 
 // checkSlots refuses a number of slots with which nothing could run.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/nats-io/jsm.go/natscontext"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
@@ -22,7 +21,6 @@ import (
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/bases"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
-	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 	"github.com/hermes-serverless/hermes/services/registry"
@@ -50,7 +48,7 @@ imported anew; its next deploy takes the new one.`,
   hermesd base build small --packages g++,make
   hermesd base default cpp gcc                # what functions in C++ are built on that name none`,
 	}
-	cmd.PersistentFlags().StringVar(&o.natsContext, "context", instance.OperatorContext, "NATS context `name` of the operator")
+	contextFlag(cmd.PersistentFlags(), &o.natsContext)
 	cmd.AddCommand(newBaseImportCommand(o), newBaseBuildCommand(o), newBasePullCommand(o),
 		o.list(), o.inspect(), o.remove(), o.setDefault())
 	return cmd
@@ -64,9 +62,9 @@ type operating struct {
 }
 
 func (o *baseCommand) connect(ctx context.Context) (*operating, error) {
-	nc, err := natscontext.Connect(o.natsContext)
+	nc, err := connectOperator(o.natsContext)
 	if err != nil {
-		return nil, fmt.Errorf("connect with the NATS context %s: %w: is hermesd running, and did it run as this user?", o.natsContext, err)
+		return nil, err
 	}
 	js, err := jetstream.New(nc)
 	if err == nil {
@@ -90,16 +88,8 @@ func (o *baseCommand) with(f func(cmd *cobra.Command, op *operating, args []stri
 			return err
 		}
 		defer op.conn.Close()
-		return told(f(cmd, op, args))
+		return inWords(f(cmd, op, args))
 	}
-}
-
-// told adds to an error what its reader can do.
-func told(err error) error {
-	if e, ok := api.AsError(err); ok && e.Hint != "" {
-		return fmt.Errorf("%w: %s", err, e.Hint)
-	}
-	return err
 }
 
 func (o *baseCommand) outputFlag(cmd *cobra.Command) *cobra.Command {

@@ -80,7 +80,7 @@ func (b *bringing) run(cmd *cobra.Command) (err error) {
 	stored := &progress{ReadSeeker: f, total: imported.Image.SizeBytes, w: cmd.ErrOrStderr(), what: "storing"}
 	isNew, err := op.bases.Import(ctx, b.name, imported, stored)
 	if err != nil {
-		return told(err)
+		return inWords(err)
 	}
 	word := "imported"
 	if !isNew {

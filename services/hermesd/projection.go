@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/nats-io/jsm.go/natscontext"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
@@ -22,7 +21,7 @@ func newProjectionCommand() *cobra.Command {
 		Long: `A view is the fold of a stream. verify folds each stream anew and compares; rebuild restores what
 differs. Both work on a running instance, which goes on meanwhile.`,
 	}
-	cmd.PersistentFlags().StringVar(&natsContext, "context", instance.OperatorContext, "NATS context `name` of the operator")
+	contextFlag(cmd.PersistentFlags(), &natsContext)
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "verify", Short: "Compare every view with a fresh fold", Args: cobra.NoArgs,
@@ -46,9 +45,9 @@ differs. Both work on a running instance, which goes on meanwhile.`,
 var errDiffers = errors.New("a view differs from its stream: run `hermesd projection rebuild`")
 
 func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*projector.Projector, context.Context) ([]projector.Difference, error)) error {
-	nc, err := natscontext.Connect(natsContext)
+	nc, err := connectOperator(natsContext)
 	if err != nil {
-		return fmt.Errorf("connect with the NATS context %s: %w: is hermesd running, and did it run as this user?", natsContext, err)
+		return err
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,8 +13,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/nats-io/jsm.go/natscontext"
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/api"
@@ -36,7 +33,7 @@ func newUserCommand() *cobra.Command {
 		Long: `Says who may use a running instance. It asks the services with the operator's key, which is in the
 NATS context that hermesd up wrote. With a NATS server of your own, make one for keys/operator.nk.`,
 	}
-	cmd.PersistentFlags().StringVar(&o.natsContext, "context", instance.OperatorContext, "NATS context `name` of the operator")
+	contextFlag(cmd.PersistentFlags(), &o.natsContext)
 	cmd.PersistentFlags().BoolVarP(&o.json, "json", "j", false, "print JSON")
 	cmd.AddCommand(newUserAddCommand(&o), newUserInviteCommand(&o), newUserListCommand(&o),
 		newUserRefCommand(&o, "inspect", "Show a user, with all keys", api.OpUserInspect),
@@ -48,26 +45,14 @@ NATS context that hermesd up wrote. With a NATS server of your own, make one for
 
 // askOperator asks the services for an operation.
 func askOperator[Reply any](cmd *cobra.Command, o *operatorOptions, op string, ask any) (Reply, error) {
-	var none Reply
-	nc, err := natscontext.Connect(o.natsContext, nats.Name("hermesd user"))
+	nc, err := connectOperator(o.natsContext)
 	if err != nil {
-		return none, fmt.Errorf("connect with the NATS context %s: %w: is hermesd running, and did it run as this user?", o.natsContext, err)
+		var none Reply
+		return none, err
 	}
 	defer nc.Close()
 	reply, err := api.Ask[Reply](cmd.Context(), nc, api.AdminSubject(operatorName(), op), ask)
-	if e, ok := api.AsError(err); ok {
-		return none, inWords(e)
-	}
-	return reply, err
-}
-
-// inWords is an error of the services for a terminal.
-func inWords(e *api.Error) error {
-	text := e.Message
-	if e.Hint != "" {
-		text += ": " + e.Hint
-	}
-	return errors.New(text)
+	return reply, inWords(err)
 }
 
 // operatorName is who asks, for the history.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -177,20 +178,23 @@ func (s *Service) cancelExecutions(ctx context.Context, name string) (int, error
 	return cancelled, nil
 }
 
-// finishLeaving removes those who asked for it, and those whose removal was interrupted.
+// finishLeaving removes those who asked for it, and those whose removal was interrupted. They do not
+// wait for one another: one may take long, or not come to its end.
 func (s *Service) finishLeaving(ctx context.Context) error {
 	if err := s.directory.catchUp(ctx, s.Users); err != nil {
 		return err
 	}
+	var work sync.WaitGroup
+	defer work.Wait()
 	for _, u := range s.directory.registered() {
 		if u.Leaving {
-			s.finishOne(ctx, u.Name, source)
+			work.Go(func() { s.finishOne(ctx, u.Name, source) })
 		}
 	}
 	for {
 		select {
 		case name := <-s.leaving:
-			s.finishOne(ctx, name, name)
+			work.Go(func() { s.finishOne(ctx, name, name) })
 		case <-ctx.Done():
 			return ctx.Err()
 		}

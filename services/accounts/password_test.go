@@ -2,9 +2,10 @@ package accounts
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -46,28 +47,25 @@ func TestUnknownUserCostsAsMuch(t *testing.T) {
 
 // TestHashingIsBounded: no more than a few at once, and no endless line before them.
 func TestHashingIsBounded(t *testing.T) {
-	h := newHasher(cheap)
-	if err := h.running.Acquire(t.Context(), maxHashing); err != nil {
-		t.Fatal(err)
-	}
-	waiting, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	for range maxHashing + maxWaiting {
-		go func() { _, err := h.hash(waiting, "sesame street"); ended <- err }()
-	}
-	for end := time.Now().Add(time.Minute); h.queue.TryAcquire(1); {
-		h.queue.Release(1)
-		if time.Now().After(end) {
-			t.Fatal("nobody waits")
+	synctest.Test(t, func(t *testing.T) {
+		h := newHasher(cheap)
+		if err := h.running.Acquire(t.Context(), maxHashing); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if _, err := h.hash(t.Context(), "sesame street"); !api.IsKind(err, api.Unavailable) {
-		t.Errorf("one too many: %v", err)
-	}
-	cancel()
-	for range maxHashing + maxWaiting {
-		if err := <-ended; err == nil {
-			t.Error("it hashed while no place was free")
+		waiting, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		for range maxHashing + maxWaiting {
+			go func() { _, err := h.hash(waiting, "sesame street"); ended <- err }()
 		}
-	}
+		synctest.Wait() // until all stand in line
+		if _, err := h.hash(t.Context(), "sesame street"); !api.IsKind(err, api.Unavailable) {
+			t.Errorf("one too many: %v", err)
+		}
+		cancel()
+		for range maxHashing + maxWaiting {
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("one of those in line: %v", err)
+			}
+		}
+	})
 }

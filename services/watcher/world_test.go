@@ -48,6 +48,8 @@ type world struct {
 	conn   *nats.Conn // the watcher's
 	box    *runtime
 	opts   Options
+	// watcher is the last that watch started.
+	watcher *Watcher
 
 	hellos, leaves chan string // sessions
 	holds          chan []api.AttemptRef
@@ -208,6 +210,7 @@ func (w *world) watch() (stop func() error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.watcher = watcher
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- watcher.Run(ctx) }()

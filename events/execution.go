@@ -42,6 +42,14 @@ const (
 	ReasonUnplaceable = "unplaceable"
 )
 
+// Reasons returns all of them.
+func Reasons() []string {
+	return []string{
+		ReasonExit, ReasonSignal, ReasonOOM, ReasonPIDs, ReasonDisk, ReasonOutputLimit, ReasonHandler, ReasonClean,
+		ReasonMake, ReasonArtifact, ReasonInput, ReasonSandbox, ReasonShutdown, ReasonUnplaceable,
+	}
+}
+
 // MaxInlineInputBytes is the largest input that travels inside the event; a larger one is a blob.
 const MaxInlineInputBytes = 4096
 

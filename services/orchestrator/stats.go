@@ -26,13 +26,6 @@ type End struct {
 	Reason string
 }
 
-// reasons are all that an end is counted under: a watcher may send any.
-var reasons = []string{
-	"", events.ReasonExit, events.ReasonSignal, events.ReasonOOM, events.ReasonPIDs, events.ReasonOutputLimit, events.ReasonHandler,
-	events.ReasonClean, events.ReasonMake, events.ReasonArtifact, events.ReasonInput, events.ReasonSandbox, events.ReasonShutdown,
-	events.ReasonUnplaceable,
-}
-
 // ends counts them.
 type ends struct {
 	mu    sync.Mutex
@@ -45,8 +38,8 @@ func (e *ends) add(exec executions.Execution) {
 		return
 	}
 	end := End{Status: exec.Status, Reason: exec.Reason}
-	if !slices.Contains(reasons, end.Reason) {
-		end.Reason = "other"
+	if end.Reason != "" && !slices.Contains(events.Reasons(), end.Reason) {
+		end.Reason = "other" // a watcher may send any, and each would be counted for ever
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -66,6 +66,7 @@ type Error struct {
 	Why  string
 }
 
+// Error says it of the whole, or of the entry by its path.
 func (e *Error) Error() string {
 	if e.Path == "" {
 		return "the root filesystem " + e.Why

@@ -4,12 +4,9 @@ import (
 	"archive/tar"
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -35,7 +32,7 @@ func Pack(ctx context.Context, root *os.Root, m Manifest, w io.Writer) (Packed, 
 	if err != nil {
 		return Packed{}, err
 	}
-	sum := &summed{w: w, hash: sha256.New()}
+	sum := events.NewBlobWriter(w)
 	// One goroutine: how many there are must not show in the bytes.
 	z, err := zstd.NewWriter(sum, zstd.WithEncoderConcurrency(1))
 	if err != nil {
@@ -57,24 +54,7 @@ func Pack(ctx context.Context, root *os.Root, m Manifest, w io.Writer) (Packed, 
 	if err = errors.Join(err, p.tar.Close(), z.Close()); err != nil {
 		return Packed{}, fmt.Errorf("pack the root filesystem: %w", err)
 	}
-	return Packed{
-		Blob:  events.Blob{Digest: "sha256:" + hex.EncodeToString(sum.hash.Sum(nil)), SizeBytes: sum.bytes},
-		Files: p.files, UnpackedBytes: p.bytes,
-	}, nil
-}
-
-// summed passes on what it is written, and sums it up.
-type summed struct {
-	w     io.Writer
-	hash  hash.Hash
-	bytes int64
-}
-
-func (s *summed) Write(p []byte) (int, error) {
-	n, err := s.w.Write(p)
-	s.hash.Write(p[:n])
-	s.bytes += int64(n)
-	return n, err
+	return Packed{Blob: sum.Blob(), Files: p.files, UnpackedBytes: p.bytes}, nil
 }
 
 type packer struct {

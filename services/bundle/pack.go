@@ -4,11 +4,8 @@ import (
 	"archive/tar"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -47,25 +44,11 @@ type packer struct {
 	follow bool
 	tally  tally
 	tar    *tar.Writer
-	sum    *summer
-}
-
-// summer passes on what it is given and sums it up.
-type summer struct {
-	w    io.Writer
-	hash hash.Hash
-	size int64
-}
-
-func (s *summer) Write(p []byte) (int, error) {
-	n, err := s.w.Write(p)
-	s.hash.Write(p[:n])
-	s.size += int64(n)
-	return n, err
+	sum    *events.BlobWriter
 }
 
 func pack(ctx context.Context, p *packer, w io.Writer) (events.Blob, error) {
-	p.sum = &summer{w: w, hash: sha256.New()}
+	p.sum = events.NewBlobWriter(w)
 	// One goroutine and a fixed window: the bytes must not depend on the machine.
 	z, err := zstd.NewWriter(p.sum, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(4<<20),
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderCRC(true))
@@ -80,7 +63,7 @@ func pack(ctx context.Context, p *packer, w io.Writer) (events.Blob, error) {
 	if err := errors.Join(p.tar.Close(), z.Close()); err != nil {
 		return events.Blob{}, fmt.Errorf("pack: %w", err)
 	}
-	return events.Blob{Digest: "sha256:" + hex.EncodeToString(p.sum.hash.Sum(nil)), SizeBytes: p.sum.size}, nil
+	return p.sum.Blob(), nil
 }
 
 // folder packs what lies in dir: the files first, so that a small file of the top is found
@@ -185,7 +168,7 @@ func (p *packer) file(ctx context.Context, name string, kind fs.FileMode) error 
 	if err := p.content(ctx, name, f, before); err != nil {
 		return err
 	}
-	return p.tally.ratio(p.tally.bytes, p.sum.size+ratioFloor/p.tally.limits.Ratio)
+	return p.tally.ratio(p.tally.bytes, p.sum.SizeBytes()+ratioFloor/p.tally.limits.Ratio)
 }
 
 func (p *packer) content(ctx context.Context, name string, f *os.File, before fs.FileInfo) error {

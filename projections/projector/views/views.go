@@ -118,7 +118,7 @@ func (v *Views) WaitFor(ctx context.Context, bucket string, sequence uint64) err
 		local.Want(sequence)
 		wait = maxPoll // it tells; only what another process projects must be looked for
 	}
-	for looked := local != nil; ; looked = false {
+	for look := local == nil; ; {
 		var told <-chan struct{}
 		if local != nil {
 			var at uint64
@@ -126,15 +126,16 @@ func (v *Views) WaitFor(ctx context.Context, bucket string, sequence uint64) err
 				return nil
 			}
 		}
-		if !looked {
+		if look {
 			if at, err := v.Checkpoint(ctx, bucket); err == nil && at >= sequence {
 				return nil
 			}
 		}
 		select {
 		case <-told:
+			look = false
 		case <-time.After(wait):
-			wait = min(2*wait, maxPoll)
+			look, wait = true, min(2*wait, maxPoll)
 		case <-ctx.Done():
 			return fmt.Errorf("view %s has not seen %d yet: %w", bucket, sequence, ctx.Err())
 		}

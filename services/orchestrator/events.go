@@ -68,10 +68,13 @@ func (s *Service) events(ctx context.Context, user string, ask api.EventsRequest
 			return api.Events{}, fmt.Errorf("read the events of %s: %w", user, err)
 		}
 		p.reply.Cursor = cursor.String()
-		if len(p.reply.Events) > 0 || p.reply.More || within.Err() != nil {
+		more := p.reply.More
+		if len(p.reply.Events) > 0 || p.looked > eventsBound || !more && within.Err() != nil {
 			return p.reply, nil
 		}
-		awaitAny(within, own, cursor)
+		if !more {
+			awaitAny(within, own, cursor)
+		}
 	}
 }
 

@@ -113,6 +113,20 @@ func TestEventsAreHeardAsTheyHappen(t *testing.T) {
 	}
 }
 
+// TestEventsAreSearchedFar: a request that picks nothing looks on, and at no more than it may.
+func TestEventsAreSearchedFar(t *testing.T) {
+	w := newWorld(t)
+	w.answer()
+	begin := time.Now().Add(-time.Minute)
+	w.fill(600)
+	w.eventually("it answers", func() bool { _, err := ask[api.Events](w, api.OpEvents, api.EventsRequest{}); return err == nil })
+	request := api.EventsRequest{Since: begin, Types: []events.Type{events.ExecutionLost{}.Type()}}
+	page, err := ask[api.Events](w, api.OpEvents, request)
+	if err != nil || len(page.Events) > 0 || page.More {
+		t.Errorf("of some thousand events %d are found, more %v, %v", len(page.Events), page.More, err)
+	}
+}
+
 func TestEventsRefuseWhatMeansNothing(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrate()

@@ -311,6 +311,9 @@ func TestPackAndUnpack(t *testing.T) {
 	if got, err := base.ReadManifest(dir); err != nil || fmt.Sprint(got) != fmt.Sprint(m) {
 		t.Errorf("the manifest is %+v, %v", got, err)
 	}
+	if info, err := unpacked.Lstat("etc/passwd"); err != nil || info.ModTime().Unix() != 0 {
+		t.Errorf("etc/passwd, and so the digest, says when the base was made: %v, %v", info.ModTime(), err)
+	}
 	other, err := base.Pack(t.Context(), root, base.Manifest{Architecture: "arm64"}, io.Discard)
 	if err != nil || other.Digest == packed.Digest {
 		t.Errorf("the digest does not name the manifest: %v", err)

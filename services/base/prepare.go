@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"time"
 )
 
 // Hostname is every sandbox's.
@@ -58,7 +59,9 @@ func (t *Tree) wantFile(name, text string) error {
 		if err := t.root.WriteFile(name, []byte(text), 0o600); err != nil {
 			return err
 		}
-		return t.root.Chmod(name, 0o444)
+		// The digest of a base must not say when it was made.
+		epoch := time.Unix(0, 0)
+		return errors.Join(t.root.Chtimes(name, epoch, epoch), t.root.Chmod(name, 0o444))
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -194,6 +195,13 @@ func (s *screen) write(c api.Chunk) error {
 		s.out.Write(c.Data)
 	}
 	return nil
+}
+
+// said are the notes, as they are at this moment.
+func (s *screen) said() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.notes)
 }
 
 func (s *screen) text() string {

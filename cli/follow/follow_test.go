@@ -91,10 +91,8 @@ func (f *following) ends(wantErr string) {
 
 func (f *following) noted(part string) {
 	f.t.Helper()
-	f.screen.mu.Lock()
-	defer f.screen.mu.Unlock()
-	if !slices.ContainsFunc(f.screen.notes, func(n string) bool { return strings.Contains(n, part) }) {
-		f.t.Errorf("the notes %q do not say %q", f.screen.notes, part)
+	if notes := f.screen.said(); !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(n, part) }) {
+		f.t.Errorf("the notes %q do not say %q", notes, part)
 	}
 }
 
@@ -228,8 +226,8 @@ func TestServerThatFallsSilent(t *testing.T) {
 			_, _ = Follow(ctx, s.options(silent{}, nil))
 		}()
 		time.Sleep(shortWait + answerTime + time.Millisecond) // the bubble's time
-		if len(s.notes) != 1 || s.notes[0] != "no answer; waiting for it to come back" {
-			t.Errorf("the notes are %q", s.notes)
+		if notes := s.said(); len(notes) != 1 || notes[0] != "no answer; waiting for it to come back" {
+			t.Errorf("the notes are %q", notes)
 		}
 		cancel()
 		<-done

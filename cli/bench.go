@@ -128,15 +128,7 @@ func (o *benchOptions) input(client *api.Client) (events.Input, error) {
 	if err != nil {
 		return events.Input{}, err
 	}
-	in, err := readInput(from, maxInput(o.ctx, client))
-	if err != nil {
-		return events.Input{}, err
-	}
-	defer in.close()
-	if in.Blob != nil {
-		err = o.app.upload(o.ctx, client, *in.Blob, in.content, "input")
-	}
-	return in.Input, err
+	return o.app.sendInput(o.ctx, client, from)
 }
 
 func (o *benchOptions) measure(load *benchLoad, stop *benchStop) (benchMeasured, error) {

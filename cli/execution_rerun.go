@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -78,7 +77,11 @@ func runExecutionRerun(o *executionRerunOptions) error {
 	defer done()
 	ask := api.Rerun{ID: api.NewID(), Of: o.ref, Version: o.version}
 	if o.input != "" {
-		in, err := o.readInput(client)
+		from, err := openInput(o.input, o.app.streams)
+		if err != nil {
+			return err
+		}
+		in, err := o.app.sendInput(o.ctx, client, from)
 		if err != nil {
 			return err
 		}
@@ -96,23 +99,6 @@ func runExecutionRerun(o *executionRerunOptions) error {
 		return err
 	}
 	return o.app.tellAccepted(o.ctx, client, accepted)
-}
-
-// readInput reads the file, and sends it ahead where it is large.
-func (o *executionRerunOptions) readInput(client *api.Client) (events.Input, error) {
-	from, err := openInput(o.input, o.app.streams)
-	if err != nil {
-		return events.Input{}, err
-	}
-	in, err := readInput(from, maxInput(o.ctx, client))
-	if err != nil {
-		return events.Input{}, err
-	}
-	defer in.close()
-	if in.Blob != nil {
-		err = o.app.upload(o.ctx, client, *in.Blob, in.content, "input")
-	}
-	return in.Input, err
 }
 
 // compare runs it silently and prints how the two outputs and ends differ.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,35 +92,20 @@ func runFunctionRun(o *functionRunOptions) error {
 		return err
 	}
 	defer done()
-	in, err := o.input(client, from)
+	if from == nil {
+		if from, err = promptInput(o.app.streams); err != nil {
+			return err
+		}
+	}
+	in, err := o.app.sendInput(o.ctx, client, from)
 	if err != nil {
 		return err
 	}
-	defer in.close()
-	ask := api.Run{ID: api.NewID(), Function: o.ref, Input: in.Input, TimeoutMillis: o.timeout.Milliseconds()}
+	ask := api.Run{ID: api.NewID(), Function: o.ref, Input: in, TimeoutMillis: o.timeout.Milliseconds()}
 	if o.async {
 		return o.start(client, ask)
 	}
 	return o.watch(client, ask)
-}
-
-// input reads the input, and sends it ahead where it is large.
-func (o *functionRunOptions) input(client *api.Client, from io.Reader) (*input, error) {
-	if from == nil {
-		var err error
-		if from, err = promptInput(o.app.streams); err != nil {
-			return nil, err
-		}
-	}
-	in, err := readInput(from, maxInput(o.ctx, client))
-	if err != nil || in.Blob == nil {
-		return in, err
-	}
-	if err := o.app.upload(o.ctx, client, *in.Blob, in.content, "input"); err != nil {
-		in.close()
-		return nil, err
-	}
-	return in, nil
 }
 
 // start is the asynchronous run.

@@ -141,6 +141,19 @@ func tooLarge(format string, args ...any) error {
 		WithHint("compress it, or divide it among several runs; `hermes remote info` shows the limits")
 }
 
+// sendInput reads what r holds, and sends it ahead where it is large.
+func (a *app) sendInput(ctx context.Context, client *api.Client, r io.Reader) (events.Input, error) {
+	in, err := readInput(r, maxInput(ctx, client))
+	if err != nil {
+		return events.Input{}, err
+	}
+	defer in.close()
+	if in.Blob != nil {
+		err = a.upload(ctx, client, *in.Blob, in.content, "input")
+	}
+	return in.Input, err
+}
+
 // maxInput asks the server how large an input may be.
 func maxInput(ctx context.Context, client *api.Client) func() (int64, error) {
 	return func() (int64, error) {

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +40,7 @@ and the end are the same, 1 if they differ, and 125 if it could not be found out
   hermes execution:rerun 15 -a -j`,
 		Args:              func(cmd *cobra.Command, args []string) error { return o.failed(argsOf(cobra.ExactArgs(1))(cmd, args)) },
 		ValidArgsFunction: a.completeRuns,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return o.failed(a.chooseFormat()) },
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx = cmd.Context()
 			if o.ref, err = parseExecution(args[0]); err != nil {
@@ -52,6 +52,7 @@ and the end are the same, 1 if they differ, and 125 if it could not be found out
 			return o.failed(run(o))
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return o.failed(usageOf(cmd, err)) })
 	cmd.Flags().StringVar(&o.version, "version", "", "run this `version` as it is now; latest is the highest")
 	cmd.Flags().StringVar(&o.input, "input", "", "read another input from this `file`; - is stdin")
 	cmd.Flags().BoolVar(&o.diff, "diff", false, "print only where the output differs from the first one's")
@@ -60,13 +61,12 @@ and the end are the same, 1 if they differ, and 125 if it could not be found out
 	return cmd
 }
 
-// failed marks what is not the function's own failure, as that of `function run`.
+// failed marks what is not the function's own failure, unless nobody waits for that.
 func (o *executionRerunOptions) failed(err error) error {
-	var exit *exitError
-	if err == nil || o.async || errors.As(err, &exit) {
+	if o.async {
 		return err
 	}
-	return &exitError{code: exitHermes, err: err}
+	return notOfTheFunction(err)
 }
 
 func runExecutionRerun(o *executionRerunOptions) error {

@@ -44,6 +44,16 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// notOfTheFunction marks an error that is not the function's own failure, where the exit code else is
+// the function's, so that scripts can tell them apart.
+func notOfTheFunction(err error) error {
+	var exit *exitError
+	if err == nil || errors.As(err, &exit) {
+		return err
+	}
+	return &exitError{code: exitHermes, err: err}
+}
+
 // exitCode is the one place where an error becomes an exit code.
 func exitCode(err error) int {
 	var exit *exitError

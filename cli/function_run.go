@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -73,13 +72,12 @@ func (o *functionRunOptions) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// failed marks what is not the function's own failure, so that scripts can tell them apart.
+// failed marks what is not the function's own failure, unless nobody waits for that.
 func (o *functionRunOptions) failed(err error) error {
-	var exit *exitError
-	if err == nil || o.async || errors.As(err, &exit) {
+	if o.async {
 		return err
 	}
-	return &exitError{code: exitHermes, err: err}
+	return notOfTheFunction(err)
 }
 
 func runFunctionRun(o *functionRunOptions) error {

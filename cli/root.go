@@ -85,7 +85,8 @@ func newExitCodesTopic() *cobra.Command {
   130  interrupted: the build was cancelled, or you detached from it
 
 "hermes function run" and "hermes execution rerun" exit with the function's own exit code, unless with
---async, and so do "hermes execution attach", and "wait" for one execution. Besides:
+--async, and so do "hermes execution attach", and "wait" for one execution; what goes wrong with these
+two themselves has one of the codes above. Besides:
 
   124  the function ran longer than its timeout
   125  Hermes failed, not the function: the request was refused, the server was not reached,

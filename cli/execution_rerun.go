@@ -119,18 +119,8 @@ func (o *executionRerunOptions) compare(client *api.Client, id string, request f
 		return api.Errorf(api.NotFound, outputGone, "%d bytes of the output of execution %s are not stored any more: there is nothing to compare with",
 			missing, name(before.exec, before.exec.ID))
 	}
-	v := o.app.newViewer(client, id)
-	if err := v.subscribe(); err != nil {
-		return err
-	}
-	defer v.close()
-	v.write = splitOutput(&after.out, &after.err)
-	accepted, err := request()
+	after.exec, err = o.app.watchNew(o.ctx, client, id, splitOutput(&after.out, &after.err), request)
 	if err != nil {
-		return err
-	}
-	v.ref.MinSequence = accepted.Sequence
-	if after.exec, err = v.watch(o.ctx, true); err != nil {
 		return err
 	}
 	r := o.app.comparison(before, after)

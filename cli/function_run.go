@@ -147,21 +147,12 @@ func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
 
 // runToEnd makes an execution by a request, shows its output and ends with its exit code.
 func (a *app) runToEnd(ctx context.Context, client *api.Client, id string, request func() (api.Accepted, error)) error {
-	v := a.newViewer(client, id)
-	if err := v.subscribe(); err != nil {
-		return err
-	}
-	defer v.close()
 	var out, errOut bytes.Buffer
+	write := splitOutput(a.streams.Out, a.streams.Err)
 	if !a.human() {
-		v.write = splitOutput(&out, &errOut)
+		write = splitOutput(&out, &errOut)
 	}
-	accepted, err := request()
-	if err != nil {
-		return err
-	}
-	v.ref.MinSequence = accepted.Sequence
-	e, err := v.watch(ctx, true)
+	e, err := a.watchNew(ctx, client, id, write, request)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,22 @@ func (v *viewer) subscribe() (err error) {
 
 func (v *viewer) close() { v.live.Close() }
 
+// watchNew makes an execution by a request, and hands its output over until it has ended.
+func (a *app) watchNew(ctx context.Context, client *api.Client, id string, write func(api.Chunk) error, request func() (api.Accepted, error)) (api.Execution, error) {
+	v := a.newViewer(client, id)
+	v.write = write
+	if err := v.subscribe(); err != nil {
+		return api.Execution{}, err
+	}
+	defer v.close()
+	accepted, err := request()
+	if err != nil {
+		return api.Execution{}, err
+	}
+	v.ref.MinSequence = accepted.Sequence
+	return v.watch(ctx, true)
+}
+
 type watched struct {
 	exec api.Execution
 	err  error

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -79,27 +80,34 @@ func newLoginKey() (loginKey, error) {
 	return loginKey{pair, public}, err
 }
 
-// storedKey reads the key of the login.
-func (r remote) storedKey() (loginKey, error) {
-	seed, err := os.ReadFile(r.keyFile())
+// storedKey reads a key from its file.
+func storedKey(file string) (loginKey, error) {
+	seed, err := os.ReadFile(file)
 	if err != nil {
 		return loginKey{}, err
 	}
 	defer clear(seed)
-	pair, err := nkeys.FromSeed(seed)
+	pair, err := nkeys.FromSeed(bytes.TrimSpace(seed))
 	if err != nil {
-		return loginKey{}, fmt.Errorf("the key %s is damaged: %w", r.keyFile(), err)
+		return loginKey{}, fmt.Errorf("the key %s is damaged: %w", file, err)
 	}
 	public, err := pair.PublicKey()
 	return loginKey{pair, public}, err
 }
 
+// once are the options of a connection for one question.
+func once() []nats.Option {
+	return []nats.Option{
+		nats.Name("hermes " + version()), nats.Timeout(connectTimeout), nats.NoReconnect(),
+		// The default prints what goes wrong, also that the server hangs up on a key that was ended.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	}
+}
+
 // guest connects as who has not logged in, holding the key.
 func guest(c natsctx.Context, k loginKey, options ...nats.Option) (*nats.Conn, error) {
-	options = append(append(c.TLSOptions(), options...), api.Guest(k.public, k.pair.Sign),
-		nats.Name("hermes "+version()), nats.Timeout(connectTimeout), nats.NoReconnect(),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
-	nc, err := nats.Connect(c.URL, options...)
+	options = append(append(c.TLSOptions(), options...), api.Guest(k.public, k.pair.Sign))
+	nc, err := nats.Connect(c.URL, append(options, once()...)...)
 	if errors.Is(err, nats.ErrAuthorization) {
 		return nil, api.Errorf(api.Unavailable, api.ServerUnavailable, "the server at %s lets nobody log in at this moment", redacted(c.URL)).
 			WithDetail(err.Error()).WithHint("it may be busy: try again. If it stays so, its NATS server has no accounts of Hermes: ask its operator")
@@ -132,11 +140,7 @@ func (r remote) enter(ctx context.Context, op string, ask any) (api.LoggedIn, er
 	if err != nil {
 		return got, err
 	}
-	before := r
-	if old, err := before.storedKey(); err == nil && before.user() != "" {
-		defer old.pair.Wipe()
-		_ = before.revoke(ctx, old) // at worst it goes on until it expires
-	}
+	old, noOld := storedKey(r.keyFile())
 	seed, err := k.pair.Seed()
 	if err != nil {
 		return got, fmt.Errorf("keep the key: %w", err)
@@ -149,13 +153,18 @@ func (r remote) enter(ctx context.Context, op string, ask any) (api.LoggedIn, er
 	if err != nil {
 		return got, fmt.Errorf("keep the login: %w", err)
 	}
+	// Only now: as long as the new one is not kept, the old one is needed.
+	if noOld == nil && r.user() != "" {
+		defer old.pair.Wipe()
+		_ = r.revoke(ctx, old) // at worst it goes on until it expires
+	}
 	return got, nil
 }
 
 // revoke ends the key of a login on the server.
 func (r remote) revoke(ctx context.Context, k loginKey) error {
-	nc, err := nats.Connect(r.URL, append(r.TLSOptions(), nats.Nkey(k.public, k.pair.Sign), nats.CustomInboxPrefix(api.InboxPrefix(r.user())),
-		nats.Name("hermes "+version()), nats.Timeout(connectTimeout), nats.NoReconnect())...)
+	options := append(r.TLSOptions(), nats.Nkey(k.public, k.pair.Sign), nats.CustomInboxPrefix(api.InboxPrefix(r.user())))
+	nc, err := nats.Connect(r.URL, append(options, once()...)...)
 	if err != nil {
 		return err
 	}
@@ -179,23 +188,14 @@ func (r remote) forget() error {
 // whyRefused finds out what the key of a context is worth, when the server does not let it in. It is
 // nil if that cannot be found out.
 func whyRefused(c natsctx.Context, user string) error {
-	seed, err := os.ReadFile(c.KeyFile())
+	k, err := storedKey(c.KeyFile())
 	if err != nil {
 		return nil
 	}
-	defer clear(seed)
-	pair, err := nkeys.FromSeed([]byte(strings.TrimSpace(string(seed))))
-	if err != nil {
-		return nil
-	}
-	defer pair.Wipe()
-	public, err := pair.PublicKey()
-	if err != nil {
-		return nil
-	}
+	defer k.pair.Wipe()
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
-	state, err := asGuest[api.KeyState](ctx, c, loginKey{pair, public}, api.OpKeyState, api.KeyStateRequest{})
+	state, err := asGuest[api.KeyState](ctx, c, k, api.OpKeyState, api.KeyStateRequest{})
 	again := fmt.Sprintf("`hermes --context %s remote login %s`", c.Name, user)
 	switch {
 	case err != nil:

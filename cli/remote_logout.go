@@ -65,7 +65,7 @@ func runRemoteLogout(o *logoutOptions) error {
 
 // end has the server end the login's key. One that opens nothing is as good as ended.
 func (r remote) end(ctx context.Context) error {
-	k, err := r.storedKey()
+	k, err := storedKey(r.keyFile())
 	if err != nil {
 		return api.Errorf(api.Invalid, badContext, "the key of the login cannot be read: %v", err).WithHint("`hermes remote logout --local` removes what is left of it here")
 	}

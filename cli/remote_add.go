@@ -201,6 +201,7 @@ func (o *addOptions) try(pinned *x509.Certificate) (seen sight, unknown *x509.Ce
 			}
 			return seen, nil, err
 		}
+		o.url.Scheme = "tls" // the connection that follows has it too, or is none
 	}
 	nc, err := guest(natsctx.Context{Name: o.name, URL: o.url.String()}, k, roots)
 	if err != nil {

@@ -162,10 +162,7 @@ func (o *eventsOptions) hear(client *api.Client) error {
 func (o *eventsOptions) print(all []api.ListedEvent) error {
 	for _, e := range all {
 		if !o.app.human() {
-			// A stream has no end at which one value could be closed.
-			lines := *o.app
-			lines.format = formatJSONLines
-			if err := lines.printJSON(e); err != nil {
+			if err := o.app.inLines().printJSON(e); err != nil {
 				return err
 			}
 			continue

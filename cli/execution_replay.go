@@ -107,9 +107,7 @@ func runExecutionReplay(o *executionReplayOptions) error {
 	}
 	write := splitOutput(o.app.streams.Out, o.app.streams.Err)
 	if !o.app.human() {
-		lines := *o.app
-		lines.format = formatJSONLines
-		write = lines.chunkWriter(nil, nil)
+		write = o.app.inLines().chunkWriter(nil, nil)
 	}
 	missing, err := readOutput(o.ctx, client, e, o.player(e.StartedAt, write))
 	o.app.tellMissing(missing)

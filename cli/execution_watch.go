@@ -74,8 +74,7 @@ func (o *executionListOptions) report(client *api.Client) error {
 	if _, err := h.begin(o.ctx); err != nil {
 		return err
 	}
-	lines := *o.app
-	lines.format = formatJSONLines
+	lines := o.app.inLines()
 	seen := map[string]uint64{}
 	for {
 		found, err := o.newest(client)
@@ -95,19 +94,26 @@ func (o *executionListOptions) report(client *api.Client) error {
 		if err == nil {
 			seen = listed
 		}
-		for heard := 0; heard == 0; {
-			events, err := h.next(o.ctx)
-			if err != nil {
-				return err
+		for {
+			events, failed := h.next(o.ctx)
+			if failed != nil {
+				return failed
 			}
-			heard = len(events)
+			// What could not be listed is asked for again, also when nothing happens any more.
+			if len(events) > 0 || err != nil {
+				break
+			}
 		}
 	}
 }
 
+// newest lists them, or none if it fails.
 func (o *executionListOptions) newest(client *api.Client) (found []api.Execution, err error) {
 	err = o.walk(client).each(o.ctx, func(e api.Execution) error { found = append(found, e); return nil })
-	return found, err
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 // draw keeps the list on a terminal.
@@ -159,11 +165,15 @@ func (o *executionListOptions) draw(client *api.Client) error {
 		case err := <-failed:
 			return err
 		case <-changed:
-			var again []api.Execution
-			if again, err = o.newest(client); err == nil {
-				found = again
-			}
 		case <-time.After(tickEvery):
+			if err == nil {
+				continue
+			}
+		}
+		// Also what could not be listed the last time.
+		var again []api.Execution
+		if again, err = o.newest(client); err == nil {
+			found = again
 		}
 	}
 }

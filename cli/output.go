@@ -35,6 +35,14 @@ func parseFormat(name string) (format, error) {
 // human says whether results are for people.
 func (a *app) human() bool { return a.format == formatTable }
 
+// inLines prints a value a line, whichever format was chosen: a stream has no end at which one value
+// could be closed.
+func (a *app) inLines() *app {
+	lines := *a
+	lines.format = formatJSONLines
+	return &lines
+}
+
 // printJSON prints one value.
 func (a *app) printJSON(value any) error {
 	encoder := json.NewEncoder(a.streams.Out)

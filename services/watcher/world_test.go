@@ -243,6 +243,8 @@ func (w *world) function(handler string, mode os.FileMode) events.Blob {
 		}
 	}
 	blob := blobOf([]byte(dir))
+	w.blobs.mu.Lock()
+	defer w.blobs.mu.Unlock()
 	w.blobs.dirs[blob.Digest] = dir
 	return blob
 }

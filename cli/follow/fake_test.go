@@ -32,6 +32,7 @@ type fakeServer struct {
 	from        int64
 	inspects    int
 	outputs     int
+	read        int // chunks that were looked at for pages
 }
 
 func newFakeServer() *fakeServer {
@@ -136,14 +137,15 @@ func (s *fakeServer) Inspect(context.Context) (api.Execution, error) {
 	return s.exec, s.unavailable()
 }
 
-func (s *fakeServer) Output(_ context.Context, from int64) (api.OutputPage, []api.Chunk, error) {
+func (s *fakeServer) Output(_ context.Context, from int64, cursor uint64) (api.OutputPage, []api.Chunk, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outputs++
-	page := api.OutputPage{Attempt: s.exec.Attempt, Next: from, Live: !s.exec.Status.Final()}
+	page := api.OutputPage{Attempt: s.exec.Attempt, Next: from, Cursor: cursor, Live: !s.exec.Status.Final()}
 	var chunks []api.Chunk
 	size := 0
-	for _, c := range s.chunks {
+	for i, c := range s.chunks[min(int(cursor), len(s.chunks)):] {
+		s.read++
 		stop := c.Offset + int64(len(c.Data))
 		if stop <= from {
 			continue
@@ -153,7 +155,7 @@ func (s *fakeServer) Output(_ context.Context, from int64) (api.OutputPage, []ap
 		}
 		size += len(c.Data)
 		chunks = append(chunks, c)
-		page.Next = stop
+		page.Next, page.Cursor = stop, cursor+uint64(i)+1
 	}
 	page.End = s.end
 	return page, chunks, s.unavailable()

@@ -21,7 +21,7 @@ const (
 func (f *follower) fill(ctx context.Context) error {
 	for {
 		before, attempt := f.assembly.next, f.assembly.attempt
-		page, chunks, err := f.Source.Output(ctx, before)
+		page, chunks, err := f.Source.Output(ctx, before, f.cursor)
 		if err != nil {
 			if err = f.patient(err); err == nil {
 				f.again(maxRetry)
@@ -43,7 +43,9 @@ func (f *follower) fill(ctx context.Context) error {
 		if page.End != nil && page.Attempt == f.assembly.attempt {
 			f.assembly.end = page.End
 		}
+		f.cursor = 0 // nothing more behind it: the next try looks everywhere
 		if f.assembly.next > before {
+			f.cursor = page.Cursor
 			f.wait, f.stuckSince = 0, time.Time{}
 			if !f.done(page) {
 				continue

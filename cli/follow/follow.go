@@ -27,8 +27,9 @@ type Source interface {
 	// Wait returns when the execution has ended, or after about d with a live one.
 	Wait(ctx context.Context, d time.Duration) (api.Execution, error)
 	Inspect(ctx context.Context) (api.Execution, error)
-	// Output returns stored output from an offset; see api.OutputPage.
-	Output(ctx context.Context, from int64) (api.OutputPage, []api.Chunk, error)
+	// Output returns stored output from an offset; see api.OutputPage. The cursor is that of an earlier
+	// page, so that what lies before it is not read again; 0 is none.
+	Output(ctx context.Context, from int64, cursor uint64) (api.OutputPage, []api.Chunk, error)
 }
 
 // Message is a live message and the watcher in whose name it came.
@@ -81,6 +82,8 @@ type follower struct {
 	assembly *assembly
 	// exec is the last known state.
 	exec api.Execution
+	// cursor is where the store was left.
+	cursor uint64
 	// retry fires when a gap is to be filled again, wait is how long it takes.
 	retry *time.Timer
 	wait  time.Duration
@@ -105,6 +108,7 @@ func (f *follower) loop(ctx context.Context, w *waiter) (api.Execution, error) {
 			f.state(e)
 		case err = <-w.failed:
 		case <-f.Reconnected:
+			f.cursor = 0 // a server that crashed may count anew from what was on its disk
 			err = f.fill(ctx)
 		case <-f.retry.C:
 			err = f.fill(ctx)
@@ -182,6 +186,7 @@ func (f *follower) restart(attempt int) {
 		f.Note("attempt %d was lost; attempt %d prints from the beginning", f.assembly.attempt, attempt)
 	}
 	f.assembly.restart(attempt)
+	f.cursor = 0
 	f.nothingMore, f.stuckSince = false, time.Time{}
 }
 

@@ -127,6 +127,25 @@ func TestNothingLiveArrives(t *testing.T) {
 	})
 }
 
+// TestGapsAreFilledFromWhereTheStoreWasLeft: what was read of the store is not read again for each gap.
+func TestGapsAreFilledFromWhereTheStoreWasLeft(t *testing.T) {
+	follow(t, false, func(s *fakeServer) { s.pageBytes = 1 }, func(f *following) {
+		f.server.start(1, "w")
+		const chunks = 40
+		for i := range chunks {
+			m := f.server.print(api.Stdout, string(rune('a'+i%26)))
+			if i%4 == 3 { // the three before it were lost
+				f.send(m)
+			}
+		}
+		f.send(f.server.finish(executions.Success))
+		f.ends("")
+		if f.server.read > 10*chunks {
+			t.Errorf("%d chunks were read for %d", f.server.read, chunks)
+		}
+	})
+}
+
 func TestReattachShowsWhatWasPrinted(t *testing.T) {
 	prepare := func(s *fakeServer) {
 		s.start(1, "w")
@@ -331,7 +350,7 @@ func (r refusing) Wait(context.Context, time.Duration) (api.Execution, error) {
 	return api.Execution{}, r.err
 }
 func (r refusing) Inspect(context.Context) (api.Execution, error) { return api.Execution{}, r.err }
-func (r refusing) Output(context.Context, int64) (api.OutputPage, []api.Chunk, error) {
+func (r refusing) Output(context.Context, int64, uint64) (api.OutputPage, []api.Chunk, error) {
 	return api.OutputPage{}, nil, r.err
 }
 

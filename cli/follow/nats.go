@@ -42,13 +42,13 @@ func (e Execution) Inspect(ctx context.Context) (api.Execution, error) {
 }
 
 // Output implements Source.
-func (e Execution) Output(ctx context.Context, from int64) (api.OutputPage, []api.Chunk, error) {
+func (e Execution) Output(ctx context.Context, from int64, cursor uint64) (api.OutputPage, []api.Chunk, error) {
 	type both struct {
 		page   api.OutputPage
 		chunks []api.Chunk
 	}
 	got, err := request(ctx, e, answerTime, func(ctx context.Context) (both, error) {
-		page, chunks, err := e.Client.Output(ctx, api.ExecutionOutput{ExecutionRef: e.Ref, From: from})
+		page, chunks, err := e.Client.Output(ctx, api.ExecutionOutput{ExecutionRef: e.Ref, From: from, Cursor: cursor})
 		return both{page, chunks}, err
 	})
 	return got.page, got.chunks, err

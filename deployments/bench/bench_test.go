@@ -117,7 +117,7 @@ func TestVerdicts(t *testing.T) {
 		"cold run through the API, p50":                            "missed",
 		"single-use runs a second":                                 "met",
 		"runs a second with reuse":                                 "missed",
-		"10 MiB of output to a file (the instance allows no more)": "missed",
+		"10 MiB of output to a file":                               "missed",
 		"a printed line at the client, p50":                        "met",
 		"idle instance before the first run, PSS of all processes": "met",
 		"idle instance after the last run, PSS of all processes":   "not measured: no process",

@@ -139,9 +139,6 @@ func (r *report) judgeBulk() {
 		r.notMeasured("output to a file", limit, "output")
 		return
 	}
-	if size < 1<<30 {
-		figure += " (the instance allows no more)"
-	}
 	r.verdict(figure, fmt.Sprintf("%.2f × (%.0f against %.0f MiB/s)", own/other, own/mib, other/mib), limit, own >= bulkRatio*other)
 }
 

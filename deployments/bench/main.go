@@ -34,7 +34,7 @@ func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 100, "how often each way is measured")
 	flag.Float64Var(&o.seconds, "seconds", 5, "how long each rate is measured")
-	flag.Int64Var(&o.bulk, "bulk", 1<<30, "how many bytes of output are measured, if the instance allows as many")
+	flag.Int64Var(&o.bulk, "bulk", 1<<30, "how many bytes of output are measured")
 	flag.IntVar(&o.lines, "lines", 100, "how many lines, one each 50 ms, are followed to the client")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "where the folder for everything is made; a disk, for what is acknowledged is on it")
 	flag.StringVar(&o.out, "out", "bin/bench.json", "the file for all figures")
@@ -72,7 +72,8 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	say("start an instance")
-	in, took, err := b.startInstance(ctx, "hermesd")
+	output := fmt.Sprintf("output=%d", b.bulk)
+	in, took, err := b.startInstance(ctx, "hermesd", "--max", output, "--default", output)
 	if err != nil {
 		return fmt.Errorf("start hermesd: %w", err)
 	}

@@ -16,9 +16,9 @@ func TestLinger(t *testing.T) {
 		w, p := NewWriter(l, 1), newMem(l, s)
 		p.o.Linger = time.Minute
 		Start(t, p)
-		last := w.Write(t, 1)
+		w.Write(t, 1)
 		time.Sleep(p.o.Linger / 2)
-		last = w.Write(t, 1)
+		last := w.Write(t, 1)
 		synctest.Wait()
 		wantProgress(t, p, 0)
 		time.Sleep(p.o.Linger / 2)

@@ -64,14 +64,10 @@ func (s *Service) find(ctx context.Context, user string, ref api.ExecutionRef) (
 		if ref.Number > 0 {
 			name = fmt.Sprint(ref.Number)
 		}
-		return found, noExecution(name)
+		return found, api.Errorf(api.NotFound, api.NoSuchRun, "you have no execution %s", name).
+			WithHint("`hermes execution list` shows yours")
 	}
 	return found, nil
-}
-
-func noExecution(name string) error {
-	return api.Errorf(api.NotFound, api.NoSuchRun, "you have no execution %s", name).
-		WithHint("`hermes execution list` shows yours")
 }
 
 // findByID looks into the view, and when that has not seen the execution yet, into the log: what
@@ -125,45 +121,35 @@ func (s *Service) place(ctx context.Context, e executions.Execution) (reply api.
 // wait answers when the execution has ended, or when the time is over. An id that nobody has seen
 // yet is waited for too: a build is asked for behind the registration that names it.
 func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) (api.Execution, error) {
-	found, err := s.findToWait(ctx, user, ask.ExecutionRef)
-	if err != nil || found.Status.Final() {
+	found, err := s.find(ctx, user, ask.ExecutionRef)
+	unseen := ask.ID != "" && api.IsKind(err, api.NotFound)
+	if err != nil && !unseen || found.Status.Final() {
 		return shown(user, found, api.QueuePositionReply{}), err
+	}
+	if unseen {
+		found.ID = ask.ID
 	}
 	within, cancel := context.WithTimeout(ctx, min(time.Duration(ask.WaitMillis)*time.Millisecond, maxWait))
 	defer cancel()
 	defer context.AfterFunc(s.ending, cancel)()
-	state, err := s.untilFinal(within, user, found.ID)
+	state, followErr := s.untilFinal(within, user, found.ID)
 	switch {
-	case err != nil:
+	case followErr != nil:
+		return api.Execution{}, followErr
+	case state.Status == "" && unseen:
 		return api.Execution{}, err
-	case state.Status == "" && found.Status == "":
-		return api.Execution{}, noExecution(found.ID)
 	case state.Status == "":
 		state = found
 	}
 	if state.Status.Final() {
 		s.settle(ctx, state.Sequence)
 	}
-	if state.Number = found.Number; state.Number == 0 {
-		if seen, err := s.findByID(ctx, user, state.ID); err == nil {
+	if state.Number = found.Number; unseen {
+		if seen, err := s.Views.ExecutionByID(ctx, user, state.ID); err == nil {
 			state.Number = seen.Number
 		}
 	}
 	return shown(user, state, s.place(ctx, state)), nil
-}
-
-// findToWait is find, but for an id it does not wait for the view, nor miss what it lacks: the log is
-// followed anyhow, and to hurry the view would have it written once more on the path of each run.
-func (s *Service) findToWait(ctx context.Context, user string, ref api.ExecutionRef) (executions.Execution, error) {
-	if ref.Number > 0 || ref.ID == "" {
-		return s.find(ctx, user, ref)
-	}
-	if err := checkIDs(ref.ID); err != nil {
-		return executions.Execution{}, err
-	}
-	found, err := s.Views.ExecutionByID(ctx, user, ref.ID)
-	found.ID = ref.ID
-	return found, err
 }
 
 // untilFinal follows an execution to its end, or until the context ends: what is known then is no error.

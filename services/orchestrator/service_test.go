@@ -49,6 +49,20 @@ func TestRunToItsEnd(t *testing.T) {
 	}
 }
 
+// TestWaitForWhatWasAccepted: it exists from then on, however short the wait, and whatever the view
+// has seen.
+func TestWaitForWhatWasAccepted(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	for range 50 {
+		wait := api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: w.run()}, WaitMillis: 0}
+		if e, err := ask[api.Execution](w, api.OpExecutionWait, wait); err != nil || e.Status != executions.Queued {
+			t.Fatalf("it is told %q, %v; want queued", e.Status, err)
+		}
+	}
+}
+
 func TestWaitForWhatIsAboutToBe(t *testing.T) {
 	w := newWorld(t)
 	w.orchestrate()

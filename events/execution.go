@@ -40,6 +40,12 @@ const (
 	ReasonShutdown = "shutdown"
 	// ReasonUnplaceable: no machine of the fleet can ever run it.
 	ReasonUnplaceable = "unplaceable"
+	// ReasonGPU: a GPU that it held failed, or was lost.
+	ReasonGPU = "gpu"
+	// ReasonGPUMemory: it took more of a shared GPU's memory than it had asked for.
+	ReasonGPUMemory = "gpu_memory"
+	// ReasonGPUIdle: it held GPUs and did not use them, and had asked to be ended then.
+	ReasonGPUIdle = "gpu_idle"
 )
 
 // Reasons returns all of them.
@@ -47,6 +53,7 @@ func Reasons() []string {
 	return []string{
 		ReasonExit, ReasonSignal, ReasonOOM, ReasonPIDs, ReasonDisk, ReasonOutputLimit, ReasonHandler, ReasonClean,
 		ReasonMake, ReasonArtifact, ReasonInput, ReasonSandbox, ReasonShutdown, ReasonUnplaceable,
+		ReasonGPU, ReasonGPUMemory, ReasonGPUIdle,
 	}
 }
 
@@ -78,6 +85,8 @@ type Usage struct {
 	RunMicros       int64 `json:"runMicros"`
 	CPUMicros       int64 `json:"cpuMicros"`
 	PeakMemoryBytes int64 `json:"peakMemoryBytes"`
+	// GPU is nil for an attempt that held none.
+	GPU *GPUUsage `json:"gpu,omitempty"`
 }
 
 // ExecutionRequested: the execution was accepted. From here it is promised that it ends.
@@ -90,10 +99,13 @@ type ExecutionRequested struct {
 	Handler string `json:"handler"`
 	// Language picks the watchers that can build or run it.
 	Language string `json:"language"`
-	// GPUs is how many whole GPUs it needs.
-	GPUs   int    `json:"gpus,omitempty"`
-	Input  Input  `json:"input,omitzero"`
-	Limits Limits `json:"limits"`
+	// GPUs is how many GPUs it needs.
+	GPUs int `json:"gpus,omitempty"`
+	// GPU is all that it asks of them; nil where only their number is asked for, or none. Its Count is
+	// GPUs.
+	GPU    *GPURequest `json:"gpu,omitempty"`
+	Input  Input       `json:"input,omitzero"`
+	Limits Limits      `json:"limits"`
 	// Retries is how often it may be started again after its watcher was lost.
 	Retries int `json:"retries,omitempty"`
 	// Args and Env are those of the function's config. A build has none.
@@ -117,6 +129,8 @@ type ExecutionStarted struct {
 	Sandbox string `json:"sandbox"`
 	// SandboxMicros is how long the sandbox took to be ready after the request arrived.
 	SandboxMicros int64 `json:"sandboxMicros"`
+	// Devices are the UUIDs of the GPUs that it was given.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // ExecutionSucceeded ends an execution: the command exited with 0.

@@ -37,6 +37,8 @@ type FunctionConfig struct {
 	ReuseSandbox bool `json:"reuseSandbox,omitempty"`
 	// Network is NetworkOutbound, or empty: none.
 	Network string `json:"network,omitempty"`
+	// GPU is what it asks of GPUs; nil for one whole GPU when GPUCapable, and for none when not.
+	GPU *GPURequest `json:"gpu,omitempty"`
 }
 
 // NetworkOutbound lets a run open connections to the outside. Nothing can connect to it.

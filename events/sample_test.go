@@ -39,8 +39,15 @@ func TestSamplesAreComplete(t *testing.T) {
 	}
 }
 
-// later are the fields that types got when events of them were stored already.
-var later = []string{"Args", "Env", "ReuseSandbox", "Local", "Network", "Origin"}
+// later are the fields that types got when events of them were stored already, by generation. The
+// last generation grows until a release is made of it.
+var later = [][]string{
+	{"Args", "Env", "ReuseSandbox", "Local", "Network", "Origin"},
+	{"Parent", "Profile", "ComputeCapability", "Fault", "Driver", "CUDA", "GPU", "Devices"},
+}
+
+// since are the fields that are later than a generation; the first samples are of generation 0.
+func since(generation int) []string { return slices.Concat(later[generation:]...) }
 
 // chooser picks one of n for a field: 0 leaves it empty.
 type chooser func(n int) int

@@ -1,12 +1,5 @@
 package events
 
-// GPU describes one device of a watcher.
-type GPU struct {
-	UUID        string `json:"uuid"`
-	Model       string `json:"model"`
-	MemoryBytes int64  `json:"memoryBytes"`
-}
-
 // Machine is what a watcher offers.
 type Machine struct {
 	Host    string `json:"host"`
@@ -24,6 +17,10 @@ type Machine struct {
 	GPUs      []GPU    `json:"gpus,omitempty"`
 	// Network: it gives a network to functions that ask for one.
 	Network bool `json:"network,omitempty"`
+	// Driver is the version of the NVIDIA driver, and CUDA the newest version of CUDA that it runs;
+	// both empty where there is none.
+	Driver string `json:"driver,omitempty"`
+	CUDA   string `json:"cuda,omitempty"`
 }
 
 // WatcherJoined: a watcher started and offers its machine. It holds no attempt of an earlier life.

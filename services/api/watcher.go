@@ -48,6 +48,8 @@ type AttemptRef struct {
 type RunRequest struct {
 	AttemptRef
 	Request events.ExecutionRequested `json:"request"`
+	// Devices are the UUIDs of the watcher's GPUs that it gets, as many as it asked for.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // Hello announces a watcher at its start, after each reconnect and when its machine changed.

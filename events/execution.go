@@ -68,6 +68,25 @@ type Input struct {
 	Blob *Blob `json:"blob,omitempty"`
 }
 
+// Given is what an interactive execution was sent on its stdin while it ran.
+type Given struct {
+	Input Input `json:"input,omitzero"`
+	Bytes int64 `json:"bytes"`
+	// Cut says why Input is not all of it; empty when it is.
+	Cut string `json:"cut,omitempty"`
+}
+
+// Results is what a run left in its folder of results.
+type Results struct {
+	// Archive holds the files, packed as a bundle is; nil if none was kept.
+	Archive *Blob `json:"archive,omitempty"`
+	// Files and Bytes are those that were kept: regular files, and what is in them.
+	Files int64 `json:"files"`
+	Bytes int64 `json:"bytes"`
+	// Cut says what was not kept, and why; empty when everything was.
+	Cut string `json:"cut,omitempty"`
+}
+
 // Output sums up the output of one attempt.
 type Output struct {
 	StdoutBytes int64 `json:"stdoutBytes"`
@@ -117,6 +136,8 @@ type ExecutionRequested struct {
 	Network string `json:"network,omitempty"`
 	// Origin is the id of the owner's execution that this one repeats.
 	Origin string `json:"origin,omitempty"`
+	// Interactive: its input is sent while it runs, and Input is empty. It is never retried.
+	Interactive bool `json:"interactive,omitempty"`
 }
 
 // ExecutionStarted: a watcher holds the attempt, and only that watcher, from here on.
@@ -140,6 +161,10 @@ type ExecutionSucceeded struct {
 	Usage   Usage  `json:"usage"`
 	// Artifact is what a build made.
 	Artifact *Blob `json:"artifact,omitempty"`
+	// Given is nil unless the execution is interactive.
+	Given *Given `json:"given,omitempty"`
+	// Results is nil where the run left nothing.
+	Results *Results `json:"results,omitempty"`
 }
 
 // ExecutionFailed ends an execution: the command ended otherwise, or never started.
@@ -156,6 +181,10 @@ type ExecutionFailed struct {
 	Signal string `json:"signal,omitempty"`
 	Output Output `json:"output"`
 	Usage  Usage  `json:"usage"`
+	// Given is nil unless the execution is interactive.
+	Given *Given `json:"given,omitempty"`
+	// Results is nil where the run left nothing.
+	Results *Results `json:"results,omitempty"`
 }
 
 // ExecutionCancelRequested: someone who may asked for the end.
@@ -171,6 +200,10 @@ type ExecutionCancelled struct {
 	Signal   string `json:"signal,omitempty"`
 	Output   Output `json:"output"`
 	Usage    Usage  `json:"usage"`
+	// Given is nil unless the execution is interactive.
+	Given *Given `json:"given,omitempty"`
+	// Results is nil where the run left nothing.
+	Results *Results `json:"results,omitempty"`
 }
 
 // ExecutionTimedOut ends an execution that ran longer than its limit.
@@ -181,6 +214,10 @@ type ExecutionTimedOut struct {
 	Signal        string `json:"signal,omitempty"`
 	Output        Output `json:"output"`
 	Usage         Usage  `json:"usage"`
+	// Given is nil unless the execution is interactive.
+	Given *Given `json:"given,omitempty"`
+	// Results is nil where the run left nothing.
+	Results *Results `json:"results,omitempty"`
 }
 
 // ExecutionLost ends an execution whose watcher fell silent, when no retry is left.

@@ -18,6 +18,8 @@ type Limits struct {
 	TmpBytes  int64 `json:"tmpBytes,omitempty"`
 	// OutputBytes bounds each of stdout and stderr.
 	OutputBytes int64 `json:"outputBytes,omitempty"`
+	// ResultsBytes is the size of the folder of results.
+	ResultsBytes int64 `json:"resultsBytes,omitempty"`
 }
 
 // FunctionConfig is what hermes.config.json says of one version.

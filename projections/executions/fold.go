@@ -39,20 +39,22 @@ func (e Execution) apply(r events.Record) (Execution, error) {
 	case events.ExecutionRetried:
 		return e.retried(r, d)
 	case events.ExecutionSucceeded:
-		e.Output, e.Usage, e.Artifact = d.Output, d.Usage, d.Artifact
+		e.Output, e.Usage, e.Artifact, e.Given, e.Results = d.Output, d.Usage, d.Artifact, d.Given, d.Results
 		return e.ended(r, d.Attempt, Success)
 	case events.ExecutionFailed:
 		e.Output, e.Usage, e.ExitCode, e.Signal = d.Output, d.Usage, d.ExitCode, d.Signal
-		e.Reason, e.Message = d.Reason, d.Message
+		e.Reason, e.Message, e.Given, e.Results = d.Reason, d.Message, d.Given, d.Results
 		return e.ended(r, d.Attempt, Error)
 	case events.ExecutionCancelled:
 		if e.CancelRequestedBy == "" {
 			return e, impossible(r, "no cancel was requested")
 		}
 		e.Output, e.Usage, e.ExitCode, e.Signal = d.Output, d.Usage, d.ExitCode, d.Signal
+		e.Given, e.Results = d.Given, d.Results
 		return e.ended(r, d.Attempt, Cancelled)
 	case events.ExecutionTimedOut:
 		e.Output, e.Usage, e.ExitCode, e.Signal = d.Output, d.Usage, d.ExitCode, d.Signal
+		e.Given, e.Results = d.Given, d.Results
 		return e.ended(r, d.Attempt, Timeout)
 	case events.ExecutionLost:
 		if d.Watcher != e.Watcher {
@@ -70,6 +72,9 @@ func (e Execution) requested(r events.Record, d events.ExecutionRequested) (Exec
 	}
 	if n := len(d.Input.Inline); n > events.MaxInlineInputBytes {
 		return e, impossible(r, "an input of %d bytes is inline, which would make a view of any size", n)
+	}
+	if d.Interactive && (d.Retries > 0 || len(d.Input.Inline) > 0 || d.Input.Blob != nil) {
+		return e, impossible(r, "an interactive execution has no retries, and no input before it runs")
 	}
 	owner, id, err := events.ParseExecutionSubject(r.Subject)
 	if err != nil {
@@ -113,6 +118,14 @@ func (e Execution) ended(r events.Record, attempt int, status Status) (Execution
 	}
 	if attempt != ran {
 		return e, impossible(r, "it ends attempt %d, but attempt %d runs (0: none)", attempt, ran)
+	}
+	if e.Given != nil {
+		if !e.Request.Interactive {
+			return e, impossible(r, "it was given an input, and is not interactive")
+		}
+		if n := len(e.Given.Input.Inline); n > events.MaxInlineInputBytes {
+			return e, impossible(r, "%d bytes that it was given are inline, which would make a view of any size", n)
+		}
 	}
 	if ran == 0 && (status == Success || status == Timeout || status == Lost) {
 		return e, impossible(r, "no attempt runs")

@@ -27,6 +27,9 @@ func next(t *rapid.T, e executions.Execution) events.Data {
 		return nil
 	}
 	if e.Status == "" {
+		if rapid.Bool().Draw(t, "interactive") {
+			return events.ExecutionRequested{Kind: events.KindRun, Interactive: true}
+		}
 		return events.ExecutionRequested{Kind: events.KindRun, Retries: rapid.IntRange(0, 3).Draw(t, "retries")}
 	}
 	may := []events.Data{events.ExecutionFailed{Reason: events.ReasonInput}}
@@ -42,7 +45,10 @@ func next(t *rapid.T, e executions.Execution) events.Data {
 		may = []events.Data{
 			events.ExecutionSucceeded{Attempt: e.Attempt, Artifact: &events.Blob{Digest: "d"}},
 			events.ExecutionFailed{Attempt: e.Attempt, Reason: events.ReasonOOM},
-			events.ExecutionTimedOut{Attempt: e.Attempt}, events.ExecutionLost{Attempt: e.Attempt, Watcher: e.Watcher},
+			events.ExecutionTimedOut{Attempt: e.Attempt, Results: &events.Results{Files: 1}}, events.ExecutionLost{Attempt: e.Attempt, Watcher: e.Watcher},
+		}
+		if e.Request.Interactive {
+			may = append(may, events.ExecutionFailed{Attempt: e.Attempt, Given: &events.Given{Bytes: 1}})
 		}
 		if e.CancelRequestedBy != "" {
 			may = append(may, events.ExecutionCancelled{Attempt: e.Attempt})
@@ -115,6 +121,32 @@ func TestFoldRefuses(t *testing.T) {
 func TestFoldRefusesAnInlineInputOfAnySize(t *testing.T) {
 	large := events.ExecutionRequested{Input: events.Input{Inline: make([]byte, events.MaxInlineInputBytes+1)}}
 	foldtest.WantRefused(t, executions.Fold, executions.Execution{}, foldtest.Record(subject, 1, large))
+}
+
+// TestFoldOfWhatAnInteractiveOneIsGiven: it is known at the end, and of an interactive one only.
+func TestFoldOfWhatAnInteractiveOneIsGiven(t *testing.T) {
+	requested := events.ExecutionRequested{Interactive: true}
+	started := events.ExecutionStarted{Attempt: 1, Watcher: "w"}
+	given := &events.Given{Input: events.Input{Inline: []byte("yes\n")}, Bytes: 4}
+	cancel := events.ExecutionCancelRequested{By: "x"}
+	for name, end := range map[string]events.Data{
+		"succeeded": events.ExecutionSucceeded{Attempt: 1, Given: given}, "failed": events.ExecutionFailed{Attempt: 1, Given: given},
+		"timed out": events.ExecutionTimedOut{Attempt: 1, Given: given}, "cancelled": events.ExecutionCancelled{Attempt: 1, Given: given},
+	} {
+		state := foldtest.Given(t, executions.Fold, subject, requested, started, cancel, end)
+		if state.Given != given {
+			t.Errorf("%s: given %+v", name, state.Given)
+		}
+		plain := foldtest.Given(t, executions.Fold, subject, events.ExecutionRequested{}, started, cancel)
+		foldtest.WantRefused(t, executions.Fold, plain, foldtest.Record(subject, 100, end))
+	}
+	large := events.ExecutionSucceeded{Attempt: 1, Given: &events.Given{Input: events.Input{Inline: make([]byte, events.MaxInlineInputBytes+1)}}}
+	foldtest.WantRefused(t, executions.Fold, foldtest.Given(t, executions.Fold, subject, requested, started), foldtest.Record(subject, 3, large))
+	for _, r := range []events.ExecutionRequested{
+		{Interactive: true, Retries: 1}, {Interactive: true, Input: events.Input{Inline: []byte("x")}}, {Interactive: true, Input: events.Input{Blob: &events.Blob{}}},
+	} {
+		foldtest.WantRefused(t, executions.Fold, executions.Execution{}, foldtest.Record(subject, 1, r))
+	}
 }
 
 // TestProjectionNumbers gives two owners' executions their numbers in the order of the log.

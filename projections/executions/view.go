@@ -59,6 +59,9 @@ type Execution struct {
 	Output   events.Output `json:"output,omitzero"`
 	Usage    events.Usage  `json:"usage,omitzero"`
 	Artifact *events.Blob  `json:"artifact,omitempty"`
+	// Given is what an interactive one was sent, known at its end.
+	Given   *events.Given   `json:"given,omitempty"`
+	Results *events.Results `json:"results,omitempty"`
 
 	// Sequence is the last event's, and what the next append must expect.
 	Sequence uint64 `json:"sequence"`

@@ -138,6 +138,8 @@ type ExecutionRequested struct {
 	Origin string `json:"origin,omitempty"`
 	// Interactive: its input is sent while it runs, and Input is empty. It is never retried.
 	Interactive bool `json:"interactive,omitempty"`
+	// Batch is what it is one of; nil for an execution that was asked for alone.
+	Batch *BatchRef `json:"batch,omitempty"`
 }
 
 // ExecutionStarted: a watcher holds the attempt, and only that watcher, from here on.

@@ -76,6 +76,11 @@ func (e Execution) requested(r events.Record, d events.ExecutionRequested) (Exec
 	if d.Interactive && (d.Retries > 0 || len(d.Input.Inline) > 0 || d.Input.Blob != nil) {
 		return e, impossible(r, "an interactive execution has no retries, and no input before it runs")
 	}
+	if d.Batch != nil {
+		if err := d.Batch.Check(); err != nil {
+			return e, impossible(r, "%v", err)
+		}
+	}
 	owner, id, err := events.ParseExecutionSubject(r.Subject)
 	if err != nil {
 		return e, impossible(r, "%v", err)

@@ -30,7 +30,11 @@ func next(t *rapid.T, e executions.Execution) events.Data {
 		if rapid.Bool().Draw(t, "interactive") {
 			return events.ExecutionRequested{Kind: events.KindRun, Interactive: true}
 		}
-		return events.ExecutionRequested{Kind: events.KindRun, Retries: rapid.IntRange(0, 3).Draw(t, "retries")}
+		r := events.ExecutionRequested{Kind: events.KindRun, Retries: rapid.IntRange(0, 3).Draw(t, "retries")}
+		if rapid.Bool().Draw(t, "of a batch") {
+			r.Batch = &events.BatchRef{ID: id, Index: rapid.Int64Range(1, 9).Draw(t, "index")}
+		}
+		return r
 	}
 	may := []events.Data{events.ExecutionFailed{Reason: events.ReasonInput}}
 	if e.CancelRequestedBy == "" {
@@ -175,5 +179,39 @@ func TestProjectionNumbers(t *testing.T) {
 	}
 	if len(tx) != 10 {
 		t.Errorf("keys: %v", tx)
+	}
+}
+
+func TestFoldRefusesABatchThatIsNoKey(t *testing.T) {
+	for _, ref := range []events.BatchRef{{}, {ID: id}, {ID: "*", Index: 1}, {ID: "a.b", Index: 1}} {
+		bad := events.ExecutionRequested{Batch: &ref}
+		foldtest.WantRefused(t, executions.Fold, executions.Execution{}, foldtest.Record(subject, 1, bad))
+	}
+}
+
+// TestProjectionKnowsWhereABatchIs, among its owner's executions; another owner's of the same id is another.
+func TestProjectionKnowsWhereABatchIs(t *testing.T) {
+	tx := foldtest.Tx{}
+	batch := func(index int64) *events.BatchRef { return &events.BatchRef{ID: id, Index: index} }
+	sequence := uint64(0)
+	for i, r := range []struct {
+		owner string
+		batch *events.BatchRef
+	}{{"alice", nil}, {"alice", batch(2)}, {"bob", batch(1)}, {"alice", nil}, {"alice", batch(1)}, {"alice", nil}} {
+		sequence++
+		one := fmt.Sprintf("01JDY3M8WZ000000000000000%d", i)
+		r := foldtest.Record(events.ExecutionSubject(r.owner, one), sequence, events.ExecutionRequested{Batch: r.batch})
+		for range 2 { // delivered twice
+			if err := executions.Projection.Step(tx, r, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for key, want := range map[string]executions.Batch{
+		executions.BatchKey("alice", id): {First: 2, Last: 4, Count: 2}, executions.BatchKey("bob", id): {First: 1, Last: 1, Count: 1},
+	} {
+		if got := tx[key]; got != any(want) {
+			t.Errorf("%s holds %+v, want %+v", key, got, want)
+		}
 	}
 }

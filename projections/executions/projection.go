@@ -14,6 +14,7 @@ import (
 //	view.<owner>.<number>  Execution
 //	id.<owner>.<id>        the number, in decimal
 //	user.<owner>           User
+//	batch.<owner>.<batch>  Batch
 //	active.<owner>.<id>    <owner>.<number>, only while it is not final
 var Projection = projections.Projection{
 	Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode,
@@ -24,6 +25,14 @@ var Projection = projections.Projection{
 type User struct {
 	// Last is the number of the owner's latest execution.
 	Last int64 `json:"last"`
+}
+
+// Batch says where the executions of one batch are among its owner's: other numbers may lie between.
+type Batch struct {
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+	// Count is how many there are.
+	Count int64 `json:"count"`
 }
 
 // ViewKey is the key of an execution's view.
@@ -37,6 +46,9 @@ func IDKey(owner, id string) string { return "id." + owner + "." + id }
 
 // UserKey is the key of an owner's User.
 func UserKey(owner string) string { return "user." + owner }
+
+// BatchKey is the key of one of an owner's batches.
+func BatchKey(owner, batch string) string { return "batch." + owner + "." + batch }
 
 // ActivePrefix begins the key of every live execution.
 const ActivePrefix = "active."
@@ -86,6 +98,9 @@ func apply(tx projections.Tx, r events.Record) error {
 		tx.Put(UserKey(owner), user)
 		tx.Put(IDKey(owner, id), projections.Text(strconv.FormatInt(next.Number, 10)))
 		tx.Put(ActiveKey(owner, id), projections.Text(Ref(owner, next.Number)))
+		if err := addToBatch(tx, next); err != nil {
+			return err
+		}
 	}
 	tx.Put(ViewKey(owner, next.Number), next)
 	if next.Status.Final() {
@@ -94,12 +109,34 @@ func apply(tx projections.Tx, r events.Record) error {
 	return nil
 }
 
+// addToBatch counts a new execution among those of its batch.
+func addToBatch(tx projections.Tx, e Execution) error {
+	if e.Request.Batch == nil {
+		return nil
+	}
+	key := BatchKey(e.Owner, e.Request.Batch.ID)
+	batch, known, err := projections.Get[Batch](tx, key)
+	if err != nil {
+		return err
+	}
+	if !known {
+		batch.First = e.Number
+	}
+	batch.Last, batch.Count = e.Number, batch.Count+1
+	tx.Put(key, batch)
+	return nil
+}
+
 func reads(r events.Record) []string {
 	owner, id, err := parse(r)
 	if err != nil {
 		return nil
 	}
-	return []string{IDKey(owner, id), UserKey(owner)}
+	keys := []string{IDKey(owner, id), UserKey(owner)}
+	if d, ok := r.Data.(events.ExecutionRequested); ok && d.Batch != nil && d.Batch.Check() == nil {
+		keys = append(keys, BatchKey(owner, d.Batch.ID))
+	}
+	return keys
 }
 
 // parse refuses names that no service would have let in: they may not be legal in a key.
@@ -132,6 +169,8 @@ func decode(key string, raw []byte) (any, error) {
 		return projections.DecodeJSON[Execution](key, raw)
 	case "user":
 		return projections.DecodeJSON[User](key, raw)
+	case "batch":
+		return projections.DecodeJSON[Batch](key, raw)
 	}
 	return projections.Text(raw), nil
 }

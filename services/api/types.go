@@ -179,6 +179,9 @@ type Run struct {
 	Input    events.Input       `json:"input,omitzero"`
 	// TimeoutMillis, when set, may shorten the function's own timeout.
 	TimeoutMillis int64 `json:"timeoutMillis,omitempty"`
+	// Batch, when set, makes it one of a batch, and ID must be the one that BatchExecutionID gives.
+	// The same input may be sent again, another one in its place is refused.
+	Batch *events.BatchRef `json:"batch,omitempty"`
 }
 
 // Rerun asks for an execution that repeats one of the caller's runs, as it was recorded: the same
@@ -211,6 +214,8 @@ type ExecutionFilter struct {
 	Function events.FunctionRef  `json:"function,omitzero"`
 	Status   []executions.Status `json:"status,omitempty"`
 	Watcher  string              `json:"watcher,omitempty"`
+	// Batch is a batch's id.
+	Batch string `json:"batch,omitempty"`
 	// Since and Until bound when it was requested: not before Since, and before Until.
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until,omitzero"`

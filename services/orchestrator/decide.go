@@ -47,6 +47,9 @@ func acceptOnce(state executions.Execution, requested events.ExecutionRequested)
 	if state.Status == "" {
 		return requested, nil
 	}
+	if requested.Batch != nil {
+		return nil, sameOfBatch(state, requested)
+	}
 	if state.Request.Kind == requested.Kind && state.Request.Function.Owner == requested.Function.Owner &&
 		state.Request.Function.Name == requested.Function.Name {
 		return nil, nil
@@ -94,6 +97,7 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 
 		ReuseSandbox: v.Config.ReuseSandbox,
 		Network:      v.Config.Network,
+		Batch:        ask.Batch,
 	}, nil
 }
 

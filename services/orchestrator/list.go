@@ -44,8 +44,17 @@ func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) 
 		return api.Executions{}, err
 	}
 	search := &search{filter: f, most: ask.Limit, bound: searchBound, page: api.Executions{Executions: []api.Execution{}, Next: ask.Before}}
+	if f.Batch != "" {
+		batch, err := s.Views.Batch(ctx, user, f.Batch)
+		if err != nil {
+			return api.Executions{}, fmt.Errorf("find the batch %s of %s: %w", f.Batch, user, err)
+		}
+		if search.within(batch); search.over {
+			return search.page, nil
+		}
+	}
 	if !f.Until.IsZero() {
-		if search.page.Next, err = s.numberAt(ctx, user, ask.Before, f.Until.Add(skew)); err != nil {
+		if search.page.Next, err = s.numberAt(ctx, user, search.page.Next, f.Until.Add(skew)); err != nil {
 			return api.Executions{}, fmt.Errorf("find the executions of %s before %s: %w", user, f.Until, err)
 		}
 	}
@@ -97,6 +106,11 @@ func newFilter(user string, ask api.ExecutionFilter) (filter, error) {
 			return filter{}, err
 		}
 	}
+	if ask.Batch != "" {
+		if err := (events.BatchRef{ID: ask.Batch, Index: 1}).Check(); err != nil {
+			return filter{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+		}
+	}
 	for _, status := range ask.Status {
 		if !slices.Contains(executions.Statuses(), status) {
 			return filter{}, api.Errorf(api.Invalid, api.InvalidArguments, "status %q: must be one of %s", status, joinStatuses())
@@ -115,7 +129,7 @@ func joinStatuses() string {
 
 // all says that everything is picked.
 func (f filter) all() bool {
-	return f.Function.Name == "" && len(f.Status) == 0 && f.Watcher == "" && f.Since.IsZero() && f.Until.IsZero()
+	return f.Function.Name == "" && len(f.Status) == 0 && f.Watcher == "" && f.Batch == "" && f.Since.IsZero() && f.Until.IsZero()
 }
 
 func (f filter) picks(e executions.Execution) bool {
@@ -123,6 +137,7 @@ func (f filter) picks(e executions.Execution) bool {
 	case !f.picksFunction(e.Request.Function),
 		len(f.Status) > 0 && !slices.Contains(f.Status, e.Status),
 		f.Watcher != "" && e.Watcher != f.Watcher,
+		f.Batch != "" && (e.Request.Batch == nil || e.Request.Batch.ID != f.Batch),
 		e.RequestedAt.Before(f.Since),
 		!f.Until.IsZero() && !e.RequestedAt.Before(f.Until):
 		return false
@@ -140,17 +155,30 @@ type search struct {
 	filter filter
 	// most bounds what is found, bound what is looked at.
 	most, bound int
-	page        api.Executions
-	bytes       int
+	// first is the oldest number to look at.
+	first int64
+	page  api.Executions
+	bytes int
 	// over: the page is full, the search has reached its bound, or nothing older is wanted.
 	over bool
+}
+
+// within narrows a search to where a batch is.
+func (s *search) within(batch executions.Batch) {
+	s.first = batch.First
+	if s.page.Next == 0 || s.page.Next > batch.Last+1 {
+		s.page.Next = batch.Last + 1
+	}
+	if s.over = s.page.Next <= s.first || batch.Count == 0; s.over {
+		s.page.Next = 0
+	}
 }
 
 // take looks at what comes next, newest first, and at whether there is more behind it.
 func (s *search) take(found []executions.Execution, more bool) error {
 	s.page.More = more
 	for i, e := range found {
-		if !s.filter.Since.IsZero() && e.RequestedAt.Before(s.filter.Since.Add(-skew)) {
+		if e.Number < s.first || !s.filter.Since.IsZero() && e.RequestedAt.Before(s.filter.Since.Add(-skew)) {
 			s.page.More, s.page.Next, s.over = false, 0, true
 			return nil
 		}
@@ -164,6 +192,9 @@ func (s *search) take(found []executions.Execution, more bool) error {
 			s.page.More = more || i < len(found)-1
 			break
 		}
+	}
+	if s.first > 0 && s.page.Next <= s.first {
+		s.page.More, s.over = false, true
 	}
 	if !s.page.More {
 		s.page.Next = 0

@@ -25,7 +25,9 @@ func (w *world) fill(n int) []executions.Execution {
 		id := api.NewID()
 		subject := events.ExecutionSubject("ana", id)
 		ref := events.FunctionRef{Owner: "ana", Name: []string{"pi", "e"}[i%2], Version: fmt.Sprintf("1.0.%d", i%3)}
-		history := []events.Data{events.ExecutionRequested{Kind: events.KindRun, Function: ref, Input: events.Input{Inline: make([]byte, 4000*(i%100/99))}}}
+		history := []events.Data{events.ExecutionRequested{
+			Kind: events.KindRun, Function: ref, Input: events.Input{Inline: make([]byte, 4000*(i%100/99))}, Batch: batchOf(i),
+		}}
 		if i%4 > 0 {
 			history = append(history, events.ExecutionStarted{Attempt: 1, Watcher: fmt.Sprint("w", i%5)})
 		}
@@ -56,6 +58,22 @@ func (w *world) fill(n int) []executions.Execution {
 	}
 	slices.Reverse(all)
 	return all
+}
+
+// Two batches, whose executions lie among others and among those of the other.
+const (
+	batchA = "01JD000000000000000000000A"
+	batchB = "01JD000000000000000000000B"
+)
+
+func batchOf(i int) *events.BatchRef {
+	switch {
+	case i >= 100 && i < 400 && i%3 == 0:
+		return &events.BatchRef{ID: batchA, Index: int64(i)}
+	case i >= 350 && i%7 == 1:
+		return &events.BatchRef{ID: batchB, Index: int64(i)}
+	}
+	return nil
 }
 
 // TestListFinds draws filters and sizes of pages: the pages together are what the filter picks, each
@@ -110,9 +128,10 @@ func wanted(f api.ExecutionFilter, e executions.Execution) bool {
 	version := f.Function.Version == "" || f.Function.Version == e.Request.Function.Version
 	status := f.Status == nil || slices.Contains(f.Status, e.Status)
 	watcher := f.Watcher == "" || f.Watcher == e.Watcher
+	batch := f.Batch == "" || e.Request.Batch != nil && e.Request.Batch.ID == f.Batch
 	since := e.RequestedAt.Compare(f.Since) >= 0
 	until := f.Until.IsZero() || e.RequestedAt.Compare(f.Until) < 0
-	return function && version && status && watcher && since && until
+	return function && version && status && watcher && batch && since && until
 }
 
 func drawFilter(t *rapid.T) api.ExecutionFilter {
@@ -128,6 +147,7 @@ func drawFilter(t *rapid.T) api.ExecutionFilter {
 		}).Draw(t, "function"),
 		Status:  rapid.SampledFrom([][]executions.Status{nil, {executions.Queued}, {executions.Success, executions.Error}, {executions.Lost}}).Draw(t, "status"),
 		Watcher: rapid.SampledFrom([]string{"", "", "w1", "w9"}).Draw(t, "watcher"),
+		Batch:   rapid.SampledFrom([]string{"", "", batchA, batchB, someID}).Draw(t, "batch"),
 		Since:   moment("since"), Until: moment("until"),
 	}
 }
@@ -145,6 +165,10 @@ func TestSearchForARecentPartReadsLittle(t *testing.T) {
 	page, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{Limit: 500, ExecutionFilter: api.ExecutionFilter{Since: at, Until: at.Add(time.Minute)}})
 	if err != nil || len(page.Executions) == 0 || page.More || page.Searched > 300 {
 		t.Errorf("%d found of %d, more %v, %v", len(page.Executions), page.Searched, page.More, err)
+	}
+	page, err = ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{Limit: 500, ExecutionFilter: api.ExecutionFilter{Batch: batchA}})
+	if err != nil || len(page.Executions) != 100 || page.More || page.Searched > 300 {
+		t.Errorf("a batch: %d found of %d, more %v, %v", len(page.Executions), page.Searched, page.More, err)
 	}
 }
 
@@ -184,6 +208,7 @@ func TestListRefusesWhatIsNoFilter(t *testing.T) {
 	for name, f := range map[string]api.ExecutionFilter{
 		"a status":  {Status: []executions.Status{"finished"}},
 		"a name":    {Function: events.FunctionRef{Name: "*"}},
+		"a batch":   {Batch: "*"},
 		"a version": {Function: events.FunctionRef{Name: "pi", Version: ">"}},
 	} {
 		if _, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{ExecutionFilter: f}); !api.IsKind(err, api.Invalid) {

@@ -22,6 +22,9 @@ func (s *Service) run(ctx context.Context, user string, ask api.Run) (api.Accept
 	if err := checkIDs(ask.ID); err != nil {
 		return api.Accepted{}, err
 	}
+	if err := checkBatch(ask); err != nil {
+		return api.Accepted{}, err
+	}
 	ask.Function.Owner = api.OwnerOf(ask.Function.Owner, user)
 	if err := checkRef(ask.Function); err != nil {
 		return api.Accepted{}, err
@@ -71,7 +74,7 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 		if data == nil {
 			return api.Accepted{ID: id, Function: state.Request.Function, RequestedAt: state.RequestedAt, Sequence: state.Sequence}, nil
 		}
-		next, err := s.append(ctx, user, id, executions.Execution{}, requestEventID(user, id), data)
+		next, err := s.append(ctx, user, id, executions.Execution{}, acceptEventID(user, id, data), data)
 		if err == nil {
 			s.appended(ctx, next, data)
 			return api.Accepted{ID: id, Function: next.Request.Function, RequestedAt: next.RequestedAt, Sequence: next.Sequence}, nil

@@ -106,6 +106,6 @@ func rerunRequest(policy Policy, origin executions.Execution, f functions.Functi
 			WithHint("ask the operator for `hermesd up --allow-network`")
 	}
 	r.Limits = withDefaults(r.Limits, policy.Defaults, policy.Maxima)
-	r.Origin = origin.ID
+	r.Origin, r.Batch = origin.ID, nil
 	return r, nil
 }

@@ -27,6 +27,8 @@ type Views interface {
 	// ListExecutions returns at most limit of the owner's executions with numbers below before (0:
 	// all), newest first, and whether there are more.
 	ListExecutions(ctx context.Context, owner string, before int64, limit int) ([]executions.Execution, bool, error)
+	// Batch says where one of the owner's batches is among their executions.
+	Batch(ctx context.Context, owner, batch string) (executions.Batch, error)
 	// Active returns every execution that has not ended, as of the returned sequence.
 	Active(ctx context.Context) ([]executions.Execution, uint64, error)
 	// WaitForExecutions returns when the executions' view has seen the sequence.

@@ -34,6 +34,11 @@ func (v *Views) ExecutionByID(ctx context.Context, owner, id string) (executions
 	return v.Execution(ctx, owner, number)
 }
 
+// Batch says where one of the owner's batches is among their executions.
+func (v *Views) Batch(ctx context.Context, owner, batch string) (executions.Batch, error) {
+	return one[executions.Batch](ctx, v, executions.Projection, executions.BatchKey(owner, batch))
+}
+
 // ListExecutions returns at most limit of the owner's executions with numbers below before (0:
 // all), newest first, and whether there are more.
 //

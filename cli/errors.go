@@ -45,6 +45,8 @@ func usageOf(cmd *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
 	switch {
 	case errors.As(err, &e):
+	case errors.As(err, &value) && value.GetFlag().Value.Type() == gpuType:
+		e = usage("--%s: %v", value.GetFlag().Name, value.Unwrap())
 	case errors.As(err, &value):
 		e = usage("--%s %q: must be %s", value.GetFlag().Name, value.GetValue(), valueOf(value.GetFlag()))
 	default:

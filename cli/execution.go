@@ -73,6 +73,10 @@ type executionJSON struct {
 	// Network is "outbound"; without one it is not there.
 	Network string `json:"network,omitempty"`
 
+	// GPU is what it asks of GPUs, Devices are those that it was given.
+	GPU     *events.GPURequest `json:"gpu,omitempty"`
+	Devices []string           `json:"devices,omitempty"`
+
 	// Origin is the id of the execution that it repeats.
 	Origin string `json:"origin,omitempty"`
 }
@@ -94,6 +98,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Position: e.Position, Doing: e.Doing, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
+		GPU: gpuOf(e.Request), Devices: e.Devices,
 	}
 	if !e.StartedAt.IsZero() {
 		d := a.runningTime(e)

@@ -71,7 +71,7 @@ func (a *app) functionFields(f api.Function) [][2]string {
 	fields := [][2]string{
 		{"function", f.Ref().String()}, {"status", a.functionStatus(f.Status)},
 		{"reason", f.Reason}, {"message", f.Message},
-		{"language", f.Language}, {"scope", f.Scope}, {"gpuCapable", yesNo(f.GPUCapable)},
+		{"language", f.Language}, {"scope", f.Scope}, {"gpuCapable", yesNo(f.GPUCapable)}, {"gpu", gpuText(f.GPU)},
 		{"handler", f.Handler}, {"base", f.Base}, {"digest", f.Digest}, {"bundleDigest", f.BundleDigest},
 		{"network", f.Network}, {"build", f.Build}, {"registeredAt", clockTime(f.RegisteredAt)},
 	}

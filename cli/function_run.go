@@ -21,6 +21,7 @@ type functionRunOptions struct {
 	sync    bool
 	file    string
 	timeout time.Duration
+	gpu     gpuFlag
 }
 
 func newFunctionRunCmd(a *app, run func(*functionRunOptions) error) *cobra.Command {
@@ -35,11 +36,16 @@ func newFunctionRunCmd(a *app, run func(*functionRunOptions) error) *cobra.Comma
 Its stdout comes out of stdout, its stderr out of stderr, and its exit code is this command's (see
 "hermes help exit-codes"). With --json the result is printed at the end, as one object.
 
+--gpu says what this run asks of GPUs, in place of what hermes.config.json says: count=N, memory=SIZE,
+model=NAME|NAME (the ones that are liked best first), share=exclusive or share=shared, driver=CONSTRAINT,
+idle=PERCENT/TIME, separated by commas.
+
 The connection may break: the output goes on where it was when the server is there again. Ctrl-C
 asks whether to cancel the execution or to leave it alone.`,
 		Example: `  echo 1000000 | hermes function run pi
   hermes function run ana/pi:1.0.0 -f points.txt > result.txt
-  hermes function run pi -a -f points.txt --json`,
+  hermes function run pi -a -f points.txt --json
+  hermes function run train --gpu "count=2,memory=40GiB,model=H100|A100"`,
 		Args:              func(cmd *cobra.Command, args []string) error { return o.failed(argsOf(cobra.ExactArgs(1))(cmd, args)) },
 		ValidArgsFunction: a.completeFunctions(true),
 		PersistentPreRunE: func(*cobra.Command, []string) error { return o.failed(a.chooseFormat()) },
@@ -59,6 +65,8 @@ asks whether to cancel the execution or to leave it alone.`,
 	cmd.Flags().BoolVar(&o.sync, "sync", false, "stay until it has ended (the default)")
 	cmd.Flags().StringVarP(&o.file, "file", "f", "", "read the input from this `file`; - is stdin")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end it after this `time`, if that is shorter than the function's own: 90s, 5m")
+	cmd.Flags().Var(&o.gpu, "gpu", "ask for this of GPUs, like `count=2,memory=8GiB`, in place of what its config says; may be repeated")
+	_ = cmd.RegisterFlagCompletionFunc("gpu", completeGPU)
 	return cmd
 }
 
@@ -99,7 +107,7 @@ func runFunctionRun(o *functionRunOptions) error {
 	if err != nil {
 		return err
 	}
-	ask := api.Run{ID: api.NewID(), Function: o.ref, Input: in, TimeoutMillis: o.timeout.Milliseconds()}
+	ask := api.Run{ID: api.NewID(), Function: o.ref, Input: in, TimeoutMillis: o.timeout.Milliseconds(), GPU: o.gpu.ask()}
 	if o.async {
 		return o.start(client, ask)
 	}

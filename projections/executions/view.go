@@ -43,11 +43,13 @@ type Execution struct {
 	RequestedAt time.Time                 `json:"requestedAt"`
 
 	// Attempt is the one that runs or ran last, 0 before the first.
-	Attempt       int       `json:"attempt,omitempty"`
-	Watcher       string    `json:"watcher,omitempty"`
-	Sandbox       string    `json:"sandbox,omitempty"`
-	SandboxMicros int64     `json:"sandboxMicros,omitempty"`
-	StartedAt     time.Time `json:"startedAt,omitzero"`
+	Attempt       int    `json:"attempt,omitempty"`
+	Watcher       string `json:"watcher,omitempty"`
+	Sandbox       string `json:"sandbox,omitempty"`
+	SandboxMicros int64  `json:"sandboxMicros,omitempty"`
+	// Devices are the UUIDs of the GPUs that the attempt was given.
+	Devices   []string  `json:"devices,omitempty"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
 
 	CancelRequestedBy string `json:"cancelRequestedBy,omitempty"`
 

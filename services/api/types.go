@@ -146,6 +146,8 @@ type Function struct {
 	Limits       events.Limits `json:"limits,omitzero"`
 	// Network is "outbound", or empty: none.
 	Network string `json:"network,omitempty"`
+	// GPU is what it asks of GPUs, where its config says more than that it is gpuCapable.
+	GPU *events.GPURequest `json:"gpu,omitempty"`
 	// Args and Env are told to the owner, by FunctionInspect and FunctionDelete.
 	Args []string          `json:"args,omitempty"`
 	Env  map[string]string `json:"env,omitempty"`
@@ -182,6 +184,8 @@ type Run struct {
 	// Batch, when set, makes it one of a batch, and ID must be the one that BatchExecutionID gives.
 	// The same input may be sent again, another one in its place is refused.
 	Batch *events.BatchRef `json:"batch,omitempty"`
+	// GPU, when set, stands over what the function's config asks of GPUs.
+	GPU *GPU `json:"gpu,omitempty"`
 }
 
 // Rerun asks for an execution that repeats one of the caller's runs, as it was recorded: the same

@@ -87,6 +87,8 @@ type Claim struct {
 	Session       string `json:"session"`
 	Sandbox       string `json:"sandbox"`
 	SandboxMicros int64  `json:"sandboxMicros"`
+	// Devices are those of the run request: others may have been given since it was sent.
+	Devices []string `json:"devices,omitempty"`
 }
 
 // ClaimReply answers Claim.

@@ -42,6 +42,7 @@ func fields() []field {
 		{"sandbox", false, "", readSandbox},
 		{"base", false, "", readBase},
 		{"network", false, "", readNetwork},
+		{"gpu", false, "", readGPUs},
 	}
 }
 
@@ -54,21 +55,26 @@ func fieldOf(fields []field, name string) (field, bool) {
 	return field{}, false
 }
 
-// unknown says that a key is none, and which one was meant if one is near.
-func unknown(fields []field, key string) (meant, message string) {
+// namesOf are the keys of the fields.
+func namesOf(fields []field) []string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return names
+}
+
+// unknown says that a key is none of these, and which one was meant if one is near.
+func unknown(names []string, key string) (meant, message string) {
 	nearest := len(key)/2 + 1
-	for _, f := range fields {
-		d := levenshtein.Distance(strings.ToLower(key), strings.ToLower(f.name), nil)
+	for _, name := range names {
+		d := levenshtein.Distance(strings.ToLower(key), strings.ToLower(name), nil)
 		if d < nearest {
-			nearest, meant = d, f.name
+			nearest, meant = d, name
 		}
 	}
 	if meant != "" {
 		return meant, fmt.Sprintf("is not a key; did you mean %s?", meant)
-	}
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = f.name
 	}
 	return "", "is not a key; the keys are " + strings.Join(names, ", ")
 }

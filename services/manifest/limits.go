@@ -23,30 +23,38 @@ const (
 )
 
 func readTimeout(m *Manifest, raw json.RawMessage) error {
-	var timeout time.Duration
-	switch kindOf(raw) {
-	case "a string":
-		s, err := text(raw)
-		if err != nil {
-			return err
-		}
-		if timeout, err = time.ParseDuration(s); err != nil {
-			return fmt.Errorf(`%q must be a duration, like "10m" or "1h30m"`, s)
-		}
-	case "a number":
-		seconds, err := number(raw)
-		if err != nil {
-			return err
-		}
-		timeout = time.Duration(min(seconds, 2*maxTimeout.Seconds()) * float64(time.Second))
-	default:
-		return fmt.Errorf(`must be a duration like "10m", or seconds as a number; is %s`, kindOf(raw))
+	timeout, err := readDuration(raw)
+	if err != nil {
+		return err
 	}
 	if timeout < time.Millisecond || timeout > maxTimeout {
 		return fmt.Errorf("%s must be from 1ms to %s", raw, maxTimeout)
 	}
 	m.Config.Limits.TimeoutMillis = timeout.Milliseconds()
 	return nil
+}
+
+// readDuration reads a time, written with units or in seconds as a number, of any size.
+func readDuration(raw json.RawMessage) (time.Duration, error) {
+	switch kindOf(raw) {
+	case "a string":
+		s, err := text(raw)
+		if err != nil {
+			return 0, err
+		}
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return 0, fmt.Errorf(`%q must be a duration, like "10m" or "1h30m"`, s)
+		}
+		return d, nil
+	case "a number":
+		seconds, err := number(raw)
+		if err != nil {
+			return 0, err
+		}
+		return time.Duration(min(seconds, 2*maxTimeout.Seconds()) * float64(time.Second)), nil
+	}
+	return 0, fmt.Errorf(`must be a duration like "10m", or seconds as a number; is %s`, kindOf(raw))
 }
 
 func readMemory(m *Manifest, raw json.RawMessage) (err error) {

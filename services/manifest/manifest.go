@@ -96,7 +96,7 @@ func (p *parser) readInto(m *Manifest) map[string]int {
 		lines[key] = line
 		f, known := fieldOf(fields, key)
 		if !known {
-			meant, message := unknown(fields, key)
+			meant, message := unknown(namesOf(fields), key)
 			p.problem(line, key, message)
 			lines[meant] = line // not missing: misspelt
 			continue
@@ -110,6 +110,9 @@ func (p *parser) readInto(m *Manifest) map[string]int {
 		if _, there := lines[f.name]; !there && f.required {
 			p.problem(0, f.name, "is missing, "+f.example)
 		}
+	}
+	if m.Config.GPU != nil && !m.Config.GPUCapable && lines["gpuCapable"] > 0 {
+		p.problem(lines["gpu"], "gpu", "asks for GPUs, but gpuCapable is false: set it to true, or leave gpu out")
 	}
 	return lines
 }

@@ -100,7 +100,7 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"Timeout": "1m"`:         `hermes.config.json:8: Timeout: is not a key; did you mean timeout?`,
 		`"handler": "x"`:          `hermes.config.json:8: handler: is there twice, first on line 6`,
 		`"zzz": {"a": [1]}`: `hermes.config.json:8: zzz: is not a key; the keys are functionName, language, ` +
-			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, output, args, env, sandbox, base, network`,
+			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, output, args, env, sandbox, base, network, gpu`,
 	} {
 		_, err := Parse([]byte(with(line)))
 		if err == nil || err.Error() != want {
@@ -218,6 +218,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(old))
 	f.Add([]byte(with(`"timeout": "1m", "memory": "1GiB", "cpus": 1`)))
 	f.Add([]byte(with(`"pids": 9, "tmp": "1MiB", "args": ["a", "<", ""], "env": {"A": "1", "_b": "\u2028"}, "sandbox": "reuse"`)))
+	f.Add([]byte(with(`"gpu": {"count": 2, "memory": "8GiB", "model": ["H100"], "share": "shared", "driver": ">=550, <560", "idle": {"below": 5, "for": "10m"}}`)))
 	f.Add([]byte("\uFEFF{\"functionName\": [}"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := Parse(raw)

@@ -30,6 +30,8 @@ type file struct {
 	Sandbox string `json:"sandbox,omitempty"`
 	Base    string `json:"base,omitempty"`
 	Network string `json:"network,omitempty"`
+
+	GPU *fileGPU `json:"gpu,omitempty"`
 }
 
 // TimeoutText says milliseconds as the key timeout may have them: "1h30m".
@@ -73,6 +75,7 @@ func Marshal(m Manifest) ([]byte, error) {
 		Sandbox: SandboxText(m.Config.ReuseSandbox),
 		Base:    m.Base,
 		Network: m.Config.Network,
+		GPU:     gpuInFile(m.Config.GPU),
 	}
 	if t := m.Config.Limits.TimeoutMillis; t != 0 {
 		f.Timeout = TimeoutText(t)

@@ -78,9 +78,9 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 	if ask.TimeoutMillis > 0 {
 		limits.TimeoutMillis = min(limits.TimeoutMillis, ask.TimeoutMillis)
 	}
-	gpus := 0
-	if v.Config.GPUCapable {
-		gpus = 1
+	gpus, gpu, err := requestGPU(v.Config, ask)
+	if err != nil {
+		return none, err
 	}
 	return events.ExecutionRequested{
 		Kind:     events.KindRun,
@@ -90,6 +90,7 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 		Handler:  v.Config.Handler,
 		Language: v.Config.Language,
 		GPUs:     gpus,
+		GPU:      gpu,
 		Input:    ask.Input,
 		Limits:   limits,
 		Args:     v.Config.Args,

@@ -110,6 +110,6 @@ func fill(row *api.Function, p functions.Pending) {
 	row.Language, row.Scope, row.GPUCapable = p.Config.Language, p.Config.Scope, p.Config.GPUCapable
 	row.Handler, row.Limits, row.Args, row.Env = p.Config.Handler, p.Config.Limits, p.Config.Args, p.Config.Env
 	row.Sandbox = manifest.SandboxText(p.Config.ReuseSandbox)
-	row.Network = p.Config.Network
+	row.Network, row.GPU = p.Config.Network, p.Config.GPU
 	row.Base, row.BundleDigest, row.Build, row.RegisteredAt = p.Base, p.Bundle.Digest, p.Build, p.RegisteredAt
 }

@@ -71,7 +71,7 @@ func (w *Watcher) until(one, other <-chan struct{}) (context.Context, context.Ca
 // watcher at its end stops asking; then nobody knows, and the attempt goes where the orchestrator
 // sends it.
 func (w *Watcher) claim(a *attempt, p *prepared) bool {
-	claim := api.Claim{AttemptRef: a.AttemptRef, Session: w.session, Sandbox: string(pool.Cold), SandboxMicros: time.Since(a.arrived).Microseconds()}
+	claim := api.Claim{AttemptRef: a.AttemptRef, Session: w.session, Sandbox: string(pool.Cold), SandboxMicros: time.Since(a.arrived).Microseconds(), Devices: a.Devices}
 	if p != nil {
 		claim.Sandbox, claim.SandboxMicros = string(p.how()), p.took.Microseconds()
 	}

@@ -93,10 +93,10 @@ func (q *questions) read() (string, error) {
 	return strings.TrimRight(line, "\r\n"), nil
 }
 
-// newPassword asks twice, until both are the same and the server will take it.
-func (q *questions) newPassword() (string, error) {
+// newPassword asks twice, until both are the same and the server will take it. what is what it is called.
+func (q *questions) newPassword(what string) (string, error) {
 	for {
-		password, err := q.secret("Password: ")
+		password, err := q.secret(what + ": ")
 		if err != nil {
 			return "", err
 		}
@@ -111,7 +111,7 @@ func (q *questions) newPassword() (string, error) {
 			fmt.Fprintf(q.app.streams.Err, "%v\n", wrong)
 			continue
 		}
-		again, err := q.secret("Confirm password: ")
+		again, err := q.secret("Confirm " + strings.ToLower(what) + ": ")
 		if err != nil {
 			return "", err
 		}

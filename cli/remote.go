@@ -16,7 +16,7 @@ func newRemoteCmd(a *app) *cobra.Command {
 		Example: "  hermes remote add tls://gpu.lab.example\n  hermes remote login ana\n  hermes remote whoami",
 	})
 	cmd.AddCommand(newRemoteAddCmd(a, nil), newRemoteRegisterCmd(a, nil), newRemoteLoginCmd(a, nil), newRemoteLogoutCmd(a, nil),
-		newRemoteWhoamiCmd(a, nil), newRemoteInfoCmd(a, nil), newRemoteKeysCmd(a), newRemoteUnregisterCmd(a, nil))
+		newRemoteWhoamiCmd(a, nil), newRemoteInfoCmd(a, nil), newRemoteKeysCmd(a), newRemotePasswdCmd(a, nil), newRemoteUnregisterCmd(a, nil))
 	return cmd
 }
 

@@ -151,7 +151,7 @@ func runRemoteRegister(o *enterOptions) error {
 			}
 		}
 	}
-	password, err := q.newPassword()
+	password, err := q.newPassword("Password")
 	if err != nil {
 		return err
 	}

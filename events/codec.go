@@ -15,6 +15,7 @@ const (
 	HeaderID          = "ce-id"
 	HeaderType        = "ce-type"
 	HeaderSource      = "ce-source"
+	HeaderBy          = "ce-by"
 	HeaderTime        = "ce-time"
 	HeaderSpecVersion = "ce-specversion"
 	HeaderMsgID       = "Nats-Msg-Id"
@@ -48,17 +49,18 @@ func Encode(e Event) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("encode %s: %w", t, err)
 	}
-	return Message{
-		Header: map[string]string{
-			HeaderID:          e.ID,
-			HeaderType:        string(t),
-			HeaderSource:      e.Source,
-			HeaderTime:        e.Time.UTC().Format(TimeFormat),
-			HeaderSpecVersion: specVersion,
-			HeaderMsgID:       e.ID,
-		},
-		Data: payload,
-	}, nil
+	header := map[string]string{
+		HeaderID:          e.ID,
+		HeaderType:        string(t),
+		HeaderSource:      e.Source,
+		HeaderTime:        e.Time.UTC().Format(TimeFormat),
+		HeaderSpecVersion: specVersion,
+		HeaderMsgID:       e.ID,
+	}
+	if e.By != "" {
+		header[HeaderBy] = e.By
+	}
+	return Message{Header: header, Data: payload}, nil
 }
 
 // Decode is the inverse of Encode. A type that the registry does not hold is an
@@ -69,7 +71,7 @@ func Decode(m Message) (Event, error) {
 	if !known {
 		return Event{}, &UnknownTypeError{Type: t}
 	}
-	e := Event{ID: m.Header[HeaderID], Source: m.Header[HeaderSource]}
+	e := Event{ID: m.Header[HeaderID], Source: m.Header[HeaderSource], By: m.Header[HeaderBy]}
 	if e.ID == "" || e.Source == "" {
 		return Event{}, fmt.Errorf("event %s has no %s or no %s header", t, HeaderID, HeaderSource)
 	}

@@ -104,6 +104,11 @@ func TestHeaders(t *testing.T) {
 	if !reflect.DeepEqual(m.Header, want) || string(m.Data) != "{}" {
 		t.Errorf("encoded as %v %s, want %v {}", m.Header, m.Data, want)
 	}
+	want["ce-by"] = "root"
+	m, err = events.Encode(events.Event{ID: want["ce-id"], Source: "orchestrator", By: "root", Time: at, Data: events.WatcherLeft{}})
+	if err != nil || !reflect.DeepEqual(m.Header, want) {
+		t.Errorf("asked for by root: encoded as %v, %v, want %v", m.Header, err, want)
+	}
 }
 
 func TestDecodeIsTheInverseOfEncode(t *testing.T) {
@@ -113,6 +118,7 @@ func TestDecodeIsTheInverseOfEncode(t *testing.T) {
 				want := events.Event{
 					ID:     rapid.StringMatching(`[0-9A-Z]{1,26}`).Draw(t, "id"),
 					Source: "test",
+					By:     rapid.SampledFrom([]string{"", "ana", "root"}).Draw(t, "by"),
 					Time:   time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "micros")).UTC(),
 					Data:   filled(d, func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "field") }),
 				}

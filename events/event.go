@@ -20,6 +20,9 @@ type Event struct {
 	ID string
 	// Source is the service that appended it: "registry", "orchestrator".
 	Source string
+	// By is who asked for it, where that is known: a user, or the operator. It says nothing of whether
+	// they may.
+	By string
 	// Time is when the service decided it, UTC.
 	Time time.Time
 	Data Data

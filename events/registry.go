@@ -35,10 +35,16 @@ var types = func() []Type {
 	add[UserDisabled]()
 	add[UserEnabled]()
 	add[UserUnregistered]()
+	add[UserPasswordSet]()
 
 	add[BaseImported]()
 	add[BaseRemoved]()
 	add[LanguageBaseSet]()
+
+	add[LoginSucceeded]()
+	add[LoginFailed]()
+	add[KeyUsed]()
+	add[OperatorActed]()
 
 	all := make([]Type, 0, len(registry))
 	for t := range registry {

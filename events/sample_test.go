@@ -22,6 +22,7 @@ var empty = []events.Data{
 	events.UserRegistered{}, events.UserKeyEnrolled{}, events.UserKeyRevoked{},
 	events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{},
 	events.BaseImported{}, events.BaseRemoved{}, events.LanguageBaseSet{},
+	events.UserPasswordSet{}, events.LoginSucceeded{}, events.LoginFailed{}, events.KeyUsed{}, events.OperatorActed{},
 }
 
 func TestSamplesAreComplete(t *testing.T) {

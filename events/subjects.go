@@ -38,6 +38,13 @@ func BaseSubject(name string) string { return "hermes.base." + name }
 // LanguageSubject is the subject of all events of one language.
 func LanguageSubject(language string) string { return "hermes.language." + language }
 
+// AuditSubject is the subject of all audit events of one type.
+func AuditSubject(t Type) string {
+	return auditPrefix + string(t[strings.LastIndex(string(t), ".")+1:])
+}
+
+const auditPrefix = "hermes.audit."
+
 // OutputSubject is where a watcher publishes the output of an execution.
 func OutputSubject(watcher, owner, id string) string {
 	return "hermes.output." + watcher + "." + owner + "." + id

@@ -53,6 +53,10 @@ type UserUnregistered struct {
 	By string `json:"by"`
 }
 
+// UserPasswordSet: from here on another password is the user's. Its hash is kept elsewhere, under the
+// id of this event.
+type UserPasswordSet struct{}
+
 // Type implements Data.
 func (UserRegistered) Type() Type { return "io.hermes.user.v1.registered" }
 
@@ -73,3 +77,6 @@ func (UserEnabled) Type() Type { return "io.hermes.user.v1.enabled" }
 
 // Type implements Data.
 func (UserUnregistered) Type() Type { return "io.hermes.user.v1.unregistered" }
+
+// Type implements Data.
+func (UserPasswordSet) Type() Type { return "io.hermes.user.v1.password_set" }

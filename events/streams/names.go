@@ -9,6 +9,8 @@ const (
 	Fleet      = "HERMES_FLEET"
 	Users      = "HERMES_USERS"
 	Bases      = "HERMES_BASES"
+	// Audit is bounded by age and bytes, and each type by number.
+	Audit = "HERMES_AUDIT"
 )
 
 // Streams that follow from the events, or carry work.

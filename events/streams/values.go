@@ -15,6 +15,9 @@ type Options struct {
 	// OutputAge and OutputBytes bound Output. Defaults 7 days and 4 GiB.
 	OutputAge   time.Duration
 	OutputBytes int64
+	// AuditAge and AuditBytes bound Audit. Defaults 365 days and 256 MiB.
+	AuditAge   time.Duration
+	AuditBytes int64
 	// LeaseAge is the longest that a lease can live without being renewed. Default 1 minute.
 	LeaseAge time.Duration
 
@@ -36,7 +39,11 @@ func (o Options) withDefaults() Options {
 	}
 	defaults(&o.ExecutionAge, 30*24*time.Hour)
 	defaults(&o.OutputAge, 7*24*time.Hour)
+	defaults(&o.AuditAge, 365*24*time.Hour)
 	defaults(&o.LeaseAge, time.Minute)
+	if o.AuditBytes == 0 {
+		o.AuditBytes = 256 << 20
+	}
 	if o.OutputBytes == 0 {
 		o.OutputBytes = 4 << 30
 	}
@@ -69,6 +76,7 @@ func (o Options) All() []jetstream.StreamConfig {
 		events(Fleet, "events of watchers, by watcher", "hermes.watcher.*"),
 		events(Users, "events of users, by user", "hermes.user.*"),
 		events(Bases, "events of bases, by name, and of what languages are built on", "hermes.base.*", "hermes.language.*"),
+		audit(o),
 		history(),
 		archive(),
 		runs(),
@@ -117,6 +125,16 @@ func base(name, description string, subjects ...string) jetstream.StreamConfig {
 func events(name, description string, subjects ...string) jetstream.StreamConfig {
 	c := base(name, description, subjects...)
 	c.DenyDelete, c.DenyPurge = true, true
+	return c
+}
+
+// maxAudited is how many audit events of one type are kept: a flood of failed logins displaces failed
+// logins only.
+const maxAudited = 200_000
+
+func audit(o Options) jetstream.StreamConfig {
+	c := events(Audit, "logins, and what the operator did, by type", "hermes.audit.*")
+	c.MaxAge, c.MaxBytes, c.MaxMsgsPerSubject = o.AuditAge, o.AuditBytes, maxAudited
 	return c
 }
 

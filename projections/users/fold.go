@@ -50,6 +50,12 @@ func (u User) apply(r events.Record) (User, error) {
 	case events.UserQuotaSet:
 		u.Quota = d
 		return u, nil
+	case events.UserPasswordSet:
+		if u.Local {
+			return u, projections.Impossible(r, "the NATS server's configuration signs the user in")
+		}
+		u.PasswordSet = r.ID
+		return u, nil
 	case events.UserDisabled:
 		u.Disabled, u.Leaving = true, u.Leaving || d.Leaving
 		return u, nil

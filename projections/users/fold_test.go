@@ -28,6 +28,9 @@ func next(t *rapid.T, u users.User) events.Data {
 		events.UserKeyEnrolled{PublicKey: key, Label: "laptop"}, events.UserQuotaSet{GPUs: 2}, events.UserUnregistered{By: "root"},
 		events.UserDisabled{By: "root", Leaving: rapid.Bool().Draw(t, "leaving")},
 	}
+	if !u.Local {
+		may = append(may, events.UserPasswordSet{})
+	}
 	if u.Disabled && !u.Leaving {
 		may = append(may, events.UserEnabled{By: "root"})
 	}
@@ -39,12 +42,13 @@ func next(t *rapid.T, u users.User) events.Data {
 
 func TestFoldRefuses(t *testing.T) {
 	registered := events.UserRegistered{}
-	unknown := []events.Data{events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}, events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{}}
+	unknown := []events.Data{events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}, events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{}, events.UserPasswordSet{}}
 	for name, c := range map[string]struct{ given, refused []events.Data }{
 		"never registered": {nil, unknown},
 		"unregistered":     {[]events.Data{registered, events.UserUnregistered{}}, unknown},
 		"registered":       {[]events.Data{registered}, []events.Data{registered, events.UserKeyRevoked{PublicKey: "U"}, events.UserKeyEnrolled{}}},
 		"revoked":          {[]events.Data{registered, events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}}, []events.Data{events.UserKeyRevoked{PublicKey: "U"}}},
+		"local":            {[]events.Data{events.UserRegistered{Local: true}}, []events.Data{events.UserPasswordSet{}}},
 		"not disabled":     {[]events.Data{registered, events.UserDisabled{}, events.UserEnabled{}}, []events.Data{events.UserEnabled{}}},
 		"leaving":          {[]events.Data{registered, events.UserDisabled{Leaving: true}, events.UserDisabled{}}, []events.Data{events.UserEnabled{}}},
 	} {
@@ -65,5 +69,19 @@ func TestTheNameCanBeTakenAgain(t *testing.T) {
 	}
 	if u.Operator || len(u.Keys) != 0 || u.Quota.GPUs != 0 || !u.Registered || u.RegisteredAt.Unix() != 5 {
 		t.Errorf("the new user has something of the old one: %+v", u)
+	}
+}
+
+func TestPassword(t *testing.T) {
+	set := events.UserPasswordSet{}
+	first := foldtest.Record(subject, 1, events.UserRegistered{}).ID
+	for want, given := range map[string][]events.Data{
+		first:                               {events.UserRegistered{}},
+		foldtest.Record(subject, 2, set).ID: {events.UserRegistered{}, set},
+		foldtest.Record(subject, 3, set).ID: {events.UserRegistered{}, set, set},
+	} {
+		if u := foldtest.Given(t, users.Fold, subject, given...); u.Password() != want {
+			t.Errorf("%d events: the password is under %q, want %q", len(given), u.Password(), want)
+		}
 	}
 }

@@ -2,6 +2,7 @@
 package users
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -16,6 +17,8 @@ type User struct {
 	// Registration is the id of the event that registered the user. What is kept elsewhere for the
 	// user is kept under it, so that nothing of an earlier one of the same name is ever found.
 	Registration string `json:"registration,omitempty"`
+	// PasswordSet is the id of the event that changed the password last, empty where none did.
+	PasswordSet string `json:"passwordSet,omitempty"`
 	// Local is signed in by the NATS server's configuration.
 	Local bool `json:"local,omitempty"`
 	// Disabled users have no use of their keys; Leaving ones are being removed.
@@ -30,6 +33,9 @@ type User struct {
 	// Sequence is the last event's, and what the next append must expect.
 	Sequence uint64 `json:"sequence"`
 }
+
+// Password is the id under which the password's hash is kept.
+func (u User) Password() string { return cmp.Or(u.PasswordSet, u.Registration) }
 
 // Key is an enrolled key.
 type Key struct {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/users"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -85,7 +86,10 @@ func (s *Service) answerCallout(ctx context.Context, m *nats.Msg) {
 		response.Jwt, err = grant.Encode(s.Issuer)
 	}
 	if err != nil {
-		if !errors.Is(err, errRefused) {
+		if errors.Is(err, errRefused) {
+			u, _ := s.directory.owner(ask.ConnectOptions.Nkey)
+			s.failed(u.Name, ask.ClientInformation.Host, events.LoginKey)
+		} else {
 			s.Log.Error("cannot find out who connects", "err", err)
 		}
 		response.Jwt, response.Error = "", errRefused.Error()
@@ -137,31 +141,36 @@ func (s *Service) admit(ctx context.Context, ask *jwt.AuthorizationRequestClaims
 		}
 		return guest(ask.UserNkey, key, s.Now()), nil
 	}
-	return s.admitUser(ctx, ask.UserNkey, key)
+	u, err := s.admitUser(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	s.recorder.note(s.recorder.keys, fact{u.Name, client.Host, key}, s.Now())
+	return member(ask.UserNkey, u.Name, key, u.Keys[key].Expires), nil
 }
 
 // admitUser looks the key up. What the directory says is compared with the log: a key that was revoked
 // a moment ago opens nothing.
-func (s *Service) admitUser(ctx context.Context, subject, key string) (*jwt.UserClaims, error) {
+func (s *Service) admitUser(ctx context.Context, key string) (users.User, error) {
 	u, known := s.directory.owner(key)
 	if !known {
 		within, cancel := context.WithTimeout(ctx, catchUpWithin)
 		defer cancel()
 		if err := s.directory.catchUp(within, s.Users); err != nil {
-			return nil, err
+			return u, err
 		}
 		if u, known = s.directory.owner(key); !known {
-			return nil, errRefused
+			return u, errRefused
 		}
 	}
 	u, err := s.fold(ctx, u.Name)
 	if err != nil {
-		return nil, err
+		return u, err
 	}
 	if !admits(u, key, s.Now()) || s.live.count(userLabel(u.Name)) >= maxConnectionsPerUser {
-		return nil, errRefused
+		return u, errRefused
 	}
-	return member(subject, u.Name, key, u.Keys[key].Expires), nil
+	return u, nil
 }
 
 func provesKey(key, signature, nonce string) bool {

@@ -98,6 +98,32 @@ func decideRevoke(u users.User, prefix string) (decided []events.Data, revoked [
 	return decided, revoked, nil
 }
 
+// decidePassword lets another password be the user's, instead of the one that was checked; checked is
+// empty where the operator decides.
+func decidePassword(u users.User, checked string) ([]events.Data, error) {
+	switch {
+	case !u.Registered:
+		return nil, noSuchUser(u.Name)
+	case u.Local:
+		return nil, api.Errorf(api.State, api.InvalidArguments, "%s has no password: the NATS server's configuration signs them in", u.Name)
+	case u.Leaving:
+		return nil, api.Errorf(api.State, api.UserDisabled, "%s is being removed", u.Name)
+	case checked != "" && checked != u.Password():
+		return nil, api.Errorf(api.State, api.AuthenticationError, "somebody else has changed the password of %s at this moment", u.Name)
+	}
+	return []events.Data{events.UserPasswordSet{}}, nil
+}
+
+// decideRevokeOthers ends all keys but one; empty: all.
+func decideRevokeOthers(u users.User, keep string) (decided []events.Data) {
+	for _, key := range slices.Sorted(maps.Keys(u.Keys)) {
+		if key != keep {
+			decided = append(decided, events.UserKeyRevoked{PublicKey: key})
+		}
+	}
+	return decided
+}
+
 // decideDisable takes the use of all keys away.
 func decideDisable(u users.User, by string, leaving bool) ([]events.Data, error) {
 	switch {

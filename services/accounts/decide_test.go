@@ -22,6 +22,7 @@ var (
 	leaving    = events.UserDisabled{By: "ana", Leaving: true}
 	gone       = events.UserUnregistered{By: "ana"}
 	local      = events.UserRegistered{Local: true}
+	changed    = events.UserPasswordSet{}
 )
 
 func TestDecide(t *testing.T) {
@@ -36,6 +37,13 @@ func TestDecide(t *testing.T) {
 	disable := func(u users.User) ([]events.Data, error) { return decideDisable(u, "root", false) }
 	leave := func(u users.User) ([]events.Data, error) { return decideDisable(u, "ana", true) }
 	enable := func(u users.User) ([]events.Data, error) { return decideEnable(u, "root") }
+	set := func(u users.User) ([]events.Data, error) { return decidePassword(u, "") }
+	change := func(u users.User) ([]events.Data, error) {
+		return decidePassword(u, foldtest.Record(events.UserSubject("ana"), 1, registered).ID)
+	}
+	others := func(keep string) func(users.User) ([]events.Data, error) {
+		return func(u users.User) ([]events.Data, error) { return decideRevokeOthers(u, keep), nil }
+	}
 	end := func(u users.User) ([]events.Data, error) { return decideUnregister(u, "ana") }
 	type history = []events.Data
 	for _, c := range []struct {
@@ -64,6 +72,14 @@ func TestDecide(t *testing.T) {
 		{"revoke one of several", history{registered, laptop, old}, revoke("U"), nil, api.InvalidArguments},
 		{"revoke an unknown one", history{registered, laptop}, revoke("UX"), nil, api.NoSuchKey},
 		{"revoke all of none", history{registered}, revoke(""), nil, ""},
+		{"revoke all but one", history{registered, laptop, old}, others("UA"), history{events.UserKeyRevoked{PublicKey: "UB"}}, ""},
+		{"revoke all but none", history{registered, laptop, old}, others(""), history{events.UserKeyRevoked{PublicKey: "UA"}, events.UserKeyRevoked{PublicKey: "UB"}}, ""},
+		{"change the password", history{registered}, change, history{changed}, ""},
+		{"change a password that is the user's no more", history{registered, changed}, change, nil, api.AuthenticationError},
+		{"set a password", history{registered, changed, disabled}, set, history{changed}, ""},
+		{"set nobody's password", nil, set, nil, api.NoSuchUser},
+		{"set a local user's password", history{local}, set, nil, api.InvalidArguments},
+		{"set the password of one who leaves", history{registered, leaving}, set, nil, api.UserDisabled},
 		{"disable", history{registered}, disable, history{disabled}, ""},
 		{"disable twice", history{registered, disabled}, disable, nil, ""},
 		{"disable nobody", nil, disable, nil, api.NoSuchUser},

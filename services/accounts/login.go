@@ -20,42 +20,43 @@ func (s *Service) login(ctx context.Context, key string, ask api.Login) (api.Log
 	if err := checkLogin(key, ask); err != nil {
 		return api.LoggedIn{}, err
 	}
-	if err := s.checkPassword(ctx, ask.User, ask.Password); err != nil {
+	if _, err := s.checkPassword(ctx, ask.User, ask.Password); err != nil {
 		return api.LoggedIn{}, err
 	}
 	return s.enrol(ctx, key, ask)
 }
 
 // checkPassword finds out whether the password is the user's. It does the same work whatever is wrong,
-// and few failures are forgiven, of the name and of the address.
-func (s *Service) checkPassword(ctx context.Context, name, password string) error {
+// and few failures are forgiven, of the name and of the address. It returns the user whose password it is.
+func (s *Service) checkPassword(ctx context.Context, name, password string) (users.User, error) {
 	host := api.ClientHost(ctx)
-	if err := s.takeAttempt(name, host); err != nil {
-		return err
-	}
 	u := users.User{}
+	if err := s.takeAttempt(name, host); err != nil {
+		s.failed(name, host, events.LoginThrottled)
+		return u, err
+	}
 	if events.CheckUserName(name) == nil {
 		var err error
 		if u, err = s.fold(ctx, name); err != nil {
-			return err
+			return u, err
 		}
 	}
-	hash, err := s.secrets.hash(ctx, u.Registration)
+	hash, err := s.secrets.hash(ctx, u.Password())
 	if err != nil {
-		return err
+		return u, err
 	}
 	matches, err := s.hasher.matches(ctx, hash, password)
 	switch {
 	case err != nil:
-		return err
+		return u, err
 	case !matches:
-		s.Log.Warn("a login failed", "user", clip(name), "from", host)
-		return wrong()
+		s.failed(name, host, events.LoginPassword)
+		return u, wrong()
 	}
 	now := s.Now()
 	s.failures.user.giveBack(name, now)
 	s.failures.address.giveBack(host, now)
-	return nil
+	return u, nil
 }
 
 // takeAttempt counts an attempt for the name and for the address. Those who are logged in come without
@@ -97,10 +98,14 @@ func (s *Service) enrol(ctx context.Context, key string, ask api.Login) (api.Log
 		lasts = api.DefaultLogin
 	}
 	command := enrol{Key: key, Label: printable(ask.Label), Expires: now.Add(lasts).UTC().Truncate(time.Second)}
-	_, err := s.commit(ctx, ask.User, func(u users.User) ([]events.Data, error) { return decideEnrol(u, command, now) })
+	_, err := s.commit(ctx, ask.User, ask.User, func(u users.User) ([]events.Data, error) { return decideEnrol(u, command, now) })
 	if err != nil {
+		if _, known := api.AsError(err); known {
+			s.failed(ask.User, api.ClientHost(ctx), events.LoginRefused)
+		}
 		return api.LoggedIn{}, err
 	}
+	s.recorder.note(s.recorder.logins, fact{user: ask.User, address: api.ClientHost(ctx)}, now)
 	return api.LoggedIn{User: ask.User, Key: key, Expires: command.Expires}, nil
 }
 
@@ -117,6 +122,7 @@ func printable(text string) string {
 // register makes a user, if the policy lets it, and logs in.
 func (s *Service) register(ctx context.Context, key string, ask api.Register) (api.LoggedIn, error) {
 	if s.Registration == api.RegistrationClosed {
+		s.failed("", api.ClientHost(ctx), events.LoginInvite)
 		return api.LoggedIn{}, api.Errorf(api.Unauthorized, api.RegistrationClosedErr, "this server takes no registrations").
 			WithHint("its operator can add you: `hermesd user add NAME`")
 	}
@@ -129,6 +135,7 @@ func (s *Service) register(ctx context.Context, key string, ask api.Register) (a
 	// Guessing invitations, and registering in bulk, is bounded like guessing passwords.
 	host := api.ClientHost(ctx)
 	if wait := s.failures.address.take(host, s.Now()); wait > 0 {
+		s.failed("", host, events.LoginThrottled)
 		return api.LoggedIn{}, api.Errorf(api.LimitReached, api.TooManyAttempts, "too many registrations and failed logins from your address").
 			WithHint("try again in %s", max(wait, time.Second).Round(time.Second))
 	}
@@ -136,10 +143,11 @@ func (s *Service) register(ctx context.Context, key string, ask api.Register) (a
 	if s.Registration == api.RegistrationInvite {
 		var err error
 		if giveBack, err = s.secrets.redeem(ctx, ask.Invite, ask.User, s.Now()); err != nil {
+			s.failed("", host, events.LoginInvite)
 			return api.LoggedIn{}, err
 		}
 	}
-	if err := s.makeUser(ctx, ask.User, ask.Password); err != nil {
+	if err := s.makeUser(ctx, ask.User, ask.User, ask.Password); err != nil {
 		if backErr := giveBack(context.WithoutCancel(ctx)); backErr != nil {
 			s.Log.Error("an invitation was used up for nothing", "user", ask.User, "err", backErr)
 		}
@@ -159,8 +167,9 @@ func checkNewUser(name, password string) error {
 }
 
 // makeUser registers. The hash is kept first, under the id of the event that will make it count: of
-// two who want one name, each has kept their own, and only the winner's is ever looked for.
-func (s *Service) makeUser(ctx context.Context, name, password string) error {
+// two who want one name, each has kept their own, and only the winner's is ever looked for. by is who
+// asks for it.
+func (s *Service) makeUser(ctx context.Context, by, name, password string) error {
 	u, err := s.fold(ctx, name)
 	if err == nil {
 		_, err = decideRegister(u, name)
@@ -177,7 +186,7 @@ func (s *Service) makeUser(ctx context.Context, name, password string) error {
 		return err
 	}
 	same := func() string { return registration }
-	_, err = s.commitAs(ctx, name, same, func(u users.User) ([]events.Data, error) { return decideRegister(u, name) })
+	_, err = s.commitAs(ctx, name, by, same, func(u users.User) ([]events.Data, error) { return decideRegister(u, name) })
 	if api.IsKind(err, api.Exists) {
 		if forgetErr := s.secrets.forget(context.WithoutCancel(ctx), registration); forgetErr != nil {
 			s.Log.Warn("a password's hash stays that is of no use", "err", forgetErr)

@@ -27,15 +27,20 @@ func (s *Service) invite(ctx context.Context, who string, ask api.UserInvite) (a
 		}
 	}
 	i := invitation{User: ask.User, By: who, Expires: s.Now().Add(ttl).UTC().Truncate(time.Second)}
+	// Recorded first: no invitation is there that the audit does not tell of.
+	made := events.OperatorActed{Action: api.OpUserInvite, About: ask.User, Detail: "until " + i.Expires.Format(time.DateTime)}
+	if err := s.record(ctx, who, made); err != nil {
+		return api.Invited{}, err
+	}
 	token, err := s.secrets.invite(ctx, i, ttl)
 	return api.Invited{Token: token, Expires: i.Expires}, err
 }
 
-func (s *Service) add(ctx context.Context, _ string, ask api.UserAdd) (api.User, error) {
+func (s *Service) add(ctx context.Context, who string, ask api.UserAdd) (api.User, error) {
 	if err := checkNewUser(ask.User, ask.Password); err != nil {
 		return api.User{}, err
 	}
-	if err := s.makeUser(ctx, ask.User, ask.Password); err != nil {
+	if err := s.makeUser(ctx, who, ask.User, ask.Password); err != nil {
 		return api.User{}, err
 	}
 	return s.described(ctx, ask.User)
@@ -83,18 +88,18 @@ func (s *Service) describe(u users.User, all bool) api.User {
 }
 
 func (s *Service) disable(ctx context.Context, who string, ask api.UserRef) (api.User, error) {
-	return s.change(ctx, ask.User, func(u users.User) ([]events.Data, error) { return decideDisable(u, who, false) })
+	return s.change(ctx, ask.User, who, func(u users.User) ([]events.Data, error) { return decideDisable(u, who, false) })
 }
 
 func (s *Service) enable(ctx context.Context, who string, ask api.UserRef) (api.User, error) {
-	return s.change(ctx, ask.User, func(u users.User) ([]events.Data, error) { return decideEnable(u, who) })
+	return s.change(ctx, ask.User, who, func(u users.User) ([]events.Data, error) { return decideEnable(u, who) })
 }
 
-func (s *Service) change(ctx context.Context, name string, decide func(users.User) ([]events.Data, error)) (api.User, error) {
+func (s *Service) change(ctx context.Context, name, who string, decide func(users.User) ([]events.Data, error)) (api.User, error) {
 	if events.CheckUserName(name) != nil {
 		return api.User{}, noSuchUser(name)
 	}
-	u, err := s.commit(ctx, name, decide)
+	u, err := s.commit(ctx, name, who, decide)
 	if err != nil {
 		return api.User{}, err
 	}

@@ -39,7 +39,7 @@ type Options struct {
 	Conn, Callout, System *nats.Conn
 	// Issuer is the account nkey that the server believes, XKey the curve key that it encrypts for.
 	Issuer, XKey nkeys.KeyPair
-	Users        log.Log
+	Users, Audit log.Log
 	// Secrets is the bucket of password hashes and invitations, Output the stream of output.
 	Secrets jetstream.KeyValue
 	Output  Purger
@@ -65,6 +65,7 @@ type Service struct {
 	hasher    *hasher
 	failures  struct{ user, address *throttle }
 	directory *directory
+	recorder  *recorder
 	live      *live
 	// leaving are users to be removed.
 	leaving chan string
@@ -86,7 +87,7 @@ func New(o Options) *Service {
 		o.Registration = api.RegistrationClosed
 	}
 	s := &Service{
-		Options: o, secrets: secrets{o.Secrets}, hasher: newHasher(o.Cost), directory: newDirectory(), live: newLive(o.System),
+		Options: o, secrets: secrets{o.Secrets}, hasher: newHasher(o.Cost), directory: newDirectory(), recorder: newRecorder(), live: newLive(o.System),
 		leaving: make(chan string, 1000), ready: make(chan struct{}),
 	}
 	s.failures.user, s.failures.address = newThrottle(perUser), newThrottle(perAddress)
@@ -99,7 +100,7 @@ func (s *Service) Ready() <-chan struct{} { return s.ready }
 // Run answers until the context ends; it returns nil then. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
 	for _, name := range s.Local {
-		if _, err := s.commit(ctx, name, func(u users.User) ([]events.Data, error) { return decideLocal(u, name) }); err != nil {
+		if _, err := s.commit(ctx, name, source, func(u users.User) ([]events.Data, error) { return decideLocal(u, name) }); err != nil {
 			return err
 		}
 	}
@@ -109,6 +110,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.live.stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.directory.run(ctx, s.Users) })
+	g.Go(func() error { return s.recordAlways(ctx) })
 	g.Go(func() error { return s.sweepAlways(ctx) })
 	g.Go(func() error { return s.finishLeaving(ctx) })
 	g.Go(func() error { return s.serve(ctx) })
@@ -135,13 +137,15 @@ func (s *Service) serve(ctx context.Context) error {
 		api.HandleUser(server, api.OpKeysList, s.listKeys),
 		api.HandleUser(server, api.OpKeysRevoke, s.revokeKeys),
 		api.HandleUser(server, api.OpUnregister, s.unregister),
-		api.HandleAdmin(server, api.OpUserInvite, s.invite),
-		api.HandleAdmin(server, api.OpUserAdd, s.add),
+		api.HandleUser(server, api.OpPasswordChange, s.changePassword),
+		api.HandleAdmin(server, api.OpUserInvite, audited(s, api.OpUserInvite, func(a api.UserInvite) string { return a.User }, s.invite)),
+		api.HandleAdmin(server, api.OpUserAdd, audited(s, api.OpUserAdd, func(a api.UserAdd) string { return a.User }, s.add)),
 		api.HandleAdmin(server, api.OpUserList, s.list),
 		api.HandleAdmin(server, api.OpUserInspect, s.inspect),
-		api.HandleAdmin(server, api.OpUserDisable, s.disable),
-		api.HandleAdmin(server, api.OpUserEnable, s.enable),
-		api.HandleAdmin(server, api.OpUserRemove, s.remove),
+		api.HandleAdmin(server, api.OpUserDisable, audited(s, api.OpUserDisable, api.UserRef.String, s.disable)),
+		api.HandleAdmin(server, api.OpUserEnable, audited(s, api.OpUserEnable, api.UserRef.String, s.enable)),
+		api.HandleAdmin(server, api.OpUserRemove, audited(s, api.OpUserRemove, api.UserRef.String, s.remove)),
+		api.HandleAdmin(server, api.OpUserPassword, audited(s, api.OpUserPassword, func(a api.UserPassword) string { return a.User }, s.setPassword)),
 	)
 	if err != nil {
 		return errors.Join(err, server.Stop())
@@ -166,13 +170,13 @@ func (s *Service) fold(ctx context.Context, name string) (users.User, error) {
 }
 
 // commit decides on the user as the log has it and appends. When somebody else was faster it reads
-// and decides again. It returns the user behind what was appended.
-func (s *Service) commit(ctx context.Context, name string, decide func(users.User) ([]events.Data, error)) (users.User, error) {
-	return s.commitAs(ctx, name, s.NewID, decide)
+// and decides again. It returns the user behind what was appended. by is who asked for it.
+func (s *Service) commit(ctx context.Context, name, by string, decide func(users.User) ([]events.Data, error)) (users.User, error) {
+	return s.commitAs(ctx, name, by, s.NewID, decide)
 }
 
 // commitAs is commit with the ids of the events.
-func (s *Service) commitAs(ctx context.Context, name string, newID func() string, decide func(users.User) ([]events.Data, error)) (users.User, error) {
+func (s *Service) commitAs(ctx context.Context, name, by string, newID func() string, decide func(users.User) ([]events.Data, error)) (users.User, error) {
 	for {
 		u, err := s.fold(ctx, name)
 		if err != nil {
@@ -183,7 +187,7 @@ func (s *Service) commitAs(ctx context.Context, name string, newID func() string
 			return u, err
 		}
 		for _, data := range decided {
-			if u, err = s.append(ctx, u, newID(), data); err != nil {
+			if u, err = s.append(ctx, u, by, newID(), data); err != nil {
 				break
 			}
 		}
@@ -197,9 +201,9 @@ func (s *Service) commitAs(ctx context.Context, name string, newID func() string
 }
 
 // append folds first: what would be impossible is not stored.
-func (s *Service) append(ctx context.Context, u users.User, id string, data events.Data) (users.User, error) {
+func (s *Service) append(ctx context.Context, u users.User, by, id string, data events.Data) (users.User, error) {
 	name, subject := u.Name, events.UserSubject(u.Name)
-	event := events.Event{ID: id, Source: source, Time: s.Now().UTC(), Data: data}
+	event := events.Event{ID: id, Source: source, By: by, Time: s.Now().UTC(), Data: data}
 	next, err := users.Fold(u, events.Record{Event: event, Subject: subject, Sequence: u.Sequence + 1})
 	if err != nil {
 		return u, err

@@ -62,6 +62,13 @@ func (t *throttle) giveBack(name string, now time.Time) {
 	}
 }
 
+// forgive forgets what somebody failed.
+func (t *throttle) forgive(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.left, name)
+}
+
 func (t *throttle) now(name string, now time.Time) float64 {
 	l, known := t.left[name]
 	if !known {

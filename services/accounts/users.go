@@ -38,7 +38,7 @@ func (s *Service) revokeKeys(ctx context.Context, caller string, ask api.KeysRev
 		return api.Keys{}, api.Errorf(api.Invalid, api.InvalidArguments, "either a key is named, or all are meant")
 	}
 	var gone []api.Key
-	_, err := s.commit(ctx, caller, func(u users.User) ([]events.Data, error) {
+	_, err := s.commit(ctx, caller, caller, func(u users.User) ([]events.Data, error) {
 		decided, revoked, err := decideRevoke(u, ask.Key)
 		before := shown(u, s.Now(), true)
 		gone = slices.DeleteFunc(before, func(k api.Key) bool { return !slices.Contains(revoked, k.Key) })
@@ -82,10 +82,10 @@ func (s *Service) unregister(ctx context.Context, caller string, ask api.Unregis
 	if len(ask.Password) > api.MaxPasswordBytes {
 		return gone, wrong()
 	}
-	if err := s.checkPassword(ctx, caller, ask.Password); err != nil {
+	if _, err := s.checkPassword(ctx, caller, ask.Password); err != nil {
 		return gone, err
 	}
-	if _, err := s.commit(ctx, caller, func(u users.User) ([]events.Data, error) { return decideDisable(u, caller, true) }); err != nil {
+	if _, err := s.commit(ctx, caller, caller, func(u users.User) ([]events.Data, error) { return decideDisable(u, caller, true) }); err != nil {
 		return gone, err
 	}
 	time.AfterFunc(answerWithin, func() {
@@ -101,7 +101,7 @@ func (s *Service) unregister(ctx context.Context, caller string, ask api.Unregis
 // cancelled, functions and output go, then the password, then the name is a tombstone.
 func (s *Service) leave(ctx context.Context, name, by string) (api.Unregistered, error) {
 	gone := api.Unregistered{User: name}
-	u, err := s.commit(ctx, name, func(u users.User) ([]events.Data, error) { return decideDisable(u, by, true) })
+	u, err := s.commit(ctx, name, by, func(u users.User) ([]events.Data, error) { return decideDisable(u, by, true) })
 	if err != nil {
 		return gone, err
 	}
@@ -111,10 +111,10 @@ func (s *Service) leave(ctx context.Context, name, by string) (api.Unregistered,
 	if gone.Functions, gone.Cancelled, err = s.clear(ctx, name); err != nil {
 		return gone, fmt.Errorf("remove what %s has: %w", name, err)
 	}
-	if err := s.secrets.forget(ctx, u.Registration); err != nil {
+	if err := s.forgetPasswords(ctx, u); err != nil {
 		return gone, err
 	}
-	_, err = s.commit(ctx, name, func(u users.User) ([]events.Data, error) { return decideUnregister(u, by) })
+	_, err = s.commit(ctx, name, by, func(u users.User) ([]events.Data, error) { return decideUnregister(u, by) })
 	return gone, err
 }
 

@@ -36,7 +36,7 @@ func TestOneWhoCannotLeave(t *testing.T) {
 	defer l.Close()
 	s := New(Options{Conn: conn, Users: l, Secrets: nothing{}, Output: noOutput{}, Views: nothing{}})
 	for _, name := range []string{"ana", "bob"} {
-		_, err := s.commit(t.Context(), name, func(users.User) ([]events.Data, error) { return []events.Data{registered, leaving}, nil })
+		_, err := s.commit(t.Context(), name, "root", func(users.User) ([]events.Data, error) { return []events.Data{registered, leaving}, nil })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,6 +22,8 @@ const (
 	OpKeysList   = "keys.list"   // KeysList → Keys
 	OpKeysRevoke = "keys.revoke" // KeysRevoke → Keys (what was revoked)
 	OpUnregister = "unregister"  // Unregister → Unregistered
+	// OpPasswordChange: PasswordChange → PasswordChanged
+	OpPasswordChange = "password.change"
 )
 
 // Operations of the operator, on hermes.admin.<who>.<operation> in the account of the services.
@@ -33,6 +35,8 @@ const (
 	OpUserDisable = "user.disable" // UserRef → User
 	OpUserEnable  = "user.enable"  // UserRef → User
 	OpUserRemove  = "user.remove"  // UserRef → Unregistered
+	// OpUserPassword: UserPassword → PasswordChanged
+	OpUserPassword = "user.password"
 )
 
 // GuestName is the user name by which a connection says that it wants to log in. Its nkey may be
@@ -162,6 +166,23 @@ type KeysRevoke struct {
 	All bool   `json:"all,omitempty"`
 }
 
+// PasswordChange lets another password be the caller's.
+type PasswordChange struct {
+	Password string `json:"password"`
+	New      string `json:"new"`
+	// RevokeOthers ends all of the caller's keys but Keep, a public nkey.
+	RevokeOthers bool   `json:"revokeOthers,omitempty"`
+	Keep         string `json:"keep,omitempty"`
+}
+
+// PasswordChanged answers it.
+type PasswordChanged struct {
+	User string `json:"user"`
+	// Revoked are the keys that were ended, Kept how many still act as the user.
+	Revoked []Key `json:"revoked"`
+	Kept    int   `json:"kept"`
+}
+
 // Unregister removes the caller and everything of theirs.
 type Unregister struct {
 	Password string `json:"password"`
@@ -193,10 +214,20 @@ type UserAdd struct {
 	Password string `json:"password"`
 }
 
+// UserPassword lets another password be a user's, whatever the old one was.
+type UserPassword struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
+	// Revoke ends all of the user's keys.
+	Revoke bool `json:"revoke,omitempty"`
+}
+
 // UserRef names a user.
 type UserRef struct {
 	User string `json:"user"`
 }
+
+func (r UserRef) String() string { return r.User }
 
 // UserList asks for all.
 type UserList struct{}

@@ -71,9 +71,9 @@ func (o *baseCommand) connect(ctx context.Context) (*operating, error) {
 		var store *blobs.Store
 		if store, err = blobs.Open(ctx, js, streams.Blobs); err == nil {
 			logs := instance.OpenLogs(js)
-			return &operating{
-				conn: nc, bases: instance.OpenBases(logs, store, slog.New(slog.DiscardHandler)), views: views.New(js, logs.Executions),
-			}, nil
+			op := &operating{conn: nc, bases: instance.OpenBases(logs, store, slog.New(slog.DiscardHandler)), views: views.New(js, logs.Executions)}
+			op.bases.By = operatorName()
+			return op, nil
 		}
 	}
 	nc.Close()

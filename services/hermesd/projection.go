@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/projector"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 )
@@ -54,7 +56,7 @@ func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*proje
 	if err != nil {
 		return err
 	}
-	out, found := cmd.OutOrStdout(), 0
+	out, found, sums := cmd.OutOrStdout(), 0, []string{}
 	for _, p := range instance.Projectors(js, instance.OpenLogs(js), slog.New(slog.DiscardHandler)) {
 		differences, err := do(p, cmd.Context())
 		if err != nil {
@@ -65,6 +67,10 @@ func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*proje
 			fmt.Fprintf(out, "%s %s: %s\n  have %s\n  want %s\n", p.Bucket(), d.Key, word, orNothing(d.Have), orNothing(d.Want))
 		}
 		fmt.Fprintf(out, "%s: %d %s\n", p.Bucket(), len(differences), word)
+		sums = append(sums, fmt.Sprintf("%s: %d %s", p.Bucket(), len(differences), word))
+	}
+	if word == "corrected" {
+		return recordAct(cmd.Context(), js, events.OperatorActed{Action: "projection.rebuild", Detail: strings.Join(sums, ", ")})
 	}
 	if found > 0 && word == "differs" {
 		return errDiffers

@@ -37,6 +37,7 @@ NATS context that hermesd up wrote. With a NATS server of your own, make one for
 	cmd.PersistentFlags().BoolVarP(&o.json, "json", "j", false, "print JSON")
 	cmd.AddCommand(newUserAddCommand(&o), newUserInviteCommand(&o), newUserListCommand(&o),
 		newUserRefCommand(&o, "inspect", "Show a user, with all keys", api.OpUserInspect),
+		newUserPasswdCommand(&o),
 		newUserRefCommand(&o, "disable", "Take the use of all keys away, at once", api.OpUserDisable),
 		newUserRefCommand(&o, "enable", "Let a disabled user in again", api.OpUserEnable),
 		newUserRemoveCommand(&o))
@@ -205,6 +206,46 @@ func printUser(out io.Writer, u api.User) error {
 		fmt.Fprintf(w, "key\t%s\t%s\t%s\n", k.Key, k.Label, until)
 	}
 	return w.Flush()
+}
+
+func newUserPasswdCommand(o *operatorOptions) *cobra.Command {
+	var stdin, revoke bool
+	cmd := &cobra.Command{
+		Use: "passwd NAME", Short: "Give a user another password", Args: cobra.ExactArgs(1),
+		Long: `Gives a user a password that is made up and printed once, or the first line of stdin. Where they are
+logged in they stay, unless --revoke ends that; what they have failed until now is forgiven.`,
+		Example: "  hermesd user passwd ana\n  pass lab/ana | hermesd user passwd ana --password-stdin --revoke",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			password, err := madeUp(), error(nil)
+			if stdin {
+				password, err = firstLine(cmd.InOrStdin())
+			}
+			if err != nil {
+				return err
+			}
+			changed, err := askOperator[api.PasswordChanged](cmd, o, api.OpUserPassword, api.UserPassword{User: args[0], Password: password, Revoke: revoke})
+			if err != nil {
+				return err
+			}
+			if o.json && stdin {
+				return printJSON(cmd, changed)
+			}
+			if o.json {
+				return printJSON(cmd, struct {
+					api.PasswordChanged
+					Password string `json:"password"`
+				}{changed, password})
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s has another password; logins ended: %d, kept: %d\n", changed.User, len(changed.Revoked), changed.Kept)
+			if !stdin {
+				fmt.Fprintf(cmd.OutOrStdout(), "password: %s\n", password)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "take the password from the first line of stdin")
+	cmd.Flags().BoolVar(&revoke, "revoke", false, "end all logins of the user")
+	return cmd
 }
 
 func newUserRemoveCommand(o *operatorOptions) *cobra.Command {

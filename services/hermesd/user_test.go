@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/hermes-serverless/hermes/projections/audit"
 	"github.com/hermes-serverless/hermes/services/accounts"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
@@ -87,11 +88,61 @@ func TestUserCommands(t *testing.T) {
 	wantMatch(t, run("inspect", "ana"), `user +ana\nstatus +active\n(?s:.*)key +U\w+ +test +until `)
 	wantMatch(t, run("disable", "bob"), `status +disabled`)
 	wantMatch(t, run("enable", "bob"), `status +active`)
+	wantMatch(t, run("passwd", "ana"), `^ana has another password; logins ended: 0, kept: 1\npassword: [a-z2-7-]{23}\n$`)
+	if out, err := hermesd(t, "another sesame\n", "user", "passwd", "ana", "--password-stdin", "--revoke"); err != nil || out != "ana has another password; logins ended: 1, kept: 0\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	login(t, in, "ana", "another sesame")
 	wantMatch(t, run("invite", "carl", "--expires", "1h"), `^[A-Z2-7]{32}\ngood once, until `)
 	wantMatch(t, run("remove", "ana"), `^removed ana: 0 function versions deleted, 0 executions cancelled\n$`)
 	var users []api.User
 	if err := json.Unmarshal([]byte(run("list", "--json")), &users); err != nil || len(users) != 2 || users[0].Name != "bob" {
 		t.Errorf("%+v, %v", users, err)
+	}
+	checkAudit(t)
+}
+
+// checkAudit: what the operator and the users did above is shown, with who did it.
+func checkAudit(t *testing.T) {
+	t.Helper()
+	show := func(args ...string) string {
+		t.Helper()
+		out, err := hermesd(t, "", append([]string{"audit"}, args...)...)
+		if err != nil {
+			t.Fatalf("audit %v: %v", args, err)
+		}
+		return out
+	}
+	if _, err := hermesd(t, "", "projection", "rebuild"); err != nil {
+		t.Fatal(err)
+	}
+	all := show()
+	me := operatorName()
+	for _, line := range []string{
+		`^Time +Type +User +By +From +Outcome +What\n`, `user\.registered +ana +` + me + ` +ok`, `user\.registered +root +accounts +ok +signed in by`,
+		`audit\.login_succeeded +ana +ana +127\.0\.0\.1 +ok`, `user\.key_enrolled +ana +ana +ok +U\w{11} test, until `, `user\.password_set +ana +` + me + ` +ok`,
+		`user\.key_revoked +ana +` + me + ` +ok +U\w{11} test`, `user\.disabled +bob +` + me + ` +ok`, `audit\.operator_acted +carl +` + me + ` +ok +user\.invite, carl, until`,
+		`audit\.operator_acted +zoe +` + me + ` +NoSuchUser +user\.remove, zoe`, `user\.unregistered +ana +` + me + ` +ok`,
+		`audit\.operator_acted +` + me + ` +ok +projection\.rebuild, hermes_functions: 0 corrected`,
+	} {
+		if !regexp.MustCompile(line).MatchString(all) {
+			t.Errorf("the audit lacks %s:\n%s", line, all)
+		}
+	}
+	if strings.Contains(all, "sesame") {
+		t.Errorf("the audit holds a password:\n%s", all)
+	}
+	var rows []audit.Row
+	if err := json.Unmarshal([]byte(show("--user", "bob", "--type", "user.disabled,enabled", "-o", "json")), &rows); err != nil || len(rows) != 2 || rows[0].Name() != "user.disabled" || rows[1].By != me {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	if lines := strings.Split(strings.TrimSpace(show("--type", "base", "-o", "jsonl", "--since", "1h")), "\n"); len(lines) != 1 || lines[0] != "" {
+		t.Errorf("of bases: %q", lines)
+	}
+	for what, args := range map[string][]string{"is no type of the audit": {"--type", "nonsense"}, "must be a time like 2h": {"--since", "yesterday"}, "must be table, json or jsonl": {"-o", "xml"}} {
+		if _, err := hermesd(t, "", append([]string{"audit"}, args...)...); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v: %v", args, err)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 const basesFilter = "hermes.base.>"
 
 // Bases are what functions are built and run on. The operator changes them, the registry reads them.
-// All fields are required.
+// All fields but By are required.
 type Bases struct {
 	Log       log.Log
 	Functions log.Log
@@ -29,6 +29,8 @@ type Bases struct {
 	Logger    *slog.Logger
 	Now       func() time.Time
 	NewID     func() string
+	// By is who changes them, for the history; the registry changes none.
+	By string
 }
 
 // Resolve returns what a function of the language is built on that asks for a base, or for none, as
@@ -263,7 +265,7 @@ func (b Bases) commit(ctx context.Context, name string, decide func(bases.Base) 
 }
 
 func (b Bases) event(data events.Data) events.Event {
-	return events.Event{ID: b.NewID(), Source: source, Time: b.Now().UTC(), Data: data}
+	return events.Event{ID: b.NewID(), Source: source, By: b.By, Time: b.Now().UTC(), Data: data}
 }
 
 // SplitBase splits NAME[@DIGEST] as the operator types it.

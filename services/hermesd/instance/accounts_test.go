@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -217,7 +218,27 @@ func TestLoginTellsNothing(t *testing.T) {
 		if _, err := newIdentity(t).ask(t, p, api.OpRegister, api.Register{Login: api.Login{User: "carl", Password: password}}); err != nil {
 			t.Errorf("somebody else: %v", err)
 		}
-		checkNoSecret(t, p, secret, password, "$argon2id$")
+		// People type a password where the name belongs.
+		typed := "my-s3cret"
+		if _, err := newIdentity(t).ask(t, p, api.OpLogin, api.Login{User: typed, Password: secret}); err == nil {
+			t.Error("a password lets somebody in as a name")
+		}
+		var failures []events.Record
+		eventually(t, "failures are in the audit", func() bool {
+			failures = audited(t, p, events.LoginFailed{}.Type())
+			return len(failures) >= 3
+		})
+		told := map[string]int64{}
+		for _, f := range failures {
+			d := f.Data.(events.LoginFailed)
+			if told[d.User+" "+d.Reason] += d.Count; d.Address != "127.0.0.1" || d.Count < 1 || d.Since.IsZero() {
+				t.Errorf("a failure from %q: %+v", d.Address, d)
+			}
+		}
+		if told["bob password"] == 0 || told["bob throttled"] == 0 || told[" password"] == 0 {
+			t.Errorf("failures in the audit: %v", told)
+		}
+		checkNoSecret(t, p, secret, typed, password, "$argon2id$")
 	})
 }
 
@@ -229,17 +250,19 @@ func checkNoSecret(t *testing.T, p place, secrets ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := js.StreamInfo("HERMES_USERS")
-	if err != nil || info.State.Msgs == 0 {
-		t.Fatalf("%+v, %v", info, err)
-	}
 	texts := map[string]string{"the log": p.log.text()}
-	for sequence := info.State.FirstSeq; sequence <= info.State.LastSeq; sequence++ {
-		m, err := js.GetMsg("HERMES_USERS", sequence)
-		if err != nil {
-			t.Fatal(err)
+	for _, stream := range []string{streams.Users, streams.Audit} {
+		info, err := js.StreamInfo(stream)
+		if err != nil || info.State.Msgs == 0 {
+			t.Fatalf("%s: %+v, %v", stream, info, err)
 		}
-		texts["an event of "+m.Subject] += string(m.Data)
+		for sequence := info.State.FirstSeq; sequence <= info.State.LastSeq; sequence++ {
+			m, err := js.GetMsg(stream, sequence)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts["an event of "+m.Subject] += string(m.Data)
+		}
 	}
 	for where, text := range texts {
 		for _, secret := range secrets {

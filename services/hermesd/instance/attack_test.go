@@ -25,7 +25,7 @@ import (
 // targets are subjects that neither a watcher nor a user may write, of each kind that means
 // something in the account that holds the streams.
 var targets = []string{
-	"hermes.execution.0.ana.FORGED", "hermes.function.ana.forged", "hermes.watcher.forged", "hermes.user.forged", "hermes.admin.root.user.list", "hermes.login.X.state",
+	"hermes.execution.0.ana.FORGED", "hermes.function.ana.forged", "hermes.watcher.forged", "hermes.user.forged", "hermes.audit.operator_acted", "hermes.audit.login_failed", "hermes.admin.root.user.list", "hermes.login.X.state",
 	"hermes.archive.ana.209901", "hermes.run.other.FORGED", "hermes.output.other.ana.FORGED",
 	"hermes.watch.other.leave", "hermes.watch.other.report", "hermes.cancel.other", "hermes.api.bob.info", "hermes.api.bob.execution.list", "hermes.queue.leader.position",
 	"$KV.hermes_executions.forged", "$KV.hermes_leases.watcher.other", "$KV.hermes_secrets.password.forged", "$KV.hermes_leases.leader.orchestrator",

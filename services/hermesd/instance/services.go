@@ -30,7 +30,7 @@ import (
 
 // Logs are the streams of events.
 type Logs struct {
-	Functions, Executions, Fleet, Users, Bases log.Log
+	Functions, Executions, Fleet, Users, Bases, Audit log.Log
 }
 
 // OpenLogs returns the logs of an instance.
@@ -38,6 +38,7 @@ func OpenLogs(js jetstream.JetStream) Logs {
 	return Logs{
 		Functions: jslog.New(js, streams.Functions), Executions: jslog.New(js, streams.Executions),
 		Fleet: jslog.New(js, streams.Fleet), Users: jslog.New(js, streams.Users), Bases: jslog.New(js, streams.Bases),
+		Audit: jslog.New(js, streams.Audit),
 	}
 }
 
@@ -130,7 +131,7 @@ func newAccounts(ctx context.Context, js jetstream.JetStream, o serviceOptions, 
 	}
 	return accounts.New(accounts.Options{
 		Conn: o.conn, Callout: o.gate.callout, System: o.gate.system, Issuer: o.gate.issuer, XKey: o.gate.xkey,
-		Users: logs.Users, Secrets: secrets, Output: output, Views: v, Local: o.gate.local,
+		Users: logs.Users, Audit: logs.Audit, Secrets: secrets, Output: output, Views: v, Local: o.gate.local,
 		Registration: o.gate.Registration, Cost: o.gate.PasswordCost, Version: o.version, Log: o.log.With("part", "accounts"),
 	}), nil
 }

@@ -25,6 +25,14 @@ type UserKeyRevoked struct {
 	PublicKey string `json:"publicKey"`
 }
 
+// What a figure of UserQuotaSet may be besides a bound and 0, the operator's default.
+const (
+	// QuotaUnbounded: no bound.
+	QuotaUnbounded = -1
+	// QuotaNothing: nothing of it at all.
+	QuotaNothing = -2
+)
+
 // UserQuotaSet: the operator bounded the user. A zero means the default.
 type UserQuotaSet struct {
 	ConcurrentExecutions int   `json:"concurrentExecutions,omitempty"`
@@ -33,6 +41,13 @@ type UserQuotaSet struct {
 	MemoryBytes          int64 `json:"memoryBytes,omitempty"`
 	GPUs                 int   `json:"gpus,omitempty"`
 	StoredBytes          int64 `json:"storedBytes,omitempty"`
+	// GPUSecondsPerDay and OutputBytesPerDay are of one day in UTC.
+	GPUSecondsPerDay  int64 `json:"gpuSecondsPerDay,omitempty"`
+	OutputBytesPerDay int64 `json:"outputBytesPerDay,omitempty"`
+	// RequestsPerSecond is what the API answers.
+	RequestsPerSecond int64 `json:"requestsPerSecond,omitempty"`
+	// SetBy is who did it; empty in events of before it was noted.
+	SetBy string `json:"setBy,omitempty"`
 }
 
 // UserDisabled: none of the user's keys is worth anything until UserEnabled.

@@ -53,6 +53,7 @@ const (
 	TooManyAttempts       = "TooManyAttempts"
 	NoSuchKey             = "NoSuchKey"
 	KeysLimitReached      = "KeysLimitReached"
+	QuotaExceeded         = "QuotaExceeded"
 )
 
 // Error is every error that a user of the API sees.

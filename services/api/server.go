@@ -31,6 +31,8 @@ type Server struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+	// limit refuses a user's request before anything is done for it; nil: none.
+	limit func(user string) error
 }
 
 // NewServer starts a service without endpoints. name is letters, digits and '-'; version is semver.
@@ -44,6 +46,10 @@ func NewServer(nc *nats.Conn, name, version, description string, log *slog.Logge
 	return s, nil
 }
 
+// Limit has f asked about the user of each request, before anything else is done for it: its error is
+// the answer. It is called before the endpoints are added, and f must not wait.
+func (s *Server) Limit(f func(user string) error) { s.limit = f }
+
 // Stop takes no more requests and waits for the ones in work.
 func (s *Server) Stop() error {
 	err := s.svc.Stop()
@@ -56,9 +62,12 @@ func (s *Server) Stop() error {
 // subject: a user, or a watcher.
 type RawHandler func(ctx context.Context, caller string, raw []byte) (nats.Header, []byte, error)
 
+// userSubjects begin the subjects of users' requests.
+const userSubjects = "hermes.api."
+
 // HandleUser answers an operation of users.
 func HandleUser[Request, Reply any](s *Server, op string, h func(context.Context, string, Request) (Reply, error)) error {
-	return s.Handle(op, "hermes.api.*."+op, JSON(h))
+	return s.Handle(op, userSubjects+"*."+op, JSON(h))
 }
 
 // HandleWatcher answers an operation of watchers.
@@ -100,7 +109,15 @@ func JSON[Request, Reply any](h func(context.Context, string, Request) (Reply, e
 // `nats micro`.
 func (s *Server) Handle(name, subject string, h RawHandler) error {
 	places := make(chan struct{}, maxConcurrent)
+	limited := strings.HasPrefix(subject, userSubjects)
 	handler := micro.HandlerFunc(func(r micro.Request) {
+		if limited && s.limit != nil {
+			caller := callerOf(r)
+			if err := s.limit(caller); err != nil {
+				s.refuse(r, name, caller, err)
+				return
+			}
+		}
 		places <- struct{}{}
 		s.work.Add(1)
 		go func() {
@@ -116,15 +133,24 @@ func (s *Server) Handle(name, subject string, h RawHandler) error {
 }
 
 func (s *Server) answer(r micro.Request, name string, h RawHandler) {
-	caller := ""
-	if tokens := strings.Split(r.Subject(), "."); len(tokens) > 2 {
-		caller = tokens[2]
-	}
+	caller := callerOf(r)
 	header, body, err := s.guarded(r, caller, name, h)
 	if err == nil {
 		s.respond(r, name, caller, header, body)
 		return
 	}
+	s.refuse(r, name, caller, err)
+}
+
+func callerOf(r micro.Request) string {
+	if tokens := strings.SplitN(r.Subject(), ".", 4); len(tokens) > 2 {
+		return tokens[2]
+	}
+	return ""
+}
+
+// refuse answers with what a user may know of the error.
+func (s *Server) refuse(r micro.Request, name, caller string, err error) {
 	e, ok := AsError(err)
 	switch {
 	case ok:
@@ -136,7 +162,7 @@ func (s *Server) answer(r micro.Request, name string, h RawHandler) {
 		e = publicError(err)
 	}
 	raw, _ := json.Marshal(e)
-	header = nats.Header{
+	header := nats.Header{
 		micro.ErrorHeader:     {strings.Join(strings.Fields(e.Message), " ")},
 		micro.ErrorCodeHeader: {string(e.Kind)},
 	}

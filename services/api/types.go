@@ -270,6 +270,8 @@ type Execution struct {
 	Position int `json:"position,omitempty"`
 	// Doing is what a watcher does before it can start the execution, if that takes long.
 	Doing string `json:"doing,omitempty"`
+	// Waits is the bound of the user's own quota that it waits for in the queue.
+	Waits string `json:"waits,omitempty"`
 }
 
 // ExecutionOutput asks for stored output from an offset (bytes of both streams together, in order).

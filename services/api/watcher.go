@@ -165,4 +165,6 @@ type QueuePositionReply struct {
 	Position int `json:"position"`
 	// Doing is what the watcher that it is placed on does before it can start.
 	Doing string `json:"doing,omitempty"`
+	// Waits is the bound of its user's quota that it waits for.
+	Waits string `json:"waits,omitempty"`
 }

@@ -77,7 +77,7 @@ func (l *leader) requestBuild(ctx context.Context, owner, name, version string, 
 		return nil
 	}
 	ref := events.FunctionRef{Owner: owner, Name: name, Version: version}
-	event, err := decideBuild(l.Policy, executions.Execution{}, buildRequest(ref, p))
+	event, err := decideBuild(l.policyOf(owner), executions.Execution{}, buildRequest(ref, p))
 	if err != nil {
 		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}

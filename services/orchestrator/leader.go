@@ -230,7 +230,8 @@ func (l *leader) plan(ctx context.Context) error {
 func (l *leader) placeWaiting(ctx context.Context) {
 	now := time.Now()
 	l.mu.Lock()
-	queues, nodes := l.state.planInput(func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL })
+	queues, nodes := l.state.planInput(func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL },
+		func(user string) Room { return l.room(user, now) })
 	plan := Place(queues, nodes)
 	requests := make([]api.RunRequest, 0, len(plan))
 	for _, p := range plan {

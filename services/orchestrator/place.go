@@ -22,7 +22,9 @@ type Need struct {
 	Language     string
 	// MemoryBytes is reserved whole while it runs; CPU time is shared, bounded by slots.
 	MemoryBytes int64
-	GPUs        int
+	// CPUMillis counts against the user's quota only.
+	CPUMillis int64
+	GPUs      int
 	// Network: it wants one.
 	Network bool
 }
@@ -44,6 +46,8 @@ type Queue struct {
 	User string
 	// Running is how many of the user's executions hold a slot.
 	Running int
+	// Room is what the user's quota leaves.
+	Room    Room
 	Waiting []Need
 }
 
@@ -52,8 +56,9 @@ type Placement struct{ User, ID, Watcher string }
 
 // Place plans which waiting executions go where now. It is pure and deterministic: equal inputs
 // give equal plans. Users share fairly: the next place goes to the user who holds the fewest; a
-// user's own executions go in their order. An execution that fits nowhere now lets the user's
-// later ones wait, so that a large one is not starved by its owner's small ones.
+// user's own executions go in their order. An execution that fits nowhere now, or not into what the
+// user's quota leaves, lets the user's later ones wait, so that a large one is not starved by its
+// owner's small ones.
 func Place(queues []Queue, nodes []Node) []Placement {
 	queues, nodes = slices.Clone(queues), slices.Clone(nodes)
 	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
@@ -65,7 +70,10 @@ func Place(queues []Queue, nodes []Node) []Placement {
 		}
 		q := &queues[i]
 		need := q.Waiting[0]
-		n := bestNode(nodes, need)
+		n := -1
+		if q.Room.over(need) == nil {
+			n = bestNode(nodes, need)
+		}
 		if n < 0 {
 			q.Waiting = nil
 			continue
@@ -75,6 +83,7 @@ func Place(queues []Queue, nodes []Node) []Placement {
 		nodes[n].UsedGPUs += need.GPUs
 		q.Waiting = q.Waiting[1:]
 		q.Running++
+		q.Room.take(need)
 		plan = append(plan, Placement{User: need.User, ID: need.ID, Watcher: nodes[n].Name})
 	}
 }

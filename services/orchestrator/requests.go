@@ -40,7 +40,7 @@ func (s *Service) run(ctx context.Context, user string, ask api.Run) (api.Accept
 		return api.Accepted{}, err
 	}
 	return s.accept(ctx, user, ask.ID, func(state executions.Execution) (events.Data, error) {
-		return decideRun(s.Policy, state, f, user, ask)
+		return decideRun(s.policyOf(user), state, f, user, ask)
 	})
 }
 
@@ -57,7 +57,7 @@ func (s *Service) build(ctx context.Context, user string, ask api.FunctionBuild)
 	}
 	ref.Owner = user
 	return s.accept(ctx, user, ask.Build, func(state executions.Execution) (events.Data, error) {
-		return decideBuild(s.Policy, state, events.ExecutionRequested{
+		return decideBuild(s.policyOf(user), state, events.ExecutionRequested{
 			Function: ref, Source: ask.Bundle, Base: base, Handler: config.Handler, Language: config.Language,
 		})
 	})
@@ -74,6 +74,17 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 		if data == nil {
 			return api.Accepted{ID: id, Function: state.Request.Function, RequestedAt: state.RequestedAt, Sequence: state.Sequence}, nil
 		}
+		giveBack, err := s.admit(ctx, user, id, data)
+		if isRefusal(err) && state.Status == "" {
+			// The very same request may have been accepted when there was room.
+			if known, foldErr := s.fold(ctx, user, id); foldErr == nil && known.Status != "" {
+				state = known
+				continue
+			}
+		}
+		if err != nil {
+			return api.Accepted{}, err
+		}
 		next, err := s.append(ctx, user, id, executions.Execution{}, acceptEventID(user, id, data), data)
 		if err == nil {
 			s.appended(ctx, next, data)
@@ -82,6 +93,7 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 		if !errors.Is(err, log.ErrConflict) {
 			return api.Accepted{}, fmt.Errorf("append the request of execution %s: %w", id, err)
 		}
+		giveBack()
 		if state, err = s.fold(ctx, user, id); err != nil {
 			return api.Accepted{}, err
 		}

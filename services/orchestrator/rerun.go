@@ -36,7 +36,7 @@ func (s *Service) rerun(ctx context.Context, user string, ask api.Rerun) (api.Ac
 	if f.Owner == "" {
 		f.Owner, f.Name = ref.Owner, ref.Name
 	}
-	requested, err := rerunRequest(s.Policy, origin, f, user, ask)
+	requested, err := rerunRequest(s.policyOf(user), origin, f, user, ask)
 	if err != nil {
 		return api.Accepted{}, err
 	}

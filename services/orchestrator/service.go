@@ -53,7 +53,7 @@ type Bundles interface {
 	Manifest(ctx context.Context, bundle events.Blob) (ref events.FunctionRef, config events.FunctionConfig, base string, err error)
 }
 
-// Options are what the orchestrator is made of. All fields are required.
+// Options are what the orchestrator is made of. All fields without a default are required.
 type Options struct {
 	Conn *nats.Conn
 	JS   jetstream.JetStream
@@ -69,6 +69,7 @@ type Options struct {
 	Blobs   Blobs
 	Bundles Bundles
 	Policy  Policy
+	Quotas  Quotas // default: no user has one
 	// Version is this program's, in semver.
 	Version string
 	Log     *slog.Logger
@@ -92,6 +93,9 @@ type Service struct {
 
 // New returns a service that does nothing before Run.
 func New(o Options) *Service {
+	if o.Quotas == nil {
+		o.Quotas = unbounded{}
+	}
 	p := &parts{Options: o}
 	s := &Service{parts: p, functions: newFunctionCache(o.Functions)}
 	s.ending, s.end = context.WithCancel(context.Background())
@@ -161,6 +165,7 @@ func (s *Service) serve() (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	server.Limit(s.Quotas.Rate)
 	err = errors.Join(
 		api.HandleUser(server, api.OpInfo, s.info),
 		api.HandleUser(server, api.OpRun, s.run),

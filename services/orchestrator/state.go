@@ -9,6 +9,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/quotas"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -57,7 +58,7 @@ func (e *entry) need() Need {
 	r := e.exec.Request
 	return Need{
 		ID: e.exec.ID, RequestedAt: e.exec.RequestedAt, User: e.exec.Owner, Kind: r.Kind, Base: r.Base, Language: r.Language,
-		MemoryBytes: r.Limits.MemoryBytes, GPUs: r.GPUs, Network: r.Network != "",
+		MemoryBytes: r.Limits.MemoryBytes, CPUMillis: r.Limits.CPUMillis, GPUs: r.GPUs, Network: r.Network != "",
 	}
 }
 
@@ -247,8 +248,9 @@ func (s *state) heldBy(watcher string) []*entry {
 	return all
 }
 
-// planInput is the state as Place and Unplaceable take it.
-func (s *state) planInput(alive func(*node) bool) ([]Queue, []Node) {
+// planInput is the state as Place and Unplaceable take it. room is what a user's quota leaves, but for
+// what is in use, which only the state knows.
+func (s *state) planInput(alive func(*node) bool, room func(user string) Room) ([]Queue, []Node) {
 	nodes := map[string]*Node{}
 	for name, n := range s.nodes {
 		if n.seen.IsZero() {
@@ -256,9 +258,10 @@ func (s *state) planInput(alive func(*node) bool) ([]Queue, []Node) {
 		}
 		nodes[name] = &Node{Name: name, Machine: n.machine, Accepting: !n.draining && alive(n)}
 	}
-	running := map[string]int{}
+	running, used := map[string]int{}, map[string]quotas.Amounts{}
 	for _, e := range s.held {
 		running[e.exec.Owner]++
+		used[e.exec.Owner] = used[e.exec.Owner].Add(e.need().asked())
 		if n := nodes[e.holder()]; n != nil {
 			n.UsedSlots++
 			n.UsedMemoryBytes += e.exec.Request.Limits.MemoryBytes
@@ -267,8 +270,10 @@ func (s *state) planInput(alive func(*node) bool) ([]Queue, []Node) {
 	}
 	var queues []Queue
 	for user := range s.queues {
-		if waiting := s.waitingOf(user, windowPerUser); len(waiting) > 0 {
-			queues = append(queues, Queue{User: user, Running: running[user], Waiting: waiting})
+		r := room(user)
+		r.Used = r.Used.Add(used[user])
+		if waiting := s.waitingOf(user, windowPerUser, r); len(waiting) > 0 {
+			queues = append(queues, Queue{User: user, Running: running[user], Room: r, Waiting: waiting})
 		}
 	}
 	slices.SortFunc(queues, func(a, b Queue) int { return strings.Compare(a.User, b.User) })
@@ -288,8 +293,9 @@ func (s *state) fleet() []Node {
 	return all
 }
 
-// waitingOf is the head of a user's queue. It drops what no longer waits.
-func (s *state) waitingOf(user string, most int) []Need {
+// waitingOf is the head of a user's queue, without those that the quota has passed over. It drops
+// what no longer waits.
+func (s *state) waitingOf(user string, most int, room Room) []Need {
 	q := slices.DeleteFunc(s.queues[user], func(t ticket) bool {
 		e := s.execs[key{owner: user, id: t.id}]
 		return e == nil || !e.waiting()
@@ -300,8 +306,14 @@ func (s *state) waitingOf(user string, most int) []Need {
 	}
 	s.queues[user] = q
 	needs := make([]Need, 0, min(most, len(q)))
-	for _, t := range q[:min(most, len(q))] {
+	for _, t := range q {
+		if len(needs) == most {
+			break
+		}
 		need := s.execs[key{owner: user, id: t.id}].need()
+		if room.passes(need) {
+			continue
+		}
 		need.Architecture = s.architectureOf(need.Base)
 		needs = append(needs, need)
 	}

@@ -46,7 +46,12 @@ func (l *leader) queuePosition(_ context.Context, _ string, ask api.QueuePositio
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	k := key{owner: ask.Owner, id: ask.ID}
-	return api.QueuePositionReply{Position: l.state.position(k), Doing: l.state.doing(k)}, nil
+	reply := api.QueuePositionReply{Position: l.state.position(k), Doing: l.state.doing(k)}
+	now := time.Now()
+	if over := l.state.waitsFor(k, l.room(k.owner, now)); over != nil {
+		reply.Waits = api.QuotaWaitText(*over, now)
+	}
+	return reply, nil
 }
 
 // maxDoing bounds, in runes, what a watcher can have told to a person.

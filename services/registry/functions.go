@@ -34,12 +34,23 @@ func (s *Service) deploy(ctx context.Context, caller string, ask api.FunctionDep
 		Function: ref, Config: config, Bundle: ask.Bundle, Base: base, Build: ask.Build, Update: ask.Update,
 	}
 	var answer api.Deployed
+	giveBack := func() {}
 	sequence, err := s.commit(ctx, caller, ref.Name, func(f functions.Function) (decided []events.Data, err error) {
 		if decided, answer, err = decideDeploy(f, command); err != nil || len(decided) == 0 {
 			return nil, err
 		}
-		return decided, s.unused(ctx, caller, ask.Build)
+		if err := s.unused(ctx, caller, ask.Build); err != nil || answer.Reused {
+			return decided, err
+		}
+		back, err := s.Quotas.AdmitBuild(ctx, caller, ask.Build, ask.Bundle)
+		if err == nil {
+			giveBack = back
+		}
+		return decided, err
 	})
+	if err != nil {
+		giveBack()
+	}
 	answer.Sequence = sequence
 	return answer, err
 }

@@ -37,9 +37,10 @@ type Options struct {
 	Conn                  *nats.Conn
 	Functions, Executions log.Log
 	// Bases is the log of what functions are built on.
-	Bases log.Log
-	Blobs *blobs.Store
-	Views Views
+	Bases  log.Log
+	Blobs  *blobs.Store
+	Views  Views
+	Quotas Quotas // default: no user has one
 	// Maxima bound what a function's config may ask for; a 0 does not.
 	Maxima events.Limits
 	// Network: a function may ask for a network.
@@ -78,6 +79,9 @@ func New(o Options) *Service {
 	}
 	if o.NewID == nil {
 		o.NewID = api.NewID
+	}
+	if o.Quotas == nil {
+		o.Quotas = unbounded{}
 	}
 	if o.UploadIdle == 0 {
 		o.UploadIdle = time.Minute
@@ -118,6 +122,7 @@ func (s *Service) serve() (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	server.Limit(s.Quotas.Rate)
 	err = errors.Join(
 		api.HandleUser(server, api.OpBlobBegin, s.uploads.begin),
 		api.HandleWatcher(server, api.OpBlobBegin, s.artifacts.begin),

@@ -33,6 +33,8 @@ type uploaders struct {
 	subject func(caller, op string) string
 	// have reports whether the caller need not upload the blob.
 	have func(ctx context.Context, caller string, blob events.Blob) (bool, error)
+	// admit refuses what the caller may not store besides what they do.
+	admit func(ctx context.Context, caller string, blob events.Blob) error
 	// store keeps what an upload yields.
 	store storing
 	// maxOfOne bounds the uploads of one caller at once.
@@ -44,7 +46,7 @@ type uploaders struct {
 // digest is not to have the content.
 func users(o Options) uploaders {
 	return uploaders{
-		subject: api.Subject, maxOfOne: maxUploadsOfUser, maxBytes: o.MaxBlobBytes,
+		subject: api.Subject, maxOfOne: maxUploadsOfUser, maxBytes: o.MaxBlobBytes, admit: o.Quotas.AdmitUpload,
 		have: func(ctx context.Context, user string, blob events.Blob) (bool, error) {
 			holds, err := o.Blobs.IsHolder(ctx, user, blob.Digest)
 			if err != nil || !holds {
@@ -66,6 +68,7 @@ func users(o Options) uploaders {
 func watchers(o Options) uploaders {
 	return uploaders{
 		subject: api.WatchSubject, maxOfOne: maxUploads, maxBytes: maxArtifactBytes,
+		admit: func(context.Context, string, events.Blob) error { return nil },
 		have: func(ctx context.Context, _ string, blob events.Blob) (bool, error) {
 			return isStored(ctx, o.Blobs, blob)
 		},
@@ -137,6 +140,9 @@ func (u *uploads) begin(ctx context.Context, caller string, ask api.BlobBegin) (
 	}
 	if have {
 		return api.BlobUpload{Have: true}, nil
+	}
+	if err := u.admit(ctx, caller, ask.Blob); err != nil {
+		return api.BlobUpload{}, err
 	}
 	return u.add(caller, ask.Blob)
 }

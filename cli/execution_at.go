@@ -59,8 +59,8 @@ func stateAt(h api.History, moment time.Time) (api.Execution, error) {
 }
 
 // output hands over what is stored of the output, or what of it had been printed at the moment that
-// was asked for, and returns how many bytes are missing.
-func (o *executionInspectOptions) output(client *api.Client, e api.Execution, write func(api.Chunk) error) (int64, error) {
+// was asked for, and returns what is missing.
+func (o *executionInspectOptions) output(client *api.Client, e api.Execution, write func(api.Chunk) error) (missing, error) {
 	if o.moment.IsZero() {
 		return readOutput(o.ctx, client, e, write)
 	}

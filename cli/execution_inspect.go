@@ -68,6 +68,16 @@ type executionResult struct {
 	ErrBase64 string `json:"errBase64,omitempty"`
 	// MissingBytes is how much was printed and is not stored any more.
 	MissingBytes int64 `json:"missingBytes,omitempty"`
+	// MissingWhy says why, if the server knows.
+	MissingWhy string `json:"missingWhy,omitempty"`
+}
+
+// lacking says what is not there.
+func (r executionResult) lacking(m missing) executionResult {
+	if r.MissingBytes = m.bytes; m.bytes > 0 {
+		r.MissingWhy = m.why
+	}
+	return r
 }
 
 func newResult(j executionJSON, out, err []byte) executionResult {
@@ -92,24 +102,22 @@ func runExecutionInspect(o *executionInspectOptions) error {
 		return err
 	}
 	if o.result && o.app.human() {
-		missing, err := o.output(client, e, splitOutput(o.app.streams.Out, o.app.streams.Err))
-		o.app.tellMissing(missing)
+		lacks, err := o.output(client, e, splitOutput(o.app.streams.Out, o.app.streams.Err))
+		o.app.tellMissing(lacks)
 		return err
 	}
 	var out, errOut bytes.Buffer
-	missing, err := o.output(client, e, splitOutput(&out, &errOut))
+	lacks, err := o.output(client, e, splitOutput(&out, &errOut))
 	if err != nil {
 		return err
 	}
 	if !o.app.human() {
-		result := newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes())
-		result.MissingBytes = missing
-		return o.app.printJSON(result)
+		return o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()).lacking(lacks))
 	}
 	if err := o.print(e, out.Bytes(), errOut.Bytes()); err != nil {
 		return err
 	}
-	o.app.tellMissing(missing)
+	o.app.tellMissing(lacks)
 	return nil
 }
 

@@ -101,9 +101,9 @@ func runExecutionLogs(o *executionLogsOptions) error {
 	if o.stream != "" {
 		write = only(o.stream, write)
 	}
-	missing := int64(0)
+	var lacks missing
 	if o.tail > 0 {
-		if from, missing, err = o.lastLines(client, e, from, write); err != nil {
+		if from, lacks, err = o.lastLines(client, e, from, write); err != nil {
 			return err
 		}
 	}
@@ -111,32 +111,30 @@ func runExecutionLogs(o *executionLogsOptions) error {
 	case o.follow:
 		e, err = o.followOutput(client, e, from, write)
 	case o.tail == 0:
-		missing, err = readOutputFrom(o.ctx, client, e, &from, write)
+		lacks, err = readOutputFrom(o.ctx, client, e, &from, write)
 	}
 	if err != nil {
 		return err
 	}
-	o.app.tellMissing(missing)
+	o.app.tellMissing(lacks)
 	if o.app.format == formatJSON {
-		result := newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes())
-		result.MissingBytes = missing
-		return o.app.printJSON(result)
+		return o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()).lacking(lacks))
 	}
 	return nil
 }
 
 // lastLines prints the last lines of what is stored, and returns where that ends.
-func (o *executionLogsOptions) lastLines(client *api.Client, e api.Execution, from position, write func(api.Chunk) error) (position, int64, error) {
+func (o *executionLogsOptions) lastLines(client *api.Client, e api.Execution, from position, write func(api.Chunk) error) (position, missing, error) {
 	t := &ending{lines: o.tail}
 	take := t.take
 	if o.stream != "" {
 		take = only(o.stream, take)
 	}
-	missing, err := readOutputFrom(o.ctx, client, e, &from, take)
+	lacks, err := readOutputFrom(o.ctx, client, e, &from, take)
 	if err != nil {
-		return from, missing, err
+		return from, lacks, err
 	}
-	return from, missing, t.write(write)
+	return from, lacks, t.write(write)
 }
 
 func (o *executionLogsOptions) followOutput(client *api.Client, e api.Execution, from position, write func(api.Chunk) error) (api.Execution, error) {

@@ -109,8 +109,8 @@ func runExecutionReplay(o *executionReplayOptions) error {
 	if !o.app.human() {
 		write = o.app.inLines().chunkWriter(nil, nil)
 	}
-	missing, err := readOutput(o.ctx, client, e, o.player(e.StartedAt, write))
-	o.app.tellMissing(missing)
+	lacks, err := readOutput(o.ctx, client, e, o.player(e.StartedAt, write))
+	o.app.tellMissing(lacks)
 	return err
 }
 
@@ -159,10 +159,10 @@ func (o *executionReplayOptions) record(client *api.Client, e api.Execution) (fa
 	if err != nil {
 		return err
 	}
-	missing, err := readOutput(o.ctx, client, e, func(c api.Chunk) error { return w.Write(c.Stream, c.Time, c.Data) })
+	lacks, err := readOutput(o.ctx, client, e, func(c api.Chunk) error { return w.Write(c.Stream, c.Time, c.Data) })
 	if err != nil {
 		return err
 	}
-	o.app.tellMissing(missing)
+	o.app.tellMissing(lacks)
 	return w.Close()
 }

@@ -111,13 +111,13 @@ func (o *executionRerunOptions) compare(client *api.Client, id string, request f
 	if !before.exec.Status.Final() {
 		return api.Errorf(api.State, notEnded, "execution %s has not ended: there is nothing to compare with", name(before.exec, before.exec.ID))
 	}
-	missing, err := readOutput(o.ctx, client, before.exec, splitOutput(&before.out, &before.err))
+	lacks, err := readOutput(o.ctx, client, before.exec, splitOutput(&before.out, &before.err))
 	if err != nil {
 		return err
 	}
-	if missing > 0 {
+	if lacks.bytes > 0 {
 		return api.Errorf(api.NotFound, outputGone, "%d bytes of the output of execution %s are not stored any more: there is nothing to compare with",
-			missing, name(before.exec, before.exec.ID))
+			lacks.bytes, name(before.exec, before.exec.ID))
 	}
 	after.exec, err = o.app.watchNew(o.ctx, client, id, splitOutput(&after.out, &after.err), request)
 	if err != nil {

@@ -22,39 +22,59 @@ func splitOutput(out, errOut io.Writer) func(api.Chunk) error {
 	}
 }
 
-func (a *app) tellMissing(bytes int64) {
-	if bytes > 0 {
-		a.note("%d bytes of the output are not stored any more: the operator decides how long it is kept", bytes)
+// missing is what an ended execution printed and is not stored any more.
+type missing struct {
+	bytes int64
+	// why is the server's word for it, "" if it has none.
+	why string
+}
+
+func (m missing) String() string {
+	why := m.why
+	if why == "" {
+		why = "the operator decides how long it is kept"
+	}
+	return fmt.Sprintf("%d bytes of the output are not stored any more: %s", m.bytes, why)
+}
+
+func (a *app) tellMissing(m missing) {
+	if m.bytes > 0 {
+		a.note("%s", m)
 	}
 }
 
 // readOutput hands over what is stored of an execution's output, up to where it is now, and returns
-// how many bytes of an ended one are missing.
-func readOutput(ctx context.Context, client *api.Client, e api.Execution, write func(api.Chunk) error) (missing int64, err error) {
+// what of an ended one is missing.
+func readOutput(ctx context.Context, client *api.Client, e api.Execution, write func(api.Chunk) error) (missing, error) {
 	return readOutputFrom(ctx, client, e, &position{}, write)
 }
 
 // readOutputFrom is readOutput from a position, which it moves to where it ends.
-func readOutputFrom(ctx context.Context, client *api.Client, e api.Execution, at *position, write func(api.Chunk) error) (missing int64, err error) {
+func readOutputFrom(ctx context.Context, client *api.Client, e api.Execution, at *position, write func(api.Chunk) error) (missing, error) {
 	begin, cursor, got := at.offset, uint64(0), int64(0)
+	var lacks missing
 	for {
 		ask := api.ExecutionOutput{ExecutionRef: api.ExecutionRef{ID: e.ID}, From: at.offset, Cursor: cursor}
 		page, chunks, err := client.Output(ctx, ask)
 		if err != nil {
-			return 0, err
+			return missing{}, err
 		}
 		if at.attempt != 0 && page.Attempt != at.attempt {
-			return 0, nil // started anew meanwhile: what was read is what that attempt printed
+			return missing{}, nil // started anew meanwhile: what was read is what that attempt printed
 		}
 		at.attempt = page.Attempt
 		for _, c := range chunks {
 			if err := write(c); err != nil {
-				return 0, err
+				return missing{}, err
 			}
 			got += int64(len(c.Data))
 		}
+		if page.Gone != nil {
+			lacks.why = page.Gone.Why
+		}
 		if page.End != nil || page.Next <= at.offset {
-			return max(0, e.Output.StdoutBytes+e.Output.StderrBytes-begin-got), nil
+			lacks.bytes = max(0, e.Output.StdoutBytes+e.Output.StderrBytes-begin-got)
+			return lacks, nil
 		}
 		at.offset, cursor = page.Next, page.Cursor
 	}

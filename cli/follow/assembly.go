@@ -42,6 +42,9 @@ func (a *assembly) begin(attempt int, offset int64) {
 	a.attempt, a.start, a.next = attempt, offset, offset
 }
 
+// skip leaves out what comes before the offset.
+func (a *assembly) skip(to int64) { a.start, a.next = to, to }
+
 // restart begins with a later attempt: what an attempt printed has nothing to do with another's.
 func (a *assembly) restart(attempt int) {
 	if a.attempt > 0 {

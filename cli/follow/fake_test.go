@@ -32,7 +32,9 @@ type fakeServer struct {
 	from        int64
 	inspects    int
 	outputs     int
-	read        int // chunks that were looked at for pages
+	// gone is told when the first chunks have been let go of.
+	gone *api.OutputGone
+	read int // chunks that were looked at for pages
 }
 
 func newFakeServer() *fakeServer {
@@ -85,6 +87,20 @@ func (s *fakeServer) finish(status executions.Status) Message {
 	return Message{Watcher: s.exec.Watcher, Chunk: api.Chunk{
 		Attempt: end.Attempt, Stream: api.End, Offset: end.StdoutBytes + end.StderrBytes, Data: raw,
 	}}
+}
+
+// letGo forgets the first chunks.
+func (s *fakeServer) letGo(n int, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	s.gone = &api.OutputGone{Why: why}
+	for _, c := range s.chunks[:n] {
+		s.gone.Bytes += int64(len(c.Data))
+	}
+	s.chunks = s.chunks[n:]
 }
 
 func (s *fakeServer) sum() (out, errOut int64, sum string) {
@@ -141,7 +157,10 @@ func (s *fakeServer) Output(_ context.Context, from int64, cursor uint64) (api.O
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.outputs++
-	page := api.OutputPage{Attempt: s.exec.Attempt, Next: from, Cursor: cursor, Live: !s.exec.Status.Final()}
+	page := api.OutputPage{Attempt: s.exec.Attempt, Begin: from, Next: from, Cursor: cursor, Live: !s.exec.Status.Final()}
+	if s.gone != nil && from < s.gone.Bytes {
+		page.Gone, page.Begin, page.Next, from = s.gone, s.gone.Bytes, s.gone.Bytes, s.gone.Bytes
+	}
 	var chunks []api.Chunk
 	size := 0
 	for i, c := range s.chunks[min(int(cursor), len(s.chunks)):] {
@@ -168,6 +187,8 @@ type screen struct {
 	notes    []string
 	attempt  int
 	next     int64
+	// mayBegin: the first chunk need not be the first that was printed.
+	mayBegin bool
 }
 
 func (s *screen) options(source Source, live <-chan Message) Options {
@@ -187,10 +208,10 @@ func (s *screen) write(c api.Chunk) error {
 	if c.Attempt != s.attempt {
 		s.attempt, s.next = c.Attempt, 0
 	}
-	if c.Offset != s.next {
+	if c.Offset != s.next && !(s.next == 0 && s.mayBegin) {
 		return fmt.Errorf("a chunk at %d comes after %d bytes", c.Offset, s.next)
 	}
-	s.next += int64(len(c.Data))
+	s.next = c.Offset + int64(len(c.Data))
 	if c.Stream == api.Stderr {
 		s.err.Write(c.Data)
 	} else {

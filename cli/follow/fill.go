@@ -35,6 +35,7 @@ func (f *follower) fill(ctx context.Context) error {
 		if page.Attempt > attempt {
 			f.restart(page.Attempt)
 		}
+		f.skip(page, len(chunks) == 0)
 		for _, c := range chunks {
 			if err := f.assembly.take(c); err != nil {
 				return err
@@ -54,6 +55,23 @@ func (f *follower) fill(ctx context.Context) error {
 		f.settle(page)
 		return nil
 	}
+}
+
+// skip goes on behind what the store has let go of.
+func (f *follower) skip(page api.OutputPage, isEmpty bool) {
+	if page.Gone == nil || page.Attempt != f.assembly.attempt {
+		return
+	}
+	to := page.Begin
+	if page.End != nil && isEmpty {
+		to = page.End.StdoutBytes + page.End.StderrBytes
+	}
+	if to <= f.assembly.next {
+		return
+	}
+	f.gone.Bytes += to - f.assembly.next
+	f.gone.Why = page.Gone.Why
+	f.assembly.skip(to)
 }
 
 // done spares a request when the page is known to be the last one.

@@ -91,6 +91,8 @@ type follower struct {
 	stuckSince time.Time
 	// nothingMore: the store has given all it has of an attempt that is over.
 	nothingMore bool
+	// gone is what of the attempt the store has let go of.
+	gone api.OutputGone
 }
 
 func (f *follower) loop(ctx context.Context, w *waiter) (api.Execution, error) {
@@ -187,7 +189,7 @@ func (f *follower) restart(attempt int) {
 	}
 	f.assembly.restart(attempt)
 	f.cursor = 0
-	f.nothingMore, f.stuckSince = false, time.Time{}
+	f.nothingMore, f.stuckSince, f.gone = false, time.Time{}, api.OutputGone{}
 }
 
 // complete says whether everything that will ever be there has been written.
@@ -212,9 +214,13 @@ func (f *follower) over() (bool, error) {
 		if f.exec.Output.Cut != "" {
 			f.Note("the output was cut: %s", f.exec.Output.Cut)
 		}
-		return true, f.assembly.verify(f.exec.Output)
+		if err := f.assembly.verify(f.exec.Output); err != nil || f.gone.Bytes == 0 {
+			return true, err
+		}
+		return true, f.incomplete(f.gone.Bytes)
 	case f.stuck():
-		return true, f.incomplete()
+		total := f.exec.Output.StdoutBytes + f.exec.Output.StderrBytes
+		return true, f.incomplete(total - f.assembly.next + f.gone.Bytes)
 	}
 	return false, nil
 }
@@ -224,8 +230,11 @@ func (f *follower) stuck() bool {
 	return !f.stuckSince.IsZero() && time.Since(f.stuckSince) > patience
 }
 
-func (f *follower) incomplete() error {
+func (f *follower) incomplete(bytes int64) error {
 	total := f.exec.Output.StdoutBytes + f.exec.Output.StderrBytes
-	return api.Errorf(api.NotFound, OutputIncomplete, "%d of %d bytes of the output are not stored any more",
-		total-f.assembly.next, total).WithHint("the operator decides how long output is kept")
+	err := api.Errorf(api.NotFound, OutputIncomplete, "%d of %d bytes of the output are not stored any more", bytes, total)
+	if f.gone.Why != "" {
+		return err.WithHint("%s", f.gone.Why)
+	}
+	return err.WithHint("the operator decides how long output is kept")
 }

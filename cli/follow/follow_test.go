@@ -47,6 +47,7 @@ func follow(t *testing.T, fromStart bool, prepare func(*fakeServer), script func
 		ctx, cancel := context.WithCancel(t.Context())
 		f.cancel = cancel
 		o := f.screen.options(f.server, f.live)
+		f.screen.mayBegin = f.server.gone != nil
 		o.FromStart, o.Reconnected = fromStart, f.reconnected
 		o.Attempt, o.From = f.server.fromAttempt, f.server.from
 		f.screen.attempt, f.screen.next = o.Attempt, o.From
@@ -309,6 +310,31 @@ func TestOutputThatIsNoLongerStored(t *testing.T) {
 		})
 		f.ends(OutputIncomplete)
 	})
+}
+
+// TestOutputOfWhichTheBeginningIsGone shows the rest, at once, and is no success.
+func TestOutputOfWhichTheBeginningIsGone(t *testing.T) {
+	for _, left := range []int{0, 1, 2} {
+		prepare := func(s *fakeServer) {
+			s.start(1, "w")
+			s.print(api.Stdout, "one ")
+			s.print(api.Stderr, "two ")
+			s.finish(executions.Success)
+			s.letGo(2-left, "it went on Sunday")
+		}
+		follow(t, true, prepare, func(f *following) {
+			begun := time.Now()
+			want := map[int]string{0: OutputIncomplete, 1: OutputIncomplete, 2: ""}[left]
+			f.ends(want)
+			f.sees(map[int]string{0: "|", 1: "|two ", 2: "one |two "}[left])
+			if e, _ := api.AsError(f.err); want != "" && (e.Hint != "it went on Sunday" || !strings.HasPrefix(e.Message, fmt.Sprintf("%d of 8 bytes", 8-4*left))) {
+				t.Errorf("it says %q, %q", e.Message, e.Hint)
+			}
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("it waited for %s", took)
+			}
+		})
+	}
 }
 
 func TestOutputThatIsNotWhatWasPrinted(t *testing.T) {

@@ -52,10 +52,9 @@ func (c Change) String() string {
 // After another error some changes may have been made; they are returned, and the call can be
 // repeated. Several callers at once are harmless.
 func Ensure(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, error) {
-	o = o.withDefaults()
 	var plans []plan
 	for _, want := range o.All() {
-		p, err := look(ctx, js, want, o.AllowLoss)
+		p, err := look(ctx, js, want, o)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +69,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, e
 		}
 		changes = append(changes, p.change)
 	}
-	if len(changes) > 0 && o.DataDir != "" {
+	if o = o.withDefaults(); len(changes) > 0 && o.DataDir != "" {
 		if err := o.Sync(o.DataDir); err != nil {
 			return changes, fmt.Errorf("sync %s after provisioning: %w", o.DataDir, err)
 		}
@@ -85,7 +84,7 @@ type plan struct {
 }
 
 // look returns what has to be done for one stream, nil for nothing.
-func look(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, allowLoss bool) (*plan, error) {
+func look(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, o Options) (*plan, error) {
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return &plan{config: want, change: Change{Stream: want.Name, Created: true}}, nil
@@ -94,14 +93,36 @@ func look(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConf
 		return nil, fmt.Errorf("look at stream %s: %w", want.Name, err)
 	}
 	have := stream.CachedInfo().Config
+	allowed := o.AllowLoss
+	if want.Name == Output {
+		want = o.keepBounds(have, want)
+		allowed = allowed || o.AllowOutputLoss && onlyBounds(have, want)
+	}
 	merged, settings := merge(have, want)
 	if len(settings) == 0 {
 		return nil, nil
 	}
-	if losses := losses(have, want); len(losses) > 0 && !allowLoss {
+	if losses := losses(have, want); len(losses) > 0 && !allowed {
 		return nil, &LossError{Stream: want.Name, Losses: losses}
 	}
 	return &plan{config: merged, change: Change{Stream: want.Name, Settings: settings}}, nil
+}
+
+// keepBounds is what is wanted of Output with the bounds that nobody asked for as they are.
+func (o Options) keepBounds(have, want jetstream.StreamConfig) jetstream.StreamConfig {
+	if o.OutputAge == 0 {
+		want.MaxAge = have.MaxAge
+	}
+	if o.OutputBytes == 0 {
+		want.MaxBytes = have.MaxBytes
+	}
+	return want
+}
+
+// onlyBounds reports whether nothing but the bounds of age and size would drop anything.
+func onlyBounds(have, want jetstream.StreamConfig) bool {
+	want.MaxAge, want.MaxBytes = have.MaxAge, have.MaxBytes
+	return len(losses(have, want)) == 0
 }
 
 func (p plan) apply(ctx context.Context, js jetstream.JetStream) error {

@@ -90,17 +90,19 @@ func TestEnsureSyncsTheStore(t *testing.T) {
 func TestEnsureUpdates(t *testing.T) {
 	js := connect(t)
 	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
-	changes := ensure(t, js, streams.Options{OutputBytes: 2 << 20, ExecutionAge: 60 * 24 * time.Hour})
+	changes := ensure(t, js, streams.Options{OutputBytes: 2 << 20, OutputAge: 8 * 24 * time.Hour})
 	var got []string
 	for _, c := range changes {
 		got = append(got, c.String())
 	}
 	want := []string{
-		"updated HERMES_EXECUTIONS: MaxAge: 720h0m0s → 1440h0m0s",
-		"updated HERMES_OUTPUT: MaxBytes: 1048576 → 2097152",
+		"updated HERMES_OUTPUT: MaxBytes: 1048576 → 2097152, MaxAge: 168h0m0s → 192h0m0s",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("changes %q, want %q", got, want)
+	}
+	if changes := ensure(t, js, streams.Options{}); changes != nil {
+		t.Errorf("bounds that nobody asked for were changed: %v", changes)
 	}
 }
 
@@ -134,7 +136,7 @@ func TestEnsureRefusesLoss(t *testing.T) {
 		edit func(*jetstream.StreamConfig)
 		want string
 	}{
-		"age":     {o: streams.Options{ExecutionAge: time.Hour}, want: "maximum age"},
+		"age":     {o: streams.Options{OutputAge: time.Hour}, want: "maximum age"},
 		"bytes":   {o: streams.Options{OutputBytes: 1 << 10}, want: "maximum bytes"},
 		"subject": {edit: func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "hermes.more.*") }, want: "subject hermes.more.*"},
 		"limit":   {edit: func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 }, want: ""},
@@ -164,6 +166,21 @@ func TestEnsureRefusesLoss(t *testing.T) {
 				t.Error("allowed, and nothing changed")
 			}
 		})
+	}
+}
+
+// TestOutputMayGo: who allows the loss of output allows no other.
+func TestOutputMayGo(t *testing.T) {
+	js := connect(t)
+	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
+	edit(t, js, func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "hermes.more.*") })
+	o := streams.Options{OutputAge: time.Hour, OutputBytes: 1 << 10, AllowOutputLoss: true}
+	if _, err := streams.Ensure(t.Context(), js, o); !errors.Is(err, streams.ErrLoss) || strings.Contains(err.Error(), "age") {
+		t.Fatalf("%v, want a refusal to drop the subject", err)
+	}
+	edit(t, js, func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:1] })
+	if changes := ensure(t, js, o); len(changes) != 1 || changes[0].Stream != streams.Output {
+		t.Errorf("changes %v, want those of the output", changes)
 	}
 }
 
@@ -255,6 +272,8 @@ func TestEnsureOnAnOlderServer(t *testing.T) {
 	js, o := connect(t), streams.Options{}
 	for _, c := range o.All() {
 		switch c.Name {
+		case streams.Executions:
+			c.MaxAge = 30 * 24 * time.Hour
 		case streams.Runs:
 			c.Subjects = []string{"hermes.run.*.*"}
 		case streams.BucketStream(streams.BucketLeases):
@@ -264,8 +283,8 @@ func TestEnsureOnAnOlderServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if changes := ensure(t, js, o); len(changes) != 2 {
-		t.Errorf("changes %v, want those of the runs and the leases", changes)
+	if changes := ensure(t, js, o); len(changes) != 3 {
+		t.Errorf("changes %v, want those of the executions, the runs and the leases", changes)
 	}
 	if again := ensure(t, js, o); again != nil {
 		t.Errorf("the second call changed %v", again)

@@ -10,9 +10,8 @@ import (
 type Options struct {
 	// Replicas of everything, 1 (default) to 5.
 	Replicas int
-	// ExecutionAge is how long Executions keeps events; History keeps them for ever. Default 30 days.
-	ExecutionAge time.Duration
-	// OutputAge and OutputBytes bound Output. Defaults 7 days and 4 GiB.
+	// OutputAge and OutputBytes bound Output. 0 leaves a bound as it is; where there is none yet it is
+	// 7 days, 4 GiB.
 	OutputAge   time.Duration
 	OutputBytes int64
 	// AuditAge and AuditBytes bound Audit. Defaults 365 days and 256 MiB.
@@ -21,8 +20,8 @@ type Options struct {
 	// LeaseAge is the longest that a lease can live without being renewed. Default 1 minute.
 	LeaseAge time.Duration
 
-	// AllowLoss permits changes that drop stored data.
-	AllowLoss bool
+	// AllowLoss permits changes that drop stored data, AllowOutputLoss tighter bounds of Output only.
+	AllowLoss, AllowOutputLoss bool
 	// DataDir is the store of an embedded server: its filesystem is synced after a change, because
 	// a stream that was just made does not survive a power cut otherwise. Empty for a server
 	// elsewhere.
@@ -37,7 +36,6 @@ func (o Options) withDefaults() Options {
 			*d = value
 		}
 	}
-	defaults(&o.ExecutionAge, 30*24*time.Hour)
 	defaults(&o.OutputAge, 7*24*time.Hour)
 	defaults(&o.AuditAge, 365*24*time.Hour)
 	defaults(&o.LeaseAge, time.Minute)
@@ -68,11 +66,9 @@ const (
 // an order in which they can be made.
 func (o Options) All() []jetstream.StreamConfig {
 	o = o.withDefaults()
-	executions := events(Executions, "events of executions, by partition, owner and id", "hermes.execution.*.*.*")
-	executions.MaxAge = o.ExecutionAge
 	all := []jetstream.StreamConfig{
 		events(Functions, "events of functions, by owner and name", "hermes.function.*.*"),
-		executions,
+		events(Executions, "events of executions, by partition, owner and id", "hermes.execution.*.*.*"),
 		events(Fleet, "events of watchers, by watcher", "hermes.watcher.*"),
 		events(Users, "events of users, by user", "hermes.user.*"),
 		events(Bases, "events of bases, by name, and of what languages are built on", "hermes.base.*", "hermes.language.*"),
@@ -121,7 +117,9 @@ func base(name, description string, subjects ...string) jetstream.StreamConfig {
 	}
 }
 
-// events is a log: nothing is ever deleted from it but by age.
+// events is a log: nothing is ever deleted from it, but from the beginning of Executions what History
+// has (services/retention). The server may not do that by age: it would not know which executions are
+// live, nor wait for History.
 func events(name, description string, subjects ...string) jetstream.StreamConfig {
 	c := base(name, description, subjects...)
 	c.DenyDelete, c.DenyPurge = true, true

@@ -108,6 +108,15 @@ type OutputPage struct {
 	End *OutputEnd `json:"end,omitempty"`
 	// Live: the attempt may still print.
 	Live bool `json:"live,omitempty"`
+	// Gone is set when the store has let go of what was asked for: the page then begins behind it.
+	Gone *OutputGone `json:"gone,omitempty"`
+}
+
+// OutputGone says what is not stored any more.
+type OutputGone struct {
+	Bytes int64 `json:"bytes"`
+	// Why says it for people, and when it went.
+	Why string `json:"why"`
 }
 
 // OutputPiece is a run of bytes of one stream.

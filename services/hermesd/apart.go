@@ -64,6 +64,7 @@ func newServeCommand() *cobra.Command {
 	var metrics string
 	var network bool
 	var limits instance.Limits
+	var keep instance.Keep
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the services alone, against a NATS server that is there already",
@@ -96,7 +97,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 				log.Warn("nobody can log in: the keys for that, which nats-config makes, are not beside --creds")
 			}
 			return instance.Serve(cmd.Context(), instance.ServeOptions{
-				Conn: nc, Replicas: replicas, Gate: gate, Limits: limits, Network: network, Version: api.Version, Metrics: set, Log: log,
+				Conn: nc, Replicas: replicas, Gate: gate, Limits: limits, Keep: keep, Network: network, Version: api.Version, Metrics: set, Log: log,
 				Ready: func() { fmt.Fprintf(cmd.OutOrStdout(), "hermesd serves: %s\n", nc.ConnectedUrlRedacted()) },
 			})
 		},
@@ -105,6 +106,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 	registration.flag(cmd)
 	metricsFlag(cmd.Flags(), &metrics)
 	limitFlags(cmd, &limits)
+	keepFlags(cmd, &keep)
 	cmd.Flags().IntVar(&replicas, "replicas", 1, "copies of every stream: 1, or 3 in a cluster")
 	cmd.Flags().BoolVar(&network, "allow-network", false, `accept functions that ask for "network": "outbound"; they run on watchers with this flag`)
 	return cmd

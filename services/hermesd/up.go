@@ -27,6 +27,7 @@ type upOptions struct {
 	registration                                     registration
 	tls                                              tlsFlags
 	limits                                           instance.Limits
+	keep                                             instance.Keep
 	verbose                                          bool
 	network                                          networkOptions
 }
@@ -46,7 +47,8 @@ SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queu
 --max, --default and --build bound what runs. Their keys are those of hermes.config.json: timeout, memory,
 cpus, pids, tmp and output; ` + "`hermes remote info`" + ` shows what holds.`,
 		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8\n  hermesd up --listen 0.0.0.0:4222 --tls-self-signed --registration invite\n" +
-			"  hermesd up --max memory=16GiB,timeout=12h --default memory=2GiB --build timeout=15m",
+			"  hermesd up --max memory=16GiB,timeout=12h --default memory=2GiB --build timeout=15m\n" +
+			"  hermesd up --keep-executions 90d --keep-output 14d --max-output-bytes 20GiB",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkSlots(cmd, o.slots); err != nil {
@@ -69,6 +71,7 @@ cpus, pids, tmp and output; ` + "`hermes remote info`" + ` shows what holds.`,
 	metricsFlag(f, &o.metrics)
 	o.network.flags(f)
 	limitFlags(cmd, &o.limits)
+	keepFlags(cmd, &o.keep)
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return cmd
 }
@@ -132,7 +135,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	// The runtime ends with the instance, containerd after it.
 	defer func() { err = errors.Join(err, boxes.stop()) }()
 	options := instance.Options{
-		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Limits: o.limits, Runtime: boxes.runtime,
+		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Limits: o.limits, Keep: o.keep, Runtime: boxes.runtime,
 		User: o.user, Network: o.network.allow, Accounts: o.registration.options(), Version: api.Version, Metrics: set, Log: log,
 	}
 	if who != nil {

@@ -23,12 +23,16 @@ type subjectState struct {
 	placedOn string
 }
 
-// fold reads one execution from the log.
+// fold reads one execution from the log. When that has let go of its first event it has ended, and
+// its view is all that can be said of it.
 func (p *parts) fold(ctx context.Context, owner, id string) (executions.Execution, error) {
 	var state executions.Execution
 	for record, err := range p.Executions.Read(ctx, events.ExecutionSubject(owner, id), 0) {
 		if err != nil {
 			return state, fmt.Errorf("read execution %s: %w", id, err)
+		}
+		if state.Status == "" && !begins(record) {
+			break
 		}
 		next, err := executions.Fold(state, record)
 		if err != nil {
@@ -36,7 +40,19 @@ func (p *parts) fold(ctx context.Context, owner, id string) (executions.Executio
 		}
 		state = next
 	}
+	if state.Status != "" {
+		return state, nil
+	}
+	state, err := p.Views.ExecutionByID(ctx, owner, id)
+	if err != nil {
+		return state, fmt.Errorf("read the view of execution %s: %w", id, err)
+	}
 	return state, nil
+}
+
+func begins(r events.Record) bool {
+	_, requested := r.Data.(events.ExecutionRequested)
+	return requested
 }
 
 // append stores one event behind the state that it was decided on, and returns the state after it.

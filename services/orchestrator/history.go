@@ -44,7 +44,7 @@ func (s *Service) history(ctx context.Context, user string, ref api.ExecutionRef
 func (s *Service) eventsOf(ctx context.Context, user string, e executions.Execution) iter.Seq2[events.Record, error] {
 	subject := events.ExecutionSubject(user, e.ID)
 	for record := range s.Executions.Read(ctx, subject, 0) {
-		if _, whole := record.Data.(events.ExecutionRequested); whole {
+		if begins(record) {
 			return s.Executions.Read(ctx, subject, 0)
 		}
 		break

@@ -30,6 +30,9 @@ const (
 	// batchWithin bounds one read. An answer that a dying server took along never comes; it is over
 	// well before the client's patience is, so that the client hears that it may ask again.
 	batchWithin = 3 * time.Second
+	// disturbance is how long a chunk may be stored behind the one after it, or behind the end: what is
+	// missing for longer the store has let go of.
+	disturbance = time.Minute
 )
 
 // output answers OpExecutionOutput: a page of stored output from an offset.
@@ -69,7 +72,7 @@ func (s *Service) output(ctx context.Context, user string, raw []byte) (nats.Hea
 func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.ExecutionOutput) (api.OutputPage, []byte, error) {
 	p := pager{page: api.OutputPage{Attempt: e.Attempt, Begin: ask.From, Next: ask.From, Cursor: ask.Cursor, Live: !e.Status.Final()}}
 	if e.Attempt == 0 {
-		p.page.End = endOf(e, 0)
+		p.page.End = summary(e)
 		return p.page, nil, nil
 	}
 	subject := events.OutputSubject(e.Watcher, e.Owner, e.ID)
@@ -80,17 +83,37 @@ func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.
 		}
 		p.page.Begin, p.page.Next, p.page.Cursor = begin, begin, cursor
 	}
-	// The cursor stays before what a later page must see again; the reading itself always goes on.
-	for seen, more := p.page.Cursor, true; more && !p.full; {
-		var err error
-		if seen, more, err = s.readBatch(ctx, subject, seen, &p); err != nil {
+	if err := s.readFrom(ctx, subject, &p); err != nil {
+		return p.page, nil, err
+	}
+	if p.stopped() && s.now().Sub(p.ahead.stored) > disturbance {
+		gone, err := s.gone(ctx, e, p.page.Next, p.ahead.offset)
+		if err != nil {
+			return p.page, nil, err
+		}
+		p.page.Gone, p.page.Begin, p.page.Next, p.page.Cursor = &gone, p.ahead.offset, p.ahead.offset, p.ahead.sequence-1
+		if err := s.readFrom(ctx, subject, &p); err != nil {
 			return p.page, nil, err
 		}
 	}
 	if p.page.End == nil && !p.full {
-		p.page.End = endOf(e, p.page.Next)
+		var err error
+		if p.page.End, p.page.Gone, err = s.endOf(ctx, e, p.page.Next, p.page.Gone); err != nil {
+			return p.page, nil, err
+		}
 	}
 	return p.page, p.body, nil
+}
+
+// readFrom fills the page from where it stands.
+func (s *Service) readFrom(ctx context.Context, subject string, p *pager) (err error) {
+	// The cursor stays before what a later page must see again; the reading itself always goes on.
+	for seen, more := p.page.Cursor, true; more && !p.full; {
+		if seen, more, err = s.readBatch(ctx, subject, seen, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // beginning finds the offset of what was stored at the moment or later (behind everything, if that is
@@ -157,31 +180,29 @@ func (s *Service) readBatch(ctx context.Context, subject string, seen uint64, p 
 	return seen, more, nil
 }
 
-// endOf says where the output of an ended execution ends when the stream has no end message: the
-// attempt never printed, was lost, or its output has been let go.
-func endOf(e executions.Execution, next int64) *api.OutputEnd {
-	if !e.Status.Final() {
-		return nil
-	}
-	end := api.OutputEnd{
-		Attempt: e.Attempt, StdoutBytes: e.Output.StdoutBytes, StderrBytes: e.Output.StderrBytes,
-		Chunks: e.Output.Chunks, SHA256: e.Output.SHA256, Cut: e.Output.Cut,
-	}
-	switch total := end.StdoutBytes + end.StderrBytes; {
-	case e.Status == executions.Lost:
-		end.Cut = "the watcher was lost while it ran"
-	case next < total:
-		end.Cut = fmt.Sprintf("%d bytes are no longer kept", total-next)
-	}
-	return &end
-}
-
 // pager gathers stored chunks into a page. A chunk is taken when its
 // offset is the one expected, so each once and in order, however often and where it is stored.
 type pager struct {
 	page api.OutputPage
 	body []byte
 	full bool
+	// ahead is the first message behind a gap.
+	ahead struct {
+		offset   int64
+		sequence uint64
+		stored   time.Time
+	}
+}
+
+// stopped: nothing is stored of what comes next, but something behind it is.
+func (p *pager) stopped() bool {
+	return len(p.page.Pieces) == 0 && p.page.End == nil && !p.full && p.ahead.sequence > 0
+}
+
+func (p *pager) behindGap(offset int64, m *jetstream.RawStreamMsg) {
+	if p.ahead.sequence == 0 || offset < p.ahead.offset {
+		p.ahead.offset, p.ahead.sequence, p.ahead.stored = offset, m.Sequence, m.Time
+	}
 }
 
 func (p *pager) add(m *jetstream.RawStreamMsg) error {
@@ -195,6 +216,7 @@ func (p *pager) add(m *jetstream.RawStreamMsg) error {
 	}
 	if c.Stream == api.End {
 		if c.Offset > p.page.Next {
+			p.behindGap(c.Offset, m)
 			return nil
 		}
 		end, err := c.End()
@@ -213,6 +235,7 @@ func (p *pager) add(m *jetstream.RawStreamMsg) error {
 	switch {
 	case skip < 0:
 		// After a disturbance a chunk may be stored ahead of the one before it, and again behind it.
+		p.behindGap(c.Offset, m)
 		return nil
 	case skip >= int64(len(c.Data)):
 		return nil

@@ -162,6 +162,9 @@ func (s *Service) untilFinal(ctx context.Context, user, id string) (executions.E
 		if err != nil {
 			return state, fmt.Errorf("wait for execution %s: %w", id, err)
 		}
+		if state.Status == "" && !begins(record) {
+			return s.fold(ctx, user, id)
+		}
 		if state, err = executions.Fold(state, record); err != nil {
 			return state, fmt.Errorf("fold execution %s at sequence %d: %w", id, record.Sequence, err)
 		}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
@@ -65,7 +68,10 @@ func (s *Service) build(ctx context.Context, user string, ask api.FunctionBuild)
 
 // accept appends the request of a new execution, or finds that it was accepted before.
 func (s *Service) accept(ctx context.Context, user, id string, decide func(executions.Execution) (events.Data, error)) (api.Accepted, error) {
-	var state executions.Execution
+	state, err := s.acceptedBefore(ctx, user, id)
+	if err != nil {
+		return api.Accepted{}, err
+	}
 	for {
 		data, err := decide(state)
 		if err != nil {
@@ -98,6 +104,23 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 			return api.Accepted{}, err
 		}
 	}
+}
+
+// youngID is how long after its making an id is certainly in the log, if it was accepted: a fraction of
+// the shortest time that the log keeps what has ended.
+const youngID = 10 * time.Minute
+
+// acceptedBefore finds an execution that the log may have let go of: its subject is empty again, and
+// the request would be accepted anew.
+func (s *Service) acceptedBefore(ctx context.Context, user, id string) (executions.Execution, error) {
+	if made, err := ulid.ParseStrict(id); err == nil && s.now().Sub(made.Timestamp()) < youngID {
+		return executions.Execution{}, nil
+	}
+	found, err := s.Views.ExecutionByID(ctx, user, id)
+	if err != nil {
+		return found, fmt.Errorf("look whether execution %s was accepted before: %w", id, err)
+	}
+	return found, nil
 }
 
 func (s *Service) checkInputBlob(ctx context.Context, user string, in events.Input) error {

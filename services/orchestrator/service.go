@@ -79,6 +79,8 @@ type Options struct {
 type parts struct {
 	Options
 	ends ends
+	// now is what the ages of ids and of output are counted to.
+	now func() time.Time
 }
 
 // Service answers users and, while it holds the leadership, leads.
@@ -96,7 +98,7 @@ func New(o Options) *Service {
 	if o.Quotas == nil {
 		o.Quotas = unbounded{}
 	}
-	p := &parts{Options: o}
+	p := &parts{Options: o, now: time.Now}
 	s := &Service{parts: p, functions: newFunctionCache(o.Functions)}
 	s.ending, s.end = context.WithCancel(context.Background())
 	return s

@@ -40,6 +40,8 @@ type Options struct {
 	StopGrace time.Duration
 	// Limits bound what runs.
 	Limits Limits
+	// Keep says how long things are kept.
+	Keep Keep
 	// Runtime isolates the executions. Start takes it over and closes it.
 	Runtime sandbox.Runtime
 	// Network accepts functions that ask for one; Runtime must give it.
@@ -194,7 +196,7 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 	}
 	policy.Network = o.Network
 	services, err := newServices(ctx, serviceOptions{
-		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), policy: policy, gate: gate,
+		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), keep: o.Keep, policy: policy, gate: gate,
 		version: o.Version, metrics: o.Metrics, log: o.Log,
 	})
 	if err != nil {

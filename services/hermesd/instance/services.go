@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
 	"github.com/hermes-serverless/hermes/services/orchestrator"
 	"github.com/hermes-serverless/hermes/services/registry"
+	"github.com/hermes-serverless/hermes/services/retention"
 )
 
 // Logs are the streams of events.
@@ -63,6 +65,7 @@ type serviceOptions struct {
 	replicas int
 	// syncDir is JetStream's folder when it is on this machine, "" otherwise.
 	syncDir string
+	keep    Keep
 	policy  orchestrator.Policy
 	// gate is nil where nobody can log in.
 	gate    *gate
@@ -77,6 +80,7 @@ type services struct {
 	orchestrator *orchestrator.Service
 	registry     *registry.Service
 	accounts     *accounts.Service // nil where nobody can log in
+	retention    retention.Executions
 	log          *slog.Logger
 	conn         *nats.Conn
 	// provision makes what is missing of streams, buckets and stores.
@@ -98,6 +102,7 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 		provision: func(ctx context.Context) error { return ensureStreams(ctx, js, o) },
 	}
 	v := views.New(js, logs.Executions, s.projectors...)
+	s.retention = newRetention(js, o, v)
 	store, err := blobs.Open(ctx, js, streams.Blobs)
 	if err != nil {
 		return nil, err
@@ -165,9 +170,16 @@ func OpenBases(logs Logs, store *blobs.Store, logger *slog.Logger) registry.Base
 }
 
 func ensureStreams(ctx context.Context, js jetstream.JetStream, o serviceOptions) error {
-	changes, err := streams.Ensure(ctx, js, streams.Options{Replicas: o.replicas, DataDir: o.syncDir})
+	changes, err := streams.Ensure(ctx, js, streams.Options{
+		Replicas: o.replicas, DataDir: o.syncDir,
+		OutputAge: o.keep.Output, OutputBytes: o.keep.OutputBytes, AllowOutputLoss: o.keep.LetOutputGo,
+	})
 	for _, c := range changes {
 		o.log.Info("provisioned", "what", c.String())
+	}
+	var loss *streams.LossError
+	if errors.As(err, &loss) && loss.Stream == streams.Output {
+		return fmt.Errorf("provision the streams: %w: --let-output-go lets it go", err)
 	}
 	if err != nil {
 		return fmt.Errorf("provision the streams: %w", err)
@@ -182,6 +194,7 @@ func (s *services) run(ctx context.Context) error {
 		g.Go(func() error { return p.Run(ctx) })
 	}
 	g.Go(func() error { return s.provisionAgain(ctx) })
+	g.Go(func() error { return s.retention.Run(ctx) })
 	g.Go(func() error { return s.registry.Run(ctx) })
 	g.Go(func() error { return s.orchestrator.Run(ctx) })
 	if s.accounts != nil {
@@ -224,7 +237,9 @@ type ServeOptions struct {
 	// Network accepts functions that ask for one.
 	Network bool
 	// Limits bound what runs.
-	Limits  Limits
+	Limits Limits
+	// Keep says how long things are kept.
+	Keep    Keep
 	Version string
 	Metrics *metrics.Set // or nil
 	Log     *slog.Logger
@@ -239,7 +254,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		return err
 	}
 	policy.Network = o.Network
-	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, policy: policy, version: o.Version, metrics: o.Metrics, log: o.Log}
+	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, keep: o.Keep, policy: policy, version: o.Version, metrics: o.Metrics, log: o.Log}
 	if o.Gate != nil {
 		services.gate = o.Gate.gate
 	}

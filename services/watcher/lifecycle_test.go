@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 // cancel asks the watcher to end an attempt.
@@ -443,5 +445,22 @@ func TestAReportThatIsTakenWhileItIsSavedIsRemoved(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A containerd that dies while a watcher starts is started again: that is no reason not to.
+func TestAWatcherStartsWhileItsRuntimeIsAway(t *testing.T) {
+	w := newWorld(t)
+	away := fmt.Errorf("look for a container: %w", sandbox.ErrUnavailable)
+	w.box.reap = []error{away, away}
+	w.watch()
+	next(t, "hello", w.hellos)
+}
+
+func TestAWatcherThatCannotRemoveWhatAnEarlierOneLeftDoesNotStart(t *testing.T) {
+	w := newWorld(t)
+	w.box.reap = []error{errors.New("a mount is busy")}
+	if err := w.watch()(); err == nil || !strings.Contains(err.Error(), "a mount is busy") {
+		t.Errorf("it ended with %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/watcher/output"
 	"github.com/hermes-serverless/hermes/services/watcher/pool"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 // ErrConnectionClosed: the connection to NATS was closed for good while the watcher ran.
@@ -119,7 +120,7 @@ func (w *Watcher) recover(ctx context.Context) ([]api.Report, error) {
 	if err := errors.Join(os.RemoveAll(w.scratch()), os.Mkdir(w.scratch(), 0o700)); err != nil {
 		return nil, fmt.Errorf("clear the scratch folder: %w", err)
 	}
-	if err := w.Runtime.Reap(ctx); err != nil {
+	if err := w.reap(ctx); err != nil {
 		return nil, fmt.Errorf("remove what an earlier watcher left: %w", err)
 	}
 	old, bad := w.reports.load()
@@ -127,6 +128,29 @@ func (w *Watcher) recover(ctx context.Context) ([]api.Report, error) {
 		w.Log.Error("a report of an earlier session cannot be read; its execution will count as lost", "err", err)
 	}
 	return old, nil
+}
+
+const (
+	// reapWithin is how long a runtime may be away while the watcher starts. A containerd that died is
+	// there again sooner.
+	reapWithin = time.Minute
+	// reapAgain is the pause until it is asked again.
+	reapAgain = 100 * time.Millisecond
+)
+
+// reap removes what an earlier process left. It waits for a runtime that does not answer.
+func (w *Watcher) reap(ctx context.Context) error {
+	until := time.Now().Add(reapWithin)
+	for {
+		err := w.Runtime.Reap(ctx)
+		if !errors.Is(err, sandbox.ErrUnavailable) || time.Now().After(until) {
+			return err
+		}
+		w.Log.Warn("what an earlier watcher left cannot be removed yet", "err", err)
+		if !pause(ctx, reapAgain) {
+			return err
+		}
+	}
 }
 
 // scratch is a folder for what nobody needs after a crash.

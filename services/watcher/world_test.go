@@ -455,6 +455,19 @@ type runtime struct {
 	immortal bool
 	// renew is what renewing a sandbox fails with.
 	renew error
+	// reap is what reaping fails with, first to last, before it works.
+	reap []error
+}
+
+func (r *runtime) Reap(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.reap) > 0 {
+		err := r.reap[0]
+		r.reap = r.reap[1:]
+		return err
+	}
+	return r.Runtime.Reap(ctx)
 }
 
 type countedBox struct {

@@ -57,8 +57,8 @@ type Runtime interface {
 	// Info names the runtime and its parts, for the fleet view and for doctor.
 	Info(ctx context.Context) (Info, error)
 	// Reap removes everything that earlier processes of this runtime left on the machine:
-	// containers, shims, mounts, cgroups, folders. It is called once, before the first Create,
-	// and never touches what this process made.
+	// containers, shims, mounts, cgroups, folders. It is called before the first Create, again when
+	// it failed with ErrUnavailable, and never touches what this process made.
 	Reap(ctx context.Context) error
 	// Create returns a sandbox that waits for its first command. Nothing of the user's has run in
 	// it yet. On an error nothing is left behind. Errors: ErrUnavailable, ErrBase, ErrNetwork.

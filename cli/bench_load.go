@@ -140,7 +140,7 @@ func (l *benchLoad) watched(ctx context.Context, client *api.Client) (benchSampl
 	ref := api.ExecutionRef{ID: ask.ID, MinSequence: s.exec.Sequence}
 	s.exec, s.err = follow.Follow(ctx, follow.Options{
 		Source: follow.Execution{Client: client, Ref: ref, Live: live},
-		Live:   live.Messages, Reconnected: live.Reconnected,
+		Live:   live.Messages, Reconnected: live.Reconnected, After: ref.MinSequence,
 		Write: func(api.Chunk) error { return nil }, Note: func(string, ...any) {},
 	})
 	s.total = time.Since(start)

@@ -94,6 +94,7 @@ func (b *building) watch(minSequence uint64) (api.Execution, error) {
 	if err != nil || e.Status == executions.Success {
 		return e, err
 	}
+	e = b.app.numbered(b.ctx, b.client, e)
 	if e.Status == executions.Cancelled {
 		return e, &exitError{code: exitCancelled, err: api.Errorf(api.State, buildCancelled,
 			"the build of %s was %s", e.Request.Function, executionError(e))}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -174,6 +175,19 @@ func (a *app) executionStatus(status executions.Status) string {
 		return a.streams.Yellow(string(status))
 	}
 	return a.streams.Red(string(status))
+}
+
+// numbered fills in the number of an execution, which is not known yet to who has just heard of its start
+// or its end.
+func (a *app) numbered(ctx context.Context, client *api.Client, e api.Execution) api.Execution {
+	if e.Number > 0 || e.ID == "" {
+		return e
+	}
+	found, err := api.Call[api.Execution](ctx, client, api.OpExecutionInspect, api.ExecutionRef{ID: e.ID, MinSequence: e.Sequence})
+	if err == nil {
+		e.Number = found.Number
+	}
+	return e
 }
 
 // name is how an execution is called in messages: by its number, if that is known.

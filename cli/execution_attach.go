@@ -76,6 +76,7 @@ func runExecutionAttach(o *executionAttachOptions) error {
 	if e, err = v.watch(o.ctx, true); err != nil {
 		return err
 	}
+	e = o.app.numbered(o.ctx, client, e)
 	if o.app.format == formatJSON {
 		err = o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()))
 	} else {

@@ -146,6 +146,7 @@ func (o *executionLogsOptions) followOutput(client *api.Client, e api.Execution,
 	defer v.close()
 	e, err := v.watch(o.ctx, false)
 	if err == nil {
+		e = o.app.numbered(o.ctx, client, e)
 		o.app.tellEnd(e)
 	}
 	return e, err

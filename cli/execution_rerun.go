@@ -123,6 +123,7 @@ func (o *executionRerunOptions) compare(client *api.Client, id string, request f
 	if err != nil {
 		return err
 	}
+	after.exec = o.app.numbered(o.ctx, client, after.exec)
 	r := o.app.comparison(before, after)
 	if o.app.human() {
 		err = r.print(o.app)

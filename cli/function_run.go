@@ -164,10 +164,14 @@ func (a *app) runToEnd(ctx context.Context, client *api.Client, id string, reque
 	if err != nil {
 		return err
 	}
+	explained := e.Status == executions.Success || e.Reason == events.ReasonExit // by the function's own output
+	if !a.human() || !explained {
+		e = a.numbered(ctx, client, e)
+	}
 	if !a.human() {
 		err = a.printJSON(newResult(a.executionJSON(e), out.Bytes(), errOut.Bytes()))
-	} else if e.Status != executions.Success && e.Reason != events.ReasonExit {
-		a.tellEnd(e) // the function's own output does not explain it
+	} else if !explained {
+		a.tellEnd(e)
 	}
 	if code := executionExit(e); err == nil && code != exitOK {
 		return &exitError{code: code}

@@ -83,7 +83,7 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 	go func() {
 		e, err := follow.Follow(ctx, follow.Options{
 			Source: follow.Execution{Client: v.client, Ref: v.ref, Live: v.live, Until: v.until},
-			Live:   v.live.Messages, Reconnected: v.live.Reconnected, FromStart: v.fromStart,
+			Live:   v.live.Messages, Reconnected: v.live.Reconnected, FromStart: v.fromStart, After: v.ref.MinSequence,
 			Attempt: v.from.attempt, From: v.from.offset,
 			Write: v.write, Note: v.app.note,
 		})
@@ -139,14 +139,17 @@ func (v *viewer) cancel(ctx context.Context) {
 }
 
 // detach stops watching and says how to come back.
-func (v *viewer) detach(cancel context.CancelFunc, ended <-chan watched, hint bool) (api.Execution, error) {
-	cancel()
+func (v *viewer) detach(stop context.CancelFunc, ended <-chan watched, hint bool) (api.Execution, error) {
+	stop()
 	var w watched
 	select {
 	case w = <-ended:
 	case <-time.After(detachTime):
 	}
 	if hint && v.app.human() {
+		ctx, cancel := context.WithTimeout(context.Background(), detachTime)
+		defer cancel()
+		w.exec = v.app.numbered(ctx, v.client, w.exec)
 		id := name(w.exec, v.ref.ID)
 		v.app.note("detached; it goes on")
 		fmt.Fprintf(v.app.streams.Err, "→ `hermes execution logs %s -f` shows it again, `hermes execution cancel %s` ends it\n", id, id)

@@ -24,7 +24,9 @@ type fakeServer struct {
 	chunks  []api.Chunk // of the current attempt, in order
 	end     *api.OutputEnd
 	away    bool
-	notYet  bool
+	// deaf: who waits is told of nothing but the time being over.
+	deaf   bool
+	notYet bool
 	// pageBytes is about how much a page holds.
 	pageBytes int
 	// fromAttempt and from are where the follower begins.
@@ -126,14 +128,14 @@ func (s *fakeServer) unavailable() error {
 	return nil
 }
 
-func (s *fakeServer) Wait(ctx context.Context, d time.Duration) (api.Execution, error) {
+func (s *fakeServer) Wait(ctx context.Context, after uint64, d time.Duration) (api.Execution, error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		e, err, changed := s.exec, s.unavailable(), s.changed
+		e, err, changed, deaf := s.exec, s.unavailable(), s.changed, s.deaf
 		s.mu.Unlock()
-		if err != nil || e.Status.Final() {
+		if err != nil || !deaf && (e.Status.Final() || e.Sequence > after) {
 			return e, err
 		}
 		select {

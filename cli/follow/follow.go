@@ -18,14 +18,24 @@ const (
 	OutputIncomplete = "OutputIncomplete"
 )
 
+const (
+	// learnAfter is how long the output of an attempt may be ahead of the news of its start before that
+	// is asked for.
+	learnAfter = 10 * time.Millisecond
+	// maxEarly and maxEarlyBytes bound what is kept until then.
+	maxEarly      = 1024
+	maxEarlyBytes = 1 << 20
+)
+
 // ErrNotYet is a Source's word for an execution that was promised and is not there yet.
 var ErrNotYet = errors.New("the execution is not there yet")
 
 // Source is what the server knows of one execution. Its errors are ErrNotYet, *api.Error or the
 // context's; ErrNotYet and those of kind Unavailable are waited out.
 type Source interface {
-	// Wait returns when the execution has ended, or after about d with a live one.
-	Wait(ctx context.Context, d time.Duration) (api.Execution, error)
+	// Wait returns when the execution has an event behind after, or has ended, or after about d with what
+	// is known. What it returns may have no number yet.
+	Wait(ctx context.Context, after uint64, d time.Duration) (api.Execution, error)
 	Inspect(ctx context.Context) (api.Execution, error)
 	// Output returns stored output from an offset; see api.OutputPage. The cursor is that of an earlier
 	// page, so that what lies before it is not read again; 0 is none.
@@ -45,6 +55,8 @@ type Options struct {
 	Live <-chan Message
 	// Reconnected hears that messages may have been lost.
 	Reconnected <-chan struct{}
+	// After is the last event of the execution that the caller knows of; 0 is none.
+	After uint64
 	// FromStart fetches what was printed before Live began.
 	FromStart bool
 	// Attempt and From leave out what this attempt (0: the first that there will be) printed before
@@ -61,20 +73,25 @@ type Options struct {
 // ends first, its error comes with the last state that is known.
 func Follow(ctx context.Context, o Options) (api.Execution, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &follower{Options: o, retry: time.NewTimer(time.Hour)}
-	f.retry.Stop()
+	f := &follower{Options: o, retry: stoppedTimer(), learning: stoppedTimer()}
 	f.assembly = newAssembly(o.Write)
 	f.assembly.begin(o.Attempt, o.From)
-	w := newWaiter(o.Source, o.Note)
+	w := newWaiter(o.Source, o.After, o.Note)
 	done := make(chan struct{})
 	go func() { defer close(done); w.run(ctx) }()
-	defer func() { cancel(); f.retry.Stop(); <-done }()
+	defer func() { cancel(); f.retry.Stop(); f.learning.Stop(); <-done }()
 	if o.FromStart {
 		if err := f.fill(ctx); err != nil {
 			return f.exec, err
 		}
 	}
 	return f.loop(ctx, w)
+}
+
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
 }
 
 type follower struct {
@@ -87,6 +104,12 @@ type follower struct {
 	// retry fires when a gap is to be filled again, wait is how long it takes.
 	retry *time.Timer
 	wait  time.Duration
+	// early are messages of an attempt that is not known to have started, as far as there is room.
+	// learning fires when the news of its start, which the waiter waits for, is overdue.
+	early      []Message
+	earlyBytes int
+	earlyLost  bool
+	learning   *time.Timer
 	// stuckSince is when, after the end, the store first had nothing more to give.
 	stuckSince time.Time
 	// nothingMore: the store has given all it has of an attempt that is over.
@@ -107,11 +130,13 @@ func (f *follower) loop(ctx context.Context, w *waiter) (api.Execution, error) {
 		case m := <-f.Live:
 			err = f.message(ctx, m)
 		case e := <-w.states:
-			f.state(e)
+			err = f.state(ctx, e)
 		case err = <-w.failed:
 		case <-f.Reconnected:
 			f.cursor = 0 // a server that crashed may count anew from what was on its disk
 			err = f.fill(ctx)
+		case <-f.learning.C:
+			err = f.learn(ctx)
 		case <-f.retry.C:
 			err = f.fill(ctx)
 		case <-ctx.Done():
@@ -126,19 +151,13 @@ func (f *follower) loop(ctx context.Context, w *waiter) (api.Execution, error) {
 // message takes a live chunk if it comes from the watcher that holds the attempt: a watcher can
 // publish on its own subjects what it likes, also about executions of others.
 func (f *follower) message(ctx context.Context, m Message) error {
-	if m.Chunk.Attempt < f.assembly.attempt {
+	switch {
+	case m.Chunk.Attempt < f.assembly.attempt:
 		return nil
-	}
-	if m.Chunk.Attempt > f.exec.Attempt && !f.exec.Status.Final() {
-		if err := f.learn(ctx); err != nil {
-			return err
-		}
-	}
-	if !f.trusts(m) {
-		// Either forged, or the server's view does not show the start yet: then the store has it.
-		if m.Chunk.Attempt > f.exec.Attempt {
-			f.again(firstRetry)
-		}
+	case f.isEarly(m):
+		f.keepEarly(m)
+		return nil
+	case !f.trusts(m):
 		return nil
 	}
 	if m.Chunk.Attempt > f.assembly.attempt {
@@ -157,30 +176,85 @@ func (f *follower) trusts(m Message) bool {
 	return m.Chunk.Attempt == f.exec.Attempt && m.Watcher == f.exec.Watcher
 }
 
+// isEarly says that the message is of an attempt whose start is not known: the output of a function
+// may be faster than the news of its start.
+func (f *follower) isEarly(m Message) bool {
+	return m.Chunk.Attempt > f.exec.Attempt && !f.exec.Status.Final()
+}
+
+func (f *follower) keepEarly(m Message) {
+	if len(f.early) == 0 {
+		f.learning.Reset(learnAfter)
+	}
+	if f.earlyBytes+len(m.Chunk.Data) > maxEarlyBytes || len(f.early) >= maxEarly {
+		f.earlyLost = true
+		return
+	}
+	f.early = append(f.early, m)
+	f.earlyBytes += len(m.Chunk.Data)
+}
+
+// takeEarly takes what came before the news of its attempt's start.
+func (f *follower) takeEarly(ctx context.Context) error {
+	early, lost := f.early, f.earlyLost
+	f.forgetEarly()
+	for _, m := range early {
+		if err := f.message(ctx, m); err != nil {
+			return err
+		}
+	}
+	if lost {
+		return f.fill(ctx)
+	}
+	return nil
+}
+
+func (f *follower) forgetEarly() {
+	f.early, f.earlyBytes, f.earlyLost = nil, 0, false
+	f.learning.Stop()
+}
+
 // learn asks who runs the attempt.
 func (f *follower) learn(ctx context.Context) error {
 	e, err := f.Source.Inspect(ctx)
 	if err != nil {
+		f.learning.Reset(maxRetry)
 		return f.patient(err)
 	}
 	f.know(e)
-	return nil
+	if len(f.early) > 0 && f.isEarly(f.early[0]) {
+		// Either forged, or the server's view does not show the start yet: then the store has it.
+		f.forgetEarly()
+		f.again(firstRetry)
+		return nil
+	}
+	return f.takeEarly(ctx)
 }
 
 // know keeps the newest state: answers may overtake each other.
 func (f *follower) know(e api.Execution) {
-	if e.Sequence >= f.exec.Sequence {
-		f.exec = e
+	if e.Sequence < f.exec.Sequence {
+		return
 	}
+	if e.Number == 0 {
+		e.Number = f.exec.Number
+	}
+	f.exec = e
 }
 
 // state learns how the execution is. What an ended one still lacks is most likely on its way, so
 // that the store is asked a moment later.
-func (f *follower) state(e api.Execution) {
+func (f *follower) state(ctx context.Context, e api.Execution) error {
 	f.know(e)
+	if len(f.early) > 0 && !f.isEarly(f.early[0]) {
+		if err := f.takeEarly(ctx); err != nil {
+			return err
+		}
+	}
 	if f.exec.Status.Final() && !f.complete() {
 		f.again(firstRetry)
 	}
+	return nil
 }
 
 func (f *follower) restart(attempt int) {

@@ -110,8 +110,8 @@ func TestOutputIsShownAsItArrives(t *testing.T) {
 		if f.exec.Status != executions.Success {
 			t.Errorf("status %s", f.exec.Status)
 		}
-		if f.server.inspects != 1 || f.server.outputs != 0 {
-			t.Errorf("%d inspects and %d pages were asked for, want 1 and 0", f.server.inspects, f.server.outputs)
+		if f.server.inspects != 0 || f.server.outputs != 0 {
+			t.Errorf("%d inspects and %d pages were asked for, want none", f.server.inspects, f.server.outputs)
 		}
 	})
 }
@@ -199,6 +199,43 @@ func TestViewThatLagsBehind(t *testing.T) {
 	})
 }
 
+// TestNewsOfTheStartThatDoesNotCome: what was asked may be lost with a connection.
+func TestNewsOfTheStartThatDoesNotCome(t *testing.T) {
+	follow(t, false, nil, func(f *following) {
+		f.server.change(func() { f.server.deaf = true })
+		f.server.start(1, "w")
+		f.send(f.server.print(api.Stdout, "early "))
+		f.send(f.server.print(api.Stdout, "birds"))
+		f.sees("|")
+		time.Sleep(learnAfter)
+		f.sees("early birds|")
+		if f.server.inspects != 1 || f.server.outputs != 0 {
+			t.Errorf("%d inspects and %d pages were asked for, want 1 and 0", f.server.inspects, f.server.outputs)
+		}
+		f.server.change(func() { f.server.deaf = false })
+		f.send(f.server.finish(executions.Success))
+		f.ends("")
+	})
+}
+
+// TestMuchOutputBeforeTheNewsOfTheStart: what there is no room for comes from the store.
+func TestMuchOutputBeforeTheNewsOfTheStart(t *testing.T) {
+	follow(t, false, nil, func(f *following) {
+		f.server.change(func() { f.server.deaf = true })
+		f.server.start(1, "w")
+		want := ""
+		for range 2 * maxEarly {
+			f.send(f.server.print(api.Stdout, "x"))
+			want += "x"
+		}
+		f.server.change(func() { f.server.deaf = false })
+		f.send(f.server.print(api.Stdout, "y"))
+		f.sees(want + "y|")
+		f.send(f.server.finish(executions.Success))
+		f.ends("")
+	})
+}
+
 func TestLaterAttemptStartsAnew(t *testing.T) {
 	follow(t, false, nil, func(f *following) {
 		f.server.start(1, "w1")
@@ -256,7 +293,7 @@ func TestServerThatFallsSilent(t *testing.T) {
 
 type silent struct{ refusing }
 
-func (silent) Wait(ctx context.Context, d time.Duration) (api.Execution, error) {
+func (silent) Wait(ctx context.Context, _ uint64, d time.Duration) (api.Execution, error) {
 	pause(ctx, d+answerTime)
 	return api.Execution{}, api.Errorf(api.Unavailable, api.ServerUnavailable, "no answer")
 }
@@ -372,7 +409,7 @@ func TestErrorOfTheServerEndsIt(t *testing.T) {
 
 type refusing struct{ err error }
 
-func (r refusing) Wait(context.Context, time.Duration) (api.Execution, error) {
+func (r refusing) Wait(context.Context, uint64, time.Duration) (api.Execution, error) {
 	return api.Execution{}, r.err
 }
 func (r refusing) Inspect(context.Context) (api.Execution, error) { return api.Execution{}, r.err }

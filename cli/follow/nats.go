@@ -27,8 +27,8 @@ type Execution struct {
 }
 
 // Wait implements Source.
-func (e Execution) Wait(ctx context.Context, d time.Duration) (api.Execution, error) {
-	ask := api.ExecutionWait{ExecutionRef: e.Ref, WaitMillis: d.Milliseconds()}
+func (e Execution) Wait(ctx context.Context, after uint64, d time.Duration) (api.Execution, error) {
+	ask := api.ExecutionWait{ExecutionRef: e.Ref, WaitMillis: d.Milliseconds(), Changes: true, After: after}
 	return request(ctx, e, d+answerTime, func(ctx context.Context) (api.Execution, error) {
 		return api.Call[api.Execution](ctx, e.Client, api.OpExecutionWait, ask)
 	})

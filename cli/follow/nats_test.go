@@ -38,7 +38,7 @@ func TestNothingIsAskedOnABrokenConnection(t *testing.T) {
 	answers := make(chan error)
 	go func() {
 		for range 2 {
-			_, err := source.Wait(t.Context(), time.Hour)
+			_, err := source.Wait(t.Context(), 0, time.Hour)
 			answers <- err
 		}
 	}()

@@ -27,6 +27,8 @@ const (
 type waiter struct {
 	source Source
 	note   func(format string, args ...any)
+	// after is the last event that is known.
+	after  uint64
 	states chan api.Execution
 	failed chan error
 
@@ -37,8 +39,8 @@ type waiter struct {
 	toldAway  bool
 }
 
-func newWaiter(source Source, note func(string, ...any)) *waiter {
-	return &waiter{source: source, note: note, states: make(chan api.Execution), failed: make(chan error)}
+func newWaiter(source Source, after uint64, note func(string, ...any)) *waiter {
+	return &waiter{source: source, after: after, note: note, states: make(chan api.Execution), failed: make(chan error)}
 }
 
 // run returns when the end or an error has been handed over, or ctx has ended.
@@ -46,7 +48,7 @@ func (w *waiter) run(ctx context.Context) {
 	d := shortWait
 	for {
 		due := time.Now().Add(d)
-		e, err := w.source.Wait(ctx, d)
+		e, err := w.source.Wait(ctx, w.after, d)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -69,10 +71,14 @@ func (w *waiter) run(ctx context.Context) {
 		if !hand(ctx, w.states, e) || e.Status.Final() {
 			return
 		}
+		news := e.Sequence > w.after
+		w.after = max(w.after, e.Sequence)
 		d = longWait
 		if e.Status == executions.Queued {
 			d = shortWait
-			w.queued(e)
+			if !news { // it has been so for as long as was asked
+				w.queued(e)
+			}
 		}
 	}
 }

@@ -170,7 +170,7 @@ func (in *instance) run(ctx context.Context, client *api.Client, function events
 	var out arrival
 	e, err := follow.Follow(ctx, follow.Options{
 		Source: follow.Execution{Client: client, Live: live, Ref: api.ExecutionRef{ID: ask.ID, MinSequence: accepted.Sequence}},
-		Live:   live.Messages, Reconnected: live.Reconnected, Write: out.take, Note: func(string, ...any) {},
+		Live:   live.Messages, Reconnected: live.Reconnected, After: accepted.Sequence, Write: out.take, Note: func(string, ...any) {},
 	})
 	if err != nil {
 		return sample{}, err

@@ -261,6 +261,10 @@ type ExecutionRef struct {
 type ExecutionWait struct {
 	ExecutionRef
 	WaitMillis int64 `json:"waitMillis"`
+	// Changes makes the answer come as soon as the execution, which is named by its id, has an event
+	// behind After. No view has to have seen that: the execution's number may not be known yet.
+	Changes bool   `json:"changes,omitempty"`
+	After   uint64 `json:"after,omitempty"`
 }
 
 // Execution is an execution as users see it.

@@ -70,6 +70,7 @@ func (p *parts) append(ctx context.Context, owner, id string, state executions.E
 	next.Sequence, err = p.Executions.Append(ctx, r.Subject, state.Sequence, r.Event)
 	if err == nil {
 		p.ends.add(next)
+		p.newest.saw(owner, next.Sequence)
 	}
 	return next, err
 }
@@ -93,7 +94,7 @@ func (l *leader) refresh(ctx context.Context, owner, id string) (subjectState, e
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.adopt(l.state.load(exec))
+	l.know(l.state.load(exec))
 	return subjectState{exec: exec, placedOn: l.state.placedOn(key{owner: owner, id: id})}, nil
 }
 

@@ -42,6 +42,10 @@ type leader struct {
 	// since is when it began to listen: who has not been heard of for a lease after that is gone.
 	since time.Time
 
+	// changes tells who waits for an execution; over is closed when the leader has ended.
+	changes changes
+	over    chan struct{}
+
 	// kick asks for a new plan; one waiting kick is enough.
 	kick chan struct{}
 	// work counts what was started and not awaited; nothing is added once ended is set, under mu.
@@ -52,7 +56,7 @@ type leader struct {
 func newLeader(p *parts) *leader {
 	return &leader{
 		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[key]string{}, sending: map[key]bool{}, since: time.Now(),
-		kick: make(chan struct{}, 1),
+		over: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
 }
 
@@ -66,12 +70,12 @@ func (l *leader) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("recover the leader's state: %w", err)
 	}
+	defer l.end()
 	ready()
 	server, err := l.serve()
 	if err != nil {
 		return err
 	}
-	defer l.end()
 	defer func() { _ = server.Stop() }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.followExecutions(ctx) })
@@ -100,9 +104,11 @@ func (l *leader) recover(ctx context.Context) error {
 		if record.Data == nil {
 			continue
 		}
-		if _, err := l.state.follow(record); err != nil {
+		e, err := l.state.follow(record)
+		if err != nil {
 			l.log.Error("event does not fit its execution", "subject", record.Subject, "sequence", record.Sequence, "err", err)
 		}
+		l.know(e)
 	}
 	if err := l.recoverPlacements(ctx); err != nil {
 		return err
@@ -141,14 +147,18 @@ func (l *leader) followExecutions(ctx context.Context) error {
 func (l *leader) follow(ctx context.Context, record events.Record) {
 	l.mu.Lock()
 	e, err := l.state.follow(record)
-	l.adopt(e)
+	l.know(e)
+	var k key
+	if e != nil {
+		k = e.key()
+	}
 	l.mu.Unlock()
 	if err != nil {
 		l.log.Error("event does not fit its execution", "subject", record.Subject, "sequence", record.Sequence, "err", err)
 		return
 	}
 	if e != nil {
-		l.react(ctx, e.exec.Owner, e.exec.ID, record.Data)
+		l.react(ctx, k.owner, k.id, record.Data)
 	}
 }
 
@@ -156,9 +166,19 @@ func (l *leader) follow(ctx context.Context, record events.Record) {
 // is the whole fold and not the event alone: events before it may not have been followed yet.
 func (l *leader) learn(ctx context.Context, exec executions.Execution, last events.Data) {
 	l.mu.Lock()
-	l.adopt(l.state.load(exec))
+	l.know(l.state.load(exec))
 	l.mu.Unlock()
 	l.react(ctx, exec.Owner, exec.ID, last)
+}
+
+// know takes note of an execution that was loaded or followed. The caller holds mu.
+func (l *leader) know(e *entry) {
+	if e == nil {
+		return
+	}
+	l.adopt(e)
+	l.newest.saw(e.exec.Owner, e.exec.Sequence)
+	l.changes.tell(e.exec)
 }
 
 // adopt puts an execution where the runs stream had its request, before the execution was known. The
@@ -204,6 +224,7 @@ func (l *leader) end() {
 	l.mu.Lock()
 	l.ended = true
 	l.mu.Unlock()
+	close(l.over)
 	l.work.Wait()
 }
 

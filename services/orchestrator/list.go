@@ -43,6 +43,7 @@ func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) 
 	if err := s.caughtUp(ctx, ask.MinSequence); err != nil {
 		return api.Executions{}, err
 	}
+	s.fresh(ctx, user)
 	search := &search{filter: f, most: ask.Limit, bound: searchBound, page: api.Executions{Executions: []api.Execution{}, Next: ask.Before}}
 	if f.Batch != "" {
 		batch, err := s.Views.Batch(ctx, user, f.Batch)

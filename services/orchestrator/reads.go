@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -44,6 +43,7 @@ func (s *Service) find(ctx context.Context, user string, ref api.ExecutionRef) (
 	if err := s.caughtUp(ctx, ref.MinSequence); err != nil {
 		return found, err
 	}
+	s.fresh(ctx, user)
 	var err error
 	switch {
 	case ref.Number > 0:
@@ -64,10 +64,14 @@ func (s *Service) find(ctx context.Context, user string, ref api.ExecutionRef) (
 		if ref.Number > 0 {
 			name = fmt.Sprint(ref.Number)
 		}
-		return found, api.Errorf(api.NotFound, api.NoSuchRun, "you have no execution %s", name).
-			WithHint("`hermes execution list` shows yours")
+		return found, noSuchRun(name)
 	}
 	return found, nil
+}
+
+func noSuchRun(name string) error {
+	return api.Errorf(api.NotFound, api.NoSuchRun, "you have no execution %s", name).
+		WithHint("`hermes execution list` shows yours")
 }
 
 // findByID looks into the view, and when that has not seen the execution yet, into the log: what
@@ -121,6 +125,9 @@ func (s *Service) place(ctx context.Context, e executions.Execution) (reply api.
 // wait answers when the execution has ended, or when the time is over. An id that nobody has seen
 // yet is waited for too: a build is asked for behind the registration that names it.
 func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) (api.Execution, error) {
+	if ask.Changes {
+		return s.change(ctx, user, ask)
+	}
 	found, err := s.find(ctx, user, ask.ExecutionRef)
 	unseen := ask.ID != "" && api.IsKind(err, api.NotFound)
 	if err != nil && !unseen || found.Status.Final() {
@@ -132,7 +139,7 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 	within, cancel := context.WithTimeout(ctx, min(time.Duration(ask.WaitMillis)*time.Millisecond, maxWait))
 	defer cancel()
 	defer context.AfterFunc(s.ending, cancel)()
-	state, followErr := s.untilFinal(within, user, found.ID)
+	state, followErr := s.until(within, user, found.ID, func(e executions.Execution) bool { return e.Status.Final() })
 	switch {
 	case followErr != nil:
 		return api.Execution{}, followErr
@@ -150,29 +157,6 @@ func (s *Service) wait(ctx context.Context, user string, ask api.ExecutionWait) 
 		}
 	}
 	return shown(user, state, s.place(ctx, state)), nil
-}
-
-// untilFinal follows an execution to its end, or until the context ends: what is known then is no error.
-func (s *Service) untilFinal(ctx context.Context, user, id string) (executions.Execution, error) {
-	var state executions.Execution
-	for record, err := range s.Executions.Follow(ctx, events.ExecutionSubject(user, id), 0) {
-		if ctx.Err() != nil {
-			return state, nil
-		}
-		if err != nil {
-			return state, fmt.Errorf("wait for execution %s: %w", id, err)
-		}
-		if state.Status == "" && !begins(record) {
-			return s.fold(ctx, user, id)
-		}
-		if state, err = executions.Fold(state, record); err != nil {
-			return state, fmt.Errorf("fold execution %s at sequence %d: %w", id, record.Sequence, err)
-		}
-		if state.Status.Final() {
-			break
-		}
-	}
-	return state, nil
 }
 
 // settle lets the view catch up with an end before somebody hears of it: who then lists or inspects

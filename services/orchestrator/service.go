@@ -78,7 +78,8 @@ type Options struct {
 // parts is what the API side and the leader share.
 type parts struct {
 	Options
-	ends ends
+	ends   ends
+	newest newest
 	// now is what the ages of ids and of output are counted to.
 	now func() time.Time
 }

@@ -538,9 +538,10 @@ func TestHelloDoesNotEndADrain(t *testing.T) {
 
 func TestStopAnswersWhoWaits(t *testing.T) {
 	w := newWorld(t)
-	_, stop := w.orchestrate()
+	s, stop := w.orchestrate()
 	w.register()
 	id := w.run()
+	w.eventually("it leads", func() bool { return s.leader.Load() != nil })
 	answered := make(chan error, 1)
 	go func() {
 		// Longer than anything here has patience for.
@@ -550,27 +551,11 @@ func TestStopAnswersWhoWaits(t *testing.T) {
 			api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: id}, WaitMillis: maxWait.Milliseconds()})
 		answered <- err
 	}()
-	w.eventually("somebody waits", func() bool { return w.waiters() > 0 })
+	w.eventually("somebody waits", func() bool { return s.leader.Load().changes.listeners() > 0 })
 	stop()
 	if err := <-answered; err != nil {
 		t.Errorf("who waited when the service stopped: %v", err)
 	}
-}
-
-// waiters counts the consumers that follow a single execution.
-func (w *world) waiters() int {
-	w.t.Helper()
-	s, err := w.js.Stream(w.t.Context(), streams.Executions)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	n := 0
-	for info := range s.ListConsumers(w.t.Context()).Info() {
-		if strings.HasPrefix(info.Config.FilterSubject, "hermes.execution.") && !strings.HasSuffix(info.Config.FilterSubject, ">") {
-			n++
-		}
-	}
-	return n
 }
 
 func TestBuildIsAskedForOnce(t *testing.T) {

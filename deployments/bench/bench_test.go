@@ -104,6 +104,7 @@ func TestVerdicts(t *testing.T) {
 	r.Bulk = []bulk{{commandName, 10 * mib, 0.1}, {sshKeptName, 10 * mib, 0.01}}
 	r.Lines = []lines{{commandName, newQuantiles([]time.Duration{500 * time.Microsecond})}}
 	r.Fresh = []process{{"hermesd up", 50 * mib}, {"hermesd containerd", 29 * mib}}
+	r.Warm = []process{{"hermesd up", 250 * mib}, {"hermes-init", 51 * mib}}
 	r.ReadyMillis = 700
 	r.judge()
 	want := map[string]string{
@@ -121,6 +122,7 @@ func TestVerdicts(t *testing.T) {
 		"a printed line at the client, p50":                        "met",
 		"idle instance before the first run, PSS of all processes": "met",
 		"idle instance after the last run, PSS of all processes":   "not measured: no process",
+		"instance with 100 warm sandboxes, PSS of all processes":   "missed",
 		"hermesd up until ready":                                   "met",
 	}
 	for _, b := range r.Budgets {

@@ -29,6 +29,7 @@ const (
 	bulkRatio        = 0.25
 	lineMicros       = 1_000
 	idleBytes        = 80 * mib
+	warmBytes        = 300 * mib
 	readyMillis      = 1_000
 )
 
@@ -47,8 +48,9 @@ func (r *report) judge() {
 	r.judgeRate("runs a second with reuse", reuseName, reusesPerSecond, reusesGoal)
 	r.judgeBulk()
 	r.judgeLines()
-	r.judgeIdle("before the first run", r.Fresh)
-	r.judgeIdle("after the last run", r.Idle)
+	r.judgeMemory("idle instance before the first run", r.Fresh, idleBytes)
+	r.judgeMemory("idle instance after the last run", r.Idle, idleBytes)
+	r.judgeMemory(fmt.Sprintf("instance with %d warm sandboxes", warmSandboxes), r.Warm, warmBytes)
 	r.verdict("hermesd up until ready", fmt.Sprintf("%d ms", r.ReadyMillis), fmt.Sprintf("< %d ms", readyMillis), r.ReadyMillis < readyMillis)
 }
 
@@ -153,8 +155,8 @@ func (r *report) judgeLines() {
 	r.notMeasured(figure, limit, "line")
 }
 
-func (r *report) judgeIdle(when string, processes []process) {
-	figure, limit := "idle instance "+when+", PSS of all processes", fmt.Sprintf("< %d MiB", idleBytes/mib)
+func (r *report) judgeMemory(what string, processes []process, most int64) {
+	figure, limit := what+", PSS of all processes", fmt.Sprintf("< %d MiB", most/mib)
 	var total int64
 	for _, p := range processes {
 		total += p.PSSBytes
@@ -163,5 +165,5 @@ func (r *report) judgeIdle(when string, processes []process) {
 		r.notMeasured(figure, limit, "process")
 		return
 	}
-	r.verdict(figure, fmt.Sprintf("%.1f MiB in %d processes", float64(total)/mib, len(processes)), limit, total < idleBytes)
+	r.verdict(figure, fmt.Sprintf("%.1f MiB in %d processes", float64(total)/mib, len(processes)), limit, total < most)
 }

@@ -128,7 +128,7 @@ func (b *bench) more(ctx context.Context, in *instance, ssh *sshServer) error {
 		what string
 		take func(context.Context, *instance, *sshServer) error
 	}{
-		{"rates", b.rates}, {"lines", b.followLines}, {"bulk", b.bulkOutput}, {"idle memory", b.idleMemory},
+		{"rates", b.rates}, {"lines", b.followLines}, {"bulk", b.bulkOutput}, {"idle memory", b.idleMemory}, {"memory of many warm sandboxes", b.warmMemory},
 	} {
 		say("measure %s", figure.what)
 		if err := figure.take(ctx, in, ssh); err != nil {

@@ -36,9 +36,11 @@ type report struct {
 	Rates []rate        `json:"rates"`
 	Lines []lines       `json:"lines"`
 	Bulk  []bulk        `json:"bulk"`
-	// Fresh is the memory of the idle instance before the first run, Idle after the last.
+	// Fresh is the memory of the idle instance before the first run, Idle after the last, Warm that of
+	// one in which warmSandboxes wait.
 	Fresh   []process `json:"fresh"`
 	Idle    []process `json:"idle"`
+	Warm    []process `json:"warm"`
 	Budgets []budget  `json:"budgets"`
 	Skipped []skipped `json:"skipped"`
 

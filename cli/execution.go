@@ -80,6 +80,10 @@ type executionJSON struct {
 
 	// Origin is the id of the execution that it repeats.
 	Origin string `json:"origin,omitempty"`
+
+	// Batch is the map that it is of, BatchIndex the number of its input there.
+	Batch      string `json:"batch,omitempty"`
+	BatchIndex int64  `json:"batchIndex,omitempty"`
 }
 
 // exitCodeOf is the code that a command of the execution ended with; nil while none has, and when
@@ -100,6 +104,9 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
 		GPU: gpuOf(e.Request), Devices: e.Devices,
+	}
+	if b := e.Request.Batch; b != nil {
+		j.Batch, j.BatchIndex = b.ID, b.Index
 	}
 	if !e.StartedAt.IsZero() {
 		d := a.runningTime(e)

@@ -14,8 +14,8 @@ import (
 
 // pickOptions are the flags that pick executions.
 type pickOptions struct {
-	function, watcher, since, until string
-	status                          []string
+	function, watcher, batch, since, until string
+	status                                 []string
 }
 
 func (p *pickOptions) flags(cmd *cobra.Command, a *app) {
@@ -23,6 +23,7 @@ func (p *pickOptions) flags(cmd *cobra.Command, a *app) {
 	p.sinceFlag(cmd)
 	cmd.Flags().StringSliceVar(&p.status, "status", nil, "only those with one of these `statuses`: queued,running,error")
 	cmd.Flags().StringVar(&p.watcher, "watcher", "", "only those that run or ran on this `machine`")
+	a.batchFlag(cmd, &p.batch, "only those of this `batch` of \"hermes function map\"")
 	cmd.Flags().StringVar(&p.until, "until", "", "only those requested before this `time`")
 	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
 }
@@ -40,7 +41,7 @@ func (p *pickOptions) sinceFlag(cmd *cobra.Command) {
 
 // given says that something is picked.
 func (p *pickOptions) given() bool {
-	return p.function+p.watcher+p.since+p.until != "" || len(p.status) > 0
+	return p.function+p.watcher+p.batch+p.since+p.until != "" || len(p.status) > 0
 }
 
 func statusNames() []string {
@@ -63,6 +64,11 @@ func (p *pickOptions) filter(a *app) (f api.ExecutionFilter, err error) {
 			return f, usage("--status %q: must be one of %s", word, strings.Join(statusNames(), ", "))
 		}
 		f.Status = append(f.Status, executions.Status(word))
+	}
+	if p.batch != "" {
+		if f.Batch, err = parseBatch("batch", p.batch); err != nil {
+			return f, err
+		}
 	}
 	f.Watcher = p.watcher
 	if f.Since, err = a.momentFlag("since", p.since); err != nil {

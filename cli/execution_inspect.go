@@ -133,7 +133,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 	}
 	fields := [][2]string{
 		{"runID", fmt.Sprint(e.Number)}, {"id", e.ID}, {"function", functionOf(e)},
-		{"repeats", e.Request.Origin}, {"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing},
+		{"repeats", e.Request.Origin}, {"batch", batchOf(e)}, {"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing},
 		{"startTime", clockTime(e.StartedAt)}, {"runningTime", j.RunningTime}, {"endTime", clockTime(e.EndedAt)},
 		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)}, {"network", j.Network}, {"gpu", gpuText(j.GPU)}, {"devices", strings.Join(j.Devices, ", ")},
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},
@@ -147,6 +147,14 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		return err
 	}
 	return section(w, o.app.streams.Bold("err:"), errOut)
+}
+
+// batchOf is which input of which batch it has.
+func batchOf(e api.Execution) string {
+	if b := e.Request.Batch; b != nil {
+		return fmt.Sprintf("%s, input %d", b.ID, b.Index)
+	}
+	return ""
 }
 
 // sandboxOf is how the sandbox came to be, and how long that took.

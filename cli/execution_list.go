@@ -42,6 +42,7 @@ elsewhere each execution is printed as a line of JSON, and again whenever it cha
   hermes execution list --status queued,running --watch
   hermes execution list --function pi:1.0.0 --since 2h --status error
   hermes execution list --all --since 2026-11-01 --until 2026-12-01 -o jsonl
+  hermes execution list --batch 01JDY3M8WZ0000000000000000 --status error
   hermes execution list --before 120`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -134,6 +135,10 @@ func (o *executionListOptions) tellNone(w *walk) {
 }
 
 func (o *executionListOptions) print(w io.Writer, found []api.Execution) error {
+	header := []string{"RunID", "Status", "Start", "End", "Elapsed", "Function"}
+	if o.filter.Batch != "" {
+		header = append(header, "Input")
+	}
 	rows := make([][]string, len(found))
 	for i, e := range found {
 		running := ""
@@ -144,6 +149,9 @@ func (o *executionListOptions) print(w io.Writer, found []api.Execution) error {
 			strconv.FormatInt(e.Number, 10), o.app.executionStatus(e.Status),
 			clockTime(e.StartedAt), clockTime(e.EndedAt), running, functionOf(e),
 		}
+		if o.filter.Batch != "" && e.Request.Batch != nil {
+			rows[i] = append(rows[i], strconv.FormatInt(e.Request.Batch.Index, 10))
+		}
 	}
-	return o.app.printTable(w, []string{"RunID", "Status", "Start", "End", "Elapsed", "Function"}, rows)
+	return o.app.printTable(w, header, rows)
 }

@@ -45,6 +45,7 @@ It looks through the newest 100,000 and says so when it stops there; --all goes 
 		},
 	}
 	o.pick.functionFlag(cmd, a)
+	a.batchFlag(cmd, &o.pick.batch, "only those of this `batch` of \"hermes function map\"")
 	o.pick.sinceFlag(cmd)
 	cmd.Flags().BoolVar(&o.all, "all", false, "sum up all of them, however many there are")
 	return cmd

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,13 +12,18 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// askedWait is how long one request waits for an end.
-const askedWait = 20 * time.Second
+const (
+	// askedWait is how long one request waits for an end.
+	askedWait = 20 * time.Second
+	// waitsAtOnce is how many such requests are made at the same time.
+	waitsAtOnce = 256
+)
 
 type executionWaitOptions struct {
 	app     *app
 	ctx     context.Context
 	refs    []api.ExecutionRef
+	batch   string
 	timeout time.Duration
 }
 
@@ -27,19 +33,24 @@ func newExecutionWaitCmd(a *app, run func(*executionWaitOptions) error) *cobra.C
 	}
 	o := &executionWaitOptions{app: a}
 	cmd := &cobra.Command{
-		Use:   "wait ID…",
+		Use:   "wait ID… | --batch BATCH",
 		Short: "Wait until executions have ended",
-		Long: `Waits until all of these executions have ended, and prints each as it ends. It goes on through an outage
-of the server.
+		Long: `Waits until all of these executions have ended, or all of a batch, and prints each as it ends. It goes on
+through an outage of the server.
 
 Its exit code is, for one execution, what "hermes function run" would have exited with; for several,
 0 if all have succeeded and 1 if not. When --timeout is over first it is 4.`,
-		Example:           "  hermes execution wait 15\n  hermes execution wait 15 16 17 --timeout 10m\n  hermes execution:wait 15 -j",
-		Args:              argsOf(cobra.MinimumNArgs(1)),
+		Example: `  hermes execution wait 15
+  hermes execution wait 15 16 17 --timeout 10m
+  hermes execution wait --batch 01JDY3M8WZ0000000000000000
+  hermes execution:wait 15 -j`,
 		ValidArgsFunction: a.completeManyRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("timeout") && o.timeout <= 0 {
 				return usageOf(cmd, usage("--timeout %s: must be above 0", o.timeout))
+			}
+			if err := oneOrBatch(cmd, args, &o.batch); err != nil {
+				return err
 			}
 			for _, arg := range args {
 				ref, err := parseExecution(arg)
@@ -53,6 +64,7 @@ Its exit code is, for one execution, what "hermes function run" would have exite
 		},
 	}
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "wait at most this `time`: 90s, 5m")
+	a.batchFlag(cmd, &o.batch, "wait for all of this `batch` of \"hermes function map\"")
 	return cmd
 }
 
@@ -68,25 +80,14 @@ func runExecutionWait(o *executionWaitOptions) error {
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	ended, failed := make(chan api.Execution), make(chan error)
+	if o.batch != "" {
+		if o.refs, err = o.ofBatch(ctx, client); err != nil {
+			return err
+		}
+	}
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for _, ref := range o.refs {
-		go func() {
-			e, err := o.app.untilEnd(stop, client, ref)
-			if err != nil {
-				select {
-				case failed <- err:
-				case <-stop.Done():
-				}
-				return
-			}
-			select {
-			case ended <- e:
-			case <-stop.Done():
-			}
-		}()
-	}
+	ended, failed := o.wait(stop, client)
 	var all []api.Execution
 	for len(all) < len(o.refs) {
 		select {
@@ -107,6 +108,55 @@ func runExecutionWait(o *executionWaitOptions) error {
 		}
 	}
 	return o.end(all)
+}
+
+// wait waits for all, for so many at once as the server can be asked to.
+func (o *executionWaitOptions) wait(ctx context.Context, client *api.Client) (<-chan api.Execution, <-chan error) {
+	ended, failed, refs := make(chan api.Execution), make(chan error), make(chan api.ExecutionRef)
+	go func() {
+		defer close(refs)
+		for _, ref := range o.refs {
+			select {
+			case refs <- ref:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for range min(len(o.refs), waitsAtOnce) {
+		go func() {
+			for ref := range refs {
+				e, err := o.app.untilEnd(ctx, client, ref)
+				if err != nil {
+					select {
+					case failed <- err:
+					case <-ctx.Done():
+					}
+					return
+				}
+				select {
+				case ended <- e:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	return ended, failed
+}
+
+// ofBatch finds what is of the batch now, the oldest first.
+func (o *executionWaitOptions) ofBatch(ctx context.Context, client *api.Client) (refs []api.ExecutionRef, err error) {
+	if err := checkBatchKnown(ctx, client, o.batch); err != nil {
+		return nil, err
+	}
+	w := &walk{client: client, filter: api.ExecutionFilter{Batch: o.batch}}
+	err = w.each(ctx, func(e api.Execution) error {
+		refs = append(refs, api.ExecutionRef{ID: e.ID})
+		return nil
+	})
+	slices.Reverse(refs)
+	return refs, err
 }
 
 // untilEnd waits for one end, through whatever happens to the server.

@@ -19,7 +19,7 @@ owner/name:version. A name alone is your own function, and without a version its
 		Example: "  hermes function init --name pi --language cpp\n  hermes function deploy\n  hermes function run pi",
 	})
 	cmd.AddCommand(
-		newFunctionInitCmd(a, nil), newFunctionBuildCmd(a, nil), newFunctionDeployCmd(a, nil), newFunctionRunCmd(a, nil),
+		newFunctionInitCmd(a, nil), newFunctionBuildCmd(a, nil), newFunctionDeployCmd(a, nil), newFunctionRunCmd(a, nil), newFunctionMapCmd(a, nil),
 		newFunctionListCmd(a, nil), newFunctionInspectCmd(a, nil), newFunctionDeleteCmd(a, nil),
 	)
 	return cmd

@@ -57,6 +57,12 @@ func (h *home) serve() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	})
+	h.ready()
+}
+
+// ready waits until the server can be used: it writes the context last.
+func (h *home) ready() {
+	h.t.Helper()
 	file := filepath.Join(h.dir, ".config", "nats", "context", defaultContext+".json")
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if raw, err := os.ReadFile(file); err == nil && json.Valid(raw) {

@@ -75,7 +75,7 @@ func newExitCodesTopic() *cobra.Command {
 
     0  done
     1  failed or refused: a build failed, the server had an error, a setting is unknown, not all
-       executions that were waited for succeeded, a rerun's output differs
+       executions that were waited for, or of a map, succeeded, a rerun's output differs
     2  wrong usage or invalid input
     3  what was named does not exist
     4  it exists already, or is in a state in which this cannot be done

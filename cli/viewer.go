@@ -115,14 +115,19 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 // ask reads the answer elsewhere: meanwhile the output goes on, and a second interrupt is heard.
 func (v *viewer) ask() {
 	v.asked = true
-	fmt.Fprint(v.app.streams.Err, "\nc: cancel it, d: detach and let it run, anything else: go on watching? ")
+	v.app.askAside("c: cancel it, d: detach and let it run, anything else: go on watching? ", v.answers)
+}
+
+// askAside asks a person, and reads their answer elsewhere.
+func (a *app) askAside(question string, answers chan<- string) {
+	fmt.Fprint(a.streams.Err, "\n"+question)
 	go func() {
-		line, err := bufio.NewReader(v.app.streams.In).ReadString('\n')
+		line, err := bufio.NewReader(a.streams.In).ReadString('\n')
 		answer := strings.ToLower(strings.TrimSpace(line))
 		if err != nil && answer == "" {
 			answer = "eof"
 		}
-		v.answers <- answer
+		answers <- answer
 	}()
 }
 

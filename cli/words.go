@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // clockTime is the first Hermes' form of a time of day: MM/DD HH:mm:ss.SSS, in local time. A zero
@@ -42,6 +43,19 @@ func shortDigest(digest string) string {
 		return hex[:12]
 	}
 	return hex
+}
+
+// printable is a text that nobody vouches for, in one line that a terminal can be shown.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n':
+			return ' '
+		case !unicode.IsPrint(r):
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 func yesNo(b bool) string {

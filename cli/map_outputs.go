@@ -35,14 +35,14 @@ func (o *mapOutputs) save(ctx context.Context, client *api.Client, end mapEnd) (
 	defer errOut.discard()
 	sum := sha256.New()
 	write := splitOutput(io.MultiWriter(out, sum), io.MultiWriter(errOut, sum))
-	missing, err := readOutput(ctx, client, end.exec, write)
+	lacks, err := readOutput(ctx, client, end.exec, write)
 	if err != nil {
 		return "", err
 	}
 	e := end.exec.Output
 	switch {
-	case missing > 0:
-		lost = fmt.Sprintf("%d bytes of its output are not stored any more", missing)
+	case lacks.bytes > 0:
+		lost = lacks.String()
 	case e.Cut != "":
 		lost = "its output was cut: " + e.Cut
 	case e.SHA256 != "" && e.SHA256 != hex.EncodeToString(sum.Sum(nil)):

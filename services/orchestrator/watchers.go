@@ -35,6 +35,7 @@ func (l *leader) serve() (*api.Server, error) {
 		api.HandleWatcher(s, api.OpReport, l.report),
 		api.HandleWatcher(s, api.OpLeave, l.leave),
 		s.Handle("queue-position", api.QueuePositionSubject, api.JSON(l.queuePosition)),
+		s.Handle("fleet", api.FleetSubject, api.JSON(l.fleet)),
 	)
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())

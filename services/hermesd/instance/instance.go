@@ -42,7 +42,8 @@ type Options struct {
 	Limits Limits
 	// Keep says how long things are kept.
 	Keep Keep
-	// Runtime isolates the executions. Start takes it over and closes it.
+	// Runtime isolates the executions. Start takes it over and closes it. Without one there is no
+	// watcher, and what is queued stays queued.
 	Runtime sandbox.Runtime
 	// Network accepts functions that ask for one; Runtime must give it.
 	Network bool
@@ -105,8 +106,10 @@ func Start(ctx context.Context, o Options) (_ *Instance, err error) {
 	if err := in.startServices(ctx, o, keys); err != nil {
 		return nil, err
 	}
-	if err := in.startWatcher(ctx, o, keys); err != nil {
-		return nil, err
+	if o.Runtime != nil {
+		if err := in.startWatcher(ctx, o, keys); err != nil {
+			return nil, err
+		}
 	}
 	if o.SaveContexts == nil {
 		o.SaveContexts = SaveContexts

@@ -177,3 +177,17 @@ func TestNewerDataIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestWithoutARuntime: there is no watcher, users are answered, and it stops.
+func TestWithoutARuntime(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	dir := t.TempDir()
+	in := startWith(t, dir, func(o *instance.Options) { o.Runtime = nil })
+	c := client(t, dir, in)
+	if info, err := api.Call[api.Info](t.Context(), c, api.OpInfo, api.InfoRequest{}); err != nil || info.User != "ana" {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if err := in.Stop(); err != nil {
+		t.Error(err)
+	}
+}

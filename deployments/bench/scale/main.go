@@ -1,0 +1,155 @@
+// Command scale measures an instance that has a long history: it makes one without containers in a
+// folder of its own, appends the events of as many executions as is asked for, looks at it as a user
+// does, and takes all of it away again.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	executions, users int
+	rounds            int
+	rate              int
+	seconds           int
+	seed              uint64
+	dir, out, bin     string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := start(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(os.Stderr, "scale: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func start(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == instanceCommand {
+		return runInstance(ctx, args[1:])
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	return run(ctx, o)
+}
+
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("scale", flag.ContinueOnError)
+	f.IntVar(&o.executions, "executions", 1_000_000, "how many executions the history has")
+	f.IntVar(&o.users, "users", 1, "how many users they are of; the first one looks at them")
+	f.IntVar(&o.rounds, "rounds", 200, "how often each look is taken")
+	f.IntVar(&o.rate, "rate", 5_000, "how many events a second are appended while the instance serves")
+	f.IntVar(&o.seconds, "seconds", 20, "for how long")
+	f.Uint64Var(&o.seed, "seed", 1, "of what is drawn")
+	f.StringVar(&o.dir, "dir", "/var/tmp", "where the folder for everything is made; a disk, for what is acknowledged is on it")
+	f.StringVar(&o.out, "out", "bin/scale.json", "the file for all figures")
+	f.StringVar(&o.bin, "bin", "bin", "the folder of hermesd")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return o, fmt.Errorf("%q: only flags are understood", f.Arg(0))
+	case o.users < 1 || o.executions < o.users*minPerUser:
+		return o, fmt.Errorf("--executions %d --users %d: each user must have at least %d", o.executions, o.users, minPerUser)
+	case o.rounds < 1 || o.rate < 1 || o.seconds < 1:
+		return o, errors.New("--rounds, --rate and --seconds must be at least 1")
+	}
+	return o, nil
+}
+
+// minPerUser is how many executions a user must have so that every look finds something.
+const minPerUser = 100
+
+// scale is one measurement.
+type scale struct {
+	options
+	// dir is the folder of the instance.
+	dir    string
+	report report
+	events *generator
+}
+
+func run(ctx context.Context, o options) (err error) {
+	dir, err := os.MkdirTemp(o.dir, "hermes-scale")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	s := &scale{options: o, dir: dir, events: newGenerator(o, time.Now()), report: newReport(o)}
+	if err := s.measure(ctx); err != nil {
+		return err
+	}
+	if err := s.report.write(o.out); err != nil {
+		return err
+	}
+	s.report.print(os.Stdout)
+	return nil
+}
+
+// measure fills the instance, then looks at it after a new start, as it is used.
+func (s *scale) measure(ctx context.Context) error {
+	if err := s.fill(ctx); err != nil {
+		return fmt.Errorf("make the history: %w", err)
+	}
+	say("start again")
+	in, err := startInstance(ctx, s.dir, "always")
+	if err != nil {
+		return err
+	}
+	defer in.stop()
+	s.report.started(in.ready, in.answered)
+	if err := s.report.memory(ctx, "after a new start", in); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		what string
+		take func(context.Context, *running) error
+	}{
+		{"looks", s.looks}, {"the projector", s.live}, {"rebuilds", s.rebuilds}, {"a bucket that was lost", s.lostBucket},
+	} {
+		say("measure %s", part.what)
+		if err := part.take(ctx, in); err != nil {
+			return fmt.Errorf("measure %s: %w%s", part.what, err, in.trouble())
+		}
+	}
+	return s.report.memory(ctx, "at the end", in)
+}
+
+// fill makes the history. For that acknowledged may be ahead of the disk.
+func (s *scale) fill(ctx context.Context) error {
+	say("start an instance")
+	in, err := startInstance(ctx, s.dir, "1m")
+	if err != nil {
+		return err
+	}
+	defer in.stop()
+	if err := s.report.memory(ctx, "empty", in); err != nil {
+		return err
+	}
+	say("append the events of %d executions", s.executions)
+	if err := s.load(ctx, in); err != nil {
+		return fmt.Errorf("%w%s", err, in.trouble())
+	}
+	if err := s.report.memory(ctx, "filled", in); err != nil {
+		return err
+	}
+	s.report.stored(filepath.Join(s.dir, "data"))
+	return in.stop()
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%s scale: "+format+"\n", append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
+}

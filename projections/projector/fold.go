@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,35 +10,115 @@ import (
 	"github.com/hermes-serverless/hermes/projections"
 )
 
-// fold is a projection in memory, made from the log alone: what the bucket should hold.
+// handSize is how many keys a fold has at hand at least, as values.
+const handSize = 50_000
+
+// fold is a projection made from the log alone: what the bucket should hold. Keys that the log has
+// not come to for a while are on a shelf, so that the memory does not grow with all that is in it.
 type fold struct {
-	o      Options
-	values map[string]any
+	o Options
+	// young and old are the keys at hand, in two generations as in a cache; the rest is on the shelf.
+	young, old map[string]held
+	shelf      *shelf
 	// at is the sequence that it is true for.
 	at uint64
 }
 
+// held is a value at hand; nil is none.
+type held struct {
+	value any
+	// changed: the shelf has another value, or none.
+	changed bool
+}
+
 var _ projections.Tx = (*fold)(nil)
 
-func newFold(o Options) *fold { return &fold{o: o, values: map[string]any{}} }
+func newFold(o Options) (*fold, error) {
+	s, err := newShelf()
+	return &fold{o: o, young: map[string]held{}, shelf: s}, err
+}
+
+func (f *fold) close() error { return f.shelf.close() }
 
 // Get implements projections.Tx.
-func (f *fold) Get(key string) (any, error) { return f.values[key], nil }
+func (f *fold) Get(key string) (any, error) {
+	if h, at := f.held(key); at {
+		return h.value, nil
+	}
+	raw, err := f.shelf.get(key)
+	if err != nil || raw == nil {
+		return nil, err
+	}
+	value, err := f.o.Projection.Decode(key, raw)
+	if err != nil {
+		return nil, err
+	}
+	f.young[key] = held{value: value}
+	return value, nil
+}
+
+// held finds a key at hand; one in use is young.
+func (f *fold) held(key string) (held, bool) {
+	h, at := f.young[key]
+	if at {
+		return h, true
+	}
+	if h, at = f.old[key]; at {
+		f.young[key] = h
+		delete(f.old, key)
+	}
+	return h, at
+}
 
 // Put implements projections.Tx.
-func (f *fold) Put(key string, value any) { f.values[key] = value }
+func (f *fold) Put(key string, value any) {
+	delete(f.old, key)
+	f.young[key] = held{value: value, changed: true}
+}
 
 // Delete implements projections.Tx.
-func (f *fold) Delete(key string) { delete(f.values, key) }
+func (f *fold) Delete(key string) { f.Put(key, nil) }
 
 // raw returns the key's value as it is stored, nil if there is none.
 func (f *fold) raw(key string) ([]byte, error) {
-	value, ok := f.values[key]
-	if !ok {
+	h, at := f.held(key)
+	switch {
+	case !at:
+		raw, err := f.shelf.get(key)
+		return bytes.Clone(raw), err
+	case h.value == nil:
 		return nil, nil
 	}
-	return projections.Encode(value)
+	return projections.Encode(h.value)
 }
+
+// age lets the young grow old, and shelves the old.
+func (f *fold) age() error {
+	for key, h := range f.old {
+		if err := f.put(key, h); err != nil {
+			return err
+		}
+	}
+	f.old, f.young = f.young, make(map[string]held, handSize)
+	return nil
+}
+
+func (f *fold) put(key string, h held) error {
+	if !h.changed {
+		return nil
+	}
+	if h.value == nil {
+		return f.shelf.delete(key)
+	}
+	raw, err := projections.Encode(h.value)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", key, err)
+	}
+	return f.shelf.put(key, raw)
+}
+
+// settle shelves everything.
+func (f *fold) settle() error { return errors.Join(f.age(), f.age()) }
 
 // advance applies what the log holds up to the sequence. A log that ends before it is ErrAhead.
 func (f *fold) advance(ctx context.Context, to uint64) error {
@@ -60,6 +141,11 @@ func (f *fold) advance(ctx context.Context, to uint64) error {
 			return err
 		}
 		f.at = r.Sequence
+		if len(f.young) >= handSize {
+			if err := f.age(); err != nil {
+				return err
+			}
+		}
 	}
 	if f.at < to {
 		return fmt.Errorf("%w: checkpoint %d, log %d", ErrAhead, to, f.at)

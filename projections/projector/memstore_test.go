@@ -54,6 +54,18 @@ func (s *memStore) keys(_ context.Context, prefix string) ([]string, error) {
 	return slices.DeleteFunc(all, func(key string) bool { return !strings.HasPrefix(key, prefix) }), nil
 }
 
+func (s *memStore) each(_ context.Context, f func(key string, value []byte) error) error {
+	s.mu.Lock()
+	all := maps.Clone(s.snap.values)
+	s.mu.Unlock()
+	for key, value := range all {
+		if err := f(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // crashingStore lets so many operations through and then ends the process, as far as the
 // projector can tell: in the middle of the last one, before or after it took effect.
 type crashingStore struct {

@@ -28,9 +28,11 @@ type store interface {
 	// commit writes the keys (nil deletes) and the checkpoint, all or nothing, if the checkpoint's
 	// revision still is the given one, and returns its new revision. Else it is errConflict.
 	commit(ctx context.Context, writes map[string][]byte, checkpoint, revision uint64) (uint64, error)
-	// keys returns every key that has a value, the checkpoint left out, in no order; with a
-	// prefix, which ends with a dot, only those below it.
+	// keys returns every key below the prefix, which ends with a dot, that has a value, in no order.
 	keys(ctx context.Context, prefix string) ([]string, error)
+	// each calls f with every key that has a value and with that, the checkpoint left out, in no
+	// order. A key that is written meanwhile may come with its old value, its new one or both.
+	each(ctx context.Context, f func(key string, value []byte) error) error
 }
 
 type snapshot struct {
@@ -139,34 +141,51 @@ func (s bucketStore) publish(ctx context.Context, messages []*nats.Msg) (uint64,
 }
 
 func (s bucketStore) keys(ctx context.Context, under string) ([]string, error) {
-	const page = 1000
-	filter := "" // cheaper than one that matches all
-	if under != "" {
-		filter = s.subject(under + ">")
-	}
 	seen := map[string]bool{}
-	prefix := s.subject("")
-	for next, more := uint64(1), true; more; {
-		var messages []*jetstream.RawStreamMsg
-		var err error
-		messages, more, err = get.Next(ctx, s.js, s.stream(), filter, next, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range messages {
-			if key := strings.TrimPrefix(m.Subject, prefix); key != projections.KeyCheckpoint {
-				seen[key] = !IsMarker(m.Header)
-			}
-			next = m.Sequence + 1
-		}
-	}
+	err := s.messages(ctx, s.subject(under+">"), func(key string, m *jetstream.RawStreamMsg) error {
+		seen[key] = !IsMarker(m.Header)
+		return nil
+	})
 	keys := make([]string, 0, len(seen))
 	for key, present := range seen {
 		if present {
 			keys = append(keys, key)
 		}
 	}
-	return keys, nil
+	return keys, err
+}
+
+func (s bucketStore) each(ctx context.Context, f func(key string, value []byte) error) error {
+	// No filter is cheaper than one that matches all.
+	return s.messages(ctx, "", func(key string, m *jetstream.RawStreamMsg) error {
+		if IsMarker(m.Header) {
+			return nil
+		}
+		return f(key, m.Data)
+	})
+}
+
+// messages calls f with what is stored below the filter, the checkpoint left out.
+func (s bucketStore) messages(ctx context.Context, filter string, f func(key string, m *jetstream.RawStreamMsg) error) error {
+	const page = 1000
+	prefix := s.subject("")
+	for next, more := uint64(1), true; more; {
+		var messages []*jetstream.RawStreamMsg
+		var err error
+		messages, more, err = get.Next(ctx, s.js, s.stream(), filter, next, page)
+		if err != nil {
+			return err
+		}
+		for _, m := range messages {
+			next = m.Sequence + 1
+			if key := strings.TrimPrefix(m.Subject, prefix); key != projections.KeyCheckpoint {
+				if err := f(key, m); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 const kvOperation = "KV-Operation"

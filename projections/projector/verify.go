@@ -20,36 +20,47 @@ type Difference struct {
 }
 
 // Verify compares the bucket with a fresh fold of the whole log and returns the differences. It
-// may run while a projector works: each key is compared at the checkpoint that it was read with.
-// ErrAhead says that the checkpoint itself is wrong.
-func (p *Projector) Verify(ctx context.Context) ([]Difference, error) {
+// may run while a projector works: each key is compared at a checkpoint that it was read with, or
+// that it was read behind. ErrAhead says that the checkpoint itself is wrong.
+func (p *Projector) Verify(ctx context.Context) (all []Difference, err error) {
+	err = p.VerifyEach(ctx, func(d Difference) { all = append(all, d) })
+	return all, err
+}
+
+// VerifyEach is Verify that calls found with each difference, of which there may be very many. What
+// it has in memory does not grow with the values in the bucket, and with their number by a few words.
+func (p *Projector) VerifyEach(ctx context.Context, found func(Difference)) error {
 	snap, err := p.store.snapshot(ctx, nil)
+	if err == nil && snap.bad != "" {
+		err = fmt.Errorf("%w: checkpoint %q", ErrAhead, snap.bad)
+	}
+	if err == nil {
+		err = p.reconcile(ctx, snap.checkpoint, false, found)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("verify %s: %w", p.Bucket(), err)
+		return fmt.Errorf("verify %s: %w", p.Bucket(), err)
 	}
-	if snap.bad != "" {
-		return nil, fmt.Errorf("verify %s: %w: checkpoint %q", p.Bucket(), ErrAhead, snap.bad)
-	}
-	all, err := p.reconcile(ctx, snap.checkpoint, false)
-	if err != nil {
-		return nil, fmt.Errorf("verify %s: %w", p.Bucket(), err)
-	}
-	return all, nil
+	return nil
 }
 
 // Rebuild makes the bucket what the log says, and returns what it corrected. Readers and
 // projectors may go on: a key is never missing in between, and every correction moves the
 // checkpoint's revision, so that a projector that was on its way reads again.
-func (p *Projector) Rebuild(ctx context.Context) ([]Difference, error) {
+func (p *Projector) Rebuild(ctx context.Context) (all []Difference, err error) {
+	err = p.RebuildEach(ctx, func(d Difference) { all = append(all, d) })
+	return all, err
+}
+
+// RebuildEach is Rebuild that calls corrected with each difference, as VerifyEach does.
+func (p *Projector) RebuildEach(ctx context.Context, corrected func(Difference)) error {
 	checkpoint, err := p.repairCheckpoint(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("rebuild %s: %w", p.Bucket(), err)
+	if err == nil {
+		err = p.reconcile(ctx, checkpoint, true, corrected)
 	}
-	all, err := p.reconcile(ctx, checkpoint, true)
 	if err != nil {
-		return all, fmt.Errorf("rebuild %s: %w", p.Bucket(), err)
+		return fmt.Errorf("rebuild %s: %w", p.Bucket(), err)
 	}
-	return all, nil
+	return nil
 }
 
 // repairCheckpoint sets a checkpoint that cannot be true to the end of the log. The views are
@@ -81,29 +92,68 @@ func (p *Projector) repairCheckpoint(ctx context.Context) (uint64, error) {
 // reconcileKeys is how many keys are looked at together.
 const reconcileKeys = 400
 
-func (p *Projector) reconcile(ctx context.Context, checkpoint uint64, repair bool) ([]Difference, error) {
-	f := newFold(p.o)
-	if err := f.advance(ctx, checkpoint); err != nil {
-		return nil, err
-	}
-	keys, err := p.store.keys(ctx, "")
+// reconcile folds the log, reads the whole bucket in passing, and looks closely at what is not as
+// the fold has it: that may have changed meanwhile.
+func (p *Projector) reconcile(ctx context.Context, checkpoint uint64, repair bool, found func(Difference)) (err error) {
+	f, err := newFold(p.o)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for key := range f.values {
-		keys = append(keys, key)
+	defer func() { err = errors.Join(err, f.close()) }()
+	if err := f.advance(ctx, checkpoint); err != nil {
+		return err
 	}
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
-	var all []Difference
-	for some := range slices.Chunk(keys, reconcileKeys) {
-		found, err := p.reconcileSome(ctx, f, some, repair)
-		all = append(all, found...)
-		if err != nil {
-			return all, err
-		}
+	if err := f.settle(); err != nil {
+		return err
 	}
-	return all, nil
+	look := &closeLook{ctx: ctx, p: p, fold: f, repair: repair, found: found}
+	if err := p.store.each(ctx, look.compare); err != nil {
+		return err
+	}
+	if err := f.shelf.unticked(look.take); err != nil {
+		return err
+	}
+	return look.flush()
+}
+
+// closeLook gathers keys that may not be as they should, and looks at many together.
+type closeLook struct {
+	ctx    context.Context
+	p      *Projector
+	fold   *fold
+	repair bool
+	found  func(Difference)
+	keys   []string
+}
+
+// compare ticks off what the bucket holds as the fold has it.
+func (c *closeLook) compare(key string, value []byte) error {
+	want, err := c.fold.shelf.get(key)
+	if err != nil {
+		return err
+	}
+	if want != nil && bytes.Equal(value, want) {
+		c.fold.shelf.tick(key)
+		return nil
+	}
+	return c.take(key)
+}
+
+func (c *closeLook) take(key string) error {
+	if c.keys = append(c.keys, key); len(c.keys) < reconcileKeys {
+		return nil
+	}
+	return c.flush()
+}
+
+func (c *closeLook) flush() error {
+	slices.Sort(c.keys)
+	found, err := c.p.reconcileSome(c.ctx, c.fold, slices.Compact(c.keys), c.repair)
+	for _, d := range found {
+		c.found(d)
+	}
+	c.keys = c.keys[:0]
+	return err
 }
 
 // reconcileSome looks at keys that may not fit into one snapshot.

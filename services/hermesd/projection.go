@@ -29,14 +29,14 @@ differs. Both work on a running instance, which goes on meanwhile.`,
 			Use: "verify", Short: "Compare every view with a fresh fold", Args: cobra.NoArgs,
 			Example: "  hermesd projection verify",
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return eachProjection(cmd, natsContext, "differs", (*projector.Projector).Verify)
+				return eachProjection(cmd, natsContext, "differs", (*projector.Projector).VerifyEach)
 			},
 		},
 		&cobra.Command{
 			Use: "rebuild", Short: "Restore every view from its stream", Args: cobra.NoArgs,
 			Example: "  hermesd projection rebuild",
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return eachProjection(cmd, natsContext, "corrected", (*projector.Projector).Rebuild)
+				return eachProjection(cmd, natsContext, "corrected", (*projector.Projector).RebuildEach)
 			},
 		},
 	)
@@ -46,7 +46,10 @@ differs. Both work on a running instance, which goes on meanwhile.`,
 // errDiffers: verify found something. Rebuild mends it.
 var errDiffers = errors.New("a view differs from its stream: run `hermesd projection rebuild`")
 
-func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*projector.Projector, context.Context) ([]projector.Difference, error)) error {
+// maxShown is how many differences of a bucket are shown: a bucket that was lost has millions.
+const maxShown = 100
+
+func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*projector.Projector, context.Context, func(projector.Difference)) error) error {
 	nc, err := connectOperator(natsContext)
 	if err != nil {
 		return err
@@ -58,16 +61,20 @@ func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*proje
 	}
 	out, found, sums := cmd.OutOrStdout(), 0, []string{}
 	for _, p := range instance.Projectors(js, instance.OpenLogs(js), slog.New(slog.DiscardHandler)) {
-		differences, err := do(p, cmd.Context())
+		n := 0
+		err := do(p, cmd.Context(), func(d projector.Difference) {
+			if n++; n <= maxShown {
+				fmt.Fprintf(out, "%s %s: %s\n  have %s\n  want %s\n", p.Bucket(), d.Key, word, orNothing(d.Have), orNothing(d.Want))
+			}
+		})
 		if err != nil {
 			return err
 		}
-		found += len(differences)
-		for _, d := range differences {
-			fmt.Fprintf(out, "%s %s: %s\n  have %s\n  want %s\n", p.Bucket(), d.Key, word, orNothing(d.Have), orNothing(d.Want))
+		if found += n; n > maxShown {
+			fmt.Fprintf(out, "%s: the first %d are shown\n", p.Bucket(), maxShown)
 		}
-		fmt.Fprintf(out, "%s: %d %s\n", p.Bucket(), len(differences), word)
-		sums = append(sums, fmt.Sprintf("%s: %d %s", p.Bucket(), len(differences), word))
+		sums = append(sums, fmt.Sprintf("%s: %d %s", p.Bucket(), n, word))
+		fmt.Fprintln(out, sums[len(sums)-1])
 	}
 	if word == "corrected" {
 		return recordAct(cmd.Context(), js, events.OperatorActed{Action: "projection.rebuild", Detail: strings.Join(sums, ", ")})

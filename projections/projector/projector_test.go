@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -192,4 +193,37 @@ func TestRunRefusesACheckpointAhead(t *testing.T) {
 	WaitUntil(t, p, last)
 	WaitUntil(t, p, w.Write(t, 20))
 	WantVerified(t, p)
+}
+
+// TestLostBucket takes all views away under a projector at work: it makes them anew.
+func TestLostBucket(t *testing.T) {
+	js := Connect(t)
+	p := NewExecutions(js)
+	Start(t, p)
+	w := NewWriter(p.o.Log, 9)
+	WaitUntil(t, p, w.Write(t, 300))
+	bucket, err := js.Stream(t.Context(), streams.BucketStream(streams.BucketExecutions))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := bucket.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last := w.Write(t, 10)
+	for {
+		snap, err := p.store.snapshot(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if snap.checkpoint >= last {
+			break
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal()
+		}
+	}
+	WantVerified(t, p)
+	wantCounts(t, p, w)
 }

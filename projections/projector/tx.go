@@ -59,15 +59,19 @@ func (t *tx) prefetch(keys []string) error {
 	return t.load(missing)
 }
 
+// behindWithin is how long a replica may be behind. What is behind for longer is no replica: the bucket
+// was emptied, or put back to an older state, and the next session begins where it stands.
+const behindWithin = time.Second
+
 // load brings the keys' values into the cache. The checkpoint that comes with them proves that
 // they are those of this projector's last commit.
 func (t *tx) load(keys []string) error {
-	for {
+	for began := time.Now(); ; {
 		snap, err := t.store.snapshot(t.ctx, keys)
 		switch {
 		case err != nil:
 			return err
-		case snap.revision > t.revision:
+		case snap.revision > t.revision, snap.revision < t.revision && time.Since(began) > behindWithin:
 			return errConflict
 		case snap.revision < t.revision: // a replica that is behind
 			select {

@@ -30,7 +30,9 @@ const (
 // running is an instance, and who looks at it.
 type running struct {
 	dir string
-	pid int
+	// sync is how acknowledged data is brought to disk.
+	sync string
+	pid  int
 	// heapURL answers with a heap.
 	heapURL string
 	// user is the first user's connection, operator the operator's.
@@ -53,7 +55,7 @@ func startInstance(ctx context.Context, dir, syncEvery string) (_ *running, err 
 		return nil, err
 	}
 	defer log.Close()
-	in := &running{dir: dir}
+	in := &running{dir: dir, sync: syncEvery}
 	cmd := exec.Command(me, instanceCommand, dir, syncEvery)
 	cmd.Env, cmd.Stdout, cmd.Stderr = in.env(), log, log
 	// A Ctrl-C of the terminal is ours to hear.

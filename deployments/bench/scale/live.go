@@ -42,7 +42,7 @@ func (s *scale) live(ctx context.Context, in *running) error {
 	if err := in.projected(ctx, last); err != nil {
 		return err
 	}
-	s.report.live(last-first, took, lags, list, inspect)
+	s.report.live(in.sync, last-first, took, lags, list, inspect)
 	return nil
 }
 

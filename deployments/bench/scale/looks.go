@@ -37,6 +37,9 @@ type look struct {
 	prepare, once func(context.Context) error
 }
 
+// enoughLooking is when a look that takes long has been taken often enough.
+const enoughLooking = 20 * time.Second
+
 // looks takes each look in each round, in random order, so that what else the machine does hits all.
 func (s *scale) looks(ctx context.Context, in *running) error {
 	mine := s.mine()
@@ -44,6 +47,9 @@ func (s *scale) looks(ctx context.Context, in *running) error {
 	all = append(all, s.rawLooks(in, mine)...)
 	for round := range s.rounds + 1 {
 		for _, i := range s.events.random.Perm(len(all)) {
+			if s.report.spent(all[i].name) > enoughLooking {
+				continue
+			}
 			took, err := all[i].take(ctx)
 			if err != nil {
 				return fmt.Errorf("%s: %w", all[i].name, err)

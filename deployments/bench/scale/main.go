@@ -70,6 +70,10 @@ func parse(args []string) (o options, err error) {
 	return o, nil
 }
 
+// How acknowledged data is brought to disk: before it is acknowledged, which is the default of hermesd,
+// or within a time, which appends the history faster.
+const syncAlways, syncLater = "always", "1m"
+
 // minPerUser is how many executions a user must have so that every look finds something.
 const minPerUser = 100
 
@@ -89,14 +93,9 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s := &scale{options: o, dir: dir, events: newGenerator(o, time.Now()), report: newReport(o)}
-	if err := s.measure(ctx); err != nil {
-		return err
-	}
-	if err := s.report.write(o.out); err != nil {
-		return err
-	}
-	s.report.print(os.Stdout)
-	return nil
+	err = s.measure(ctx)
+	s.report.print(os.Stdout) // what was measured before it failed, too
+	return errors.Join(err, s.report.write(o.out))
 }
 
 // measure fills the instance, then looks at it after a new start, as it is used.
@@ -105,7 +104,7 @@ func (s *scale) measure(ctx context.Context) error {
 		return fmt.Errorf("make the history: %w", err)
 	}
 	say("start again")
-	in, err := startInstance(ctx, s.dir, "always")
+	in, err := startInstance(ctx, s.dir, syncAlways)
 	if err != nil {
 		return err
 	}
@@ -131,7 +130,7 @@ func (s *scale) measure(ctx context.Context) error {
 // fill makes the history. For that acknowledged may be ahead of the disk.
 func (s *scale) fill(ctx context.Context) error {
 	say("start an instance")
-	in, err := startInstance(ctx, s.dir, "1m")
+	in, err := startInstance(ctx, s.dir, syncLater)
 	if err != nil {
 		return err
 	}
@@ -147,6 +146,10 @@ func (s *scale) fill(ctx context.Context) error {
 		return err
 	}
 	s.report.stored(filepath.Join(s.dir, "data"))
+	say("measure the projector")
+	if err := s.live(ctx, in); err != nil {
+		return fmt.Errorf("%w%s", err, in.trouble())
+	}
 	return in.stop()
 }
 

@@ -163,6 +163,14 @@ func (r *report) look(name string, took time.Duration) {
 	r.times[name] = append(r.times[name], took)
 }
 
+// spent is how long a look has taken in all.
+func (r *report) spent(name string) (all time.Duration) {
+	for _, took := range r.times[name] {
+		all += took
+	}
+	return all
+}
+
 // limitOf is what is asked of a look; 0 is nothing.
 func limitOf(look string) time.Duration {
 	kind, _, _ := strings.Cut(look, ",")
@@ -196,17 +204,17 @@ func (r *report) addLooks() {
 }
 
 // live judges how the view followed: its lags while so many events came in that time.
-func (r *report) live(events uint64, took time.Duration, lags []uint64, list, inspect []time.Duration) {
+func (r *report) live(sync string, events uint64, took time.Duration, lags []uint64, list, inspect []time.Duration) {
 	rate := float64(events) / took.Seconds()
 	slices.Sort(lags)
 	half, most := lags[len(lags)/2], lags[len(lags)-1]
 	behind := func(lag uint64) string { return fmt.Sprintf("%.0f ms", 1000*float64(lag)/rate) }
-	r.add(fmt.Sprintf("the projector at %d events/s, while it serves", r.rateAsked),
+	r.add(fmt.Sprintf("the projector at %d events/s, while it serves, --sync %s", r.rateAsked, sync),
 		fmt.Sprintf("%.0f events/s; behind by %s p50, %s at most", rate, behind(half), behind(most)),
 		fmt.Sprintf("keeps up (p50 ≤ %.0f s behind)", lagWithin),
 		rate >= paceShare*float64(r.rateAsked) && float64(half) <= lagWithin*rate)
-	r.addLook(lookList, ", meanwhile", list)
-	r.addLook(lookNumber, ", meanwhile", inspect)
+	r.addLook(lookList, ", meanwhile, --sync "+sync, list)
+	r.addLook(lookNumber, ", meanwhile, --sync "+sync, inspect)
 }
 
 // rate notes how fast events were read; peak is the memory of who read them, 0 for nobody's.

@@ -85,9 +85,9 @@ func TestReportJudges(t *testing.T) {
 	r.addLooks()
 	r.started(time.Second, 6*time.Second)
 	r.rate(rateRebuild, 1000, 10*time.Millisecond, 0)
-	r.live(1000, 10*time.Second, []uint64{0, 5, 1000}, nil, nil)
-	r.live(500, 10*time.Second, []uint64{0, 0, 0}, nil, nil)
-	r.live(1000, 10*time.Second, []uint64{0, 101, 1000}, nil, nil)
+	r.live(syncLater, 1000, 10*time.Second, []uint64{0, 5, 1000}, nil, nil)
+	r.live(syncLater, 500, 10*time.Second, []uint64{0, 0, 0}, nil, nil)
+	r.live(syncLater, 1000, 10*time.Second, []uint64{0, 101, 1000}, nil, nil)
 	var verdicts []string
 	for _, row := range r.Rows {
 		if !strings.Contains(row.Figure, "meanwhile") {

@@ -191,7 +191,7 @@ func (oneFolder) Stand(context.Context, events.BaseRef) (string, []string, func(
 func (oneFolder) Progress(events.BaseRef) (done, total int64) { return 0, 0 }
 
 func (oneFolder) Get(context.Context, events.Blob, io.Writer) error { return errors.New("none") }
-func (oneFolder) Put(context.Context, events.Blob, io.Reader) error { return errors.New("none") }
+func (oneFolder) Put(context.Context, events.Blob, io.Reader) error { return nil }
 
 func (f *faulty) startWatcher() {
 	f.t.Helper()
@@ -199,7 +199,10 @@ func (f *faulty) startWatcher() {
 	folder := oneFolder(filepath.Join(dir, "function"))
 	err := os.MkdirAll(string(folder), 0o755)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(string(folder), "a.out"), fmt.Appendf(nil, script, int(printTime.Seconds())), 0o755)
+		err = errors.Join(
+			os.WriteFile(filepath.Join(string(folder), "print"), fmt.Appendf(nil, script, int(printTime.Seconds())), 0o755),
+			os.WriteFile(filepath.Join(string(folder), "echo"), []byte("#!/bin/sh\nexec cat\n"), 0o755),
+		)
 	}
 	nc := f.connect(f.server.ClientURL())
 	js, jsErr := jetstream.New(nc)
@@ -224,14 +227,23 @@ func (f *faulty) startWatcher() {
 			f.t.Error(err)
 		}
 	})
+	f.register(js, "print")
+	f.register(js, "echo")
+}
+
+// register registers a function by the name of its handler.
+func (f *faulty) register(js jetstream.JetStream, name string) {
+	f.t.Helper()
 	functions := jslog.New(js, streams.Functions)
 	blob := events.Blob{Digest: "sha256:" + fmt.Sprintf("%064d", 0), SizeBytes: 1}
-	for i, d := range []events.Data{
-		events.FunctionRegistered{Version: "1.0.0", Base: "host", Build: "B", Bundle: blob, Reuses: "A", Config: events.FunctionConfig{Language: "cpp", Scope: "private", Handler: "a.out"}},
+	last := uint64(0)
+	for _, d := range []events.Data{
+		events.FunctionRegistered{Version: "1.0.0", Base: "host", Build: "B", Bundle: blob, Reuses: "A", Config: events.FunctionConfig{Language: "cpp", Scope: "private", Handler: name}},
 		events.FunctionBuilt{Version: "1.0.0", Build: "B", BuiltBy: "A", Artifact: blob},
 	} {
 		e := events.Event{ID: api.NewID(), Source: "test", Time: time.Now(), Data: d}
-		if _, err := functions.Append(f.t.Context(), events.FunctionSubject("ana", "print"), uint64(i), e); err != nil {
+		var err error
+		if last, err = functions.Append(f.t.Context(), events.FunctionSubject("ana", name), last, e); err != nil {
 			f.t.Fatal(err)
 		}
 	}

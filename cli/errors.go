@@ -21,7 +21,7 @@ const (
 	badContext     = "BadContext"
 	noSuchFile     = "NoSuchFile"
 	notAFile       = "NotAFile"
-	inputTooLarge  = "InputTooLarge"
+	inputTooLarge  = api.InputTooLarge
 	unknownCommand = "UnknownCommand"
 	unknownSetting = "UnknownSetting"
 	noMakefile     = "NoMakefile"

@@ -80,6 +80,9 @@ type executionJSON struct {
 
 	// Origin is the id of the execution that it repeats.
 	Origin string `json:"origin,omitempty"`
+	// Interactive: its input was sent while it ran. Given is what that was, known at its end.
+	Interactive bool       `json:"interactive,omitempty"`
+	Given       *givenJSON `json:"given,omitempty"`
 
 	// Batch is the map that it is of, BatchIndex the number of its input there.
 	Batch      string `json:"batch,omitempty"`
@@ -104,6 +107,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
 		GPU: gpuOf(e.Request), Devices: e.Devices,
+		Interactive: e.Request.Interactive, Given: givenOf(e),
 	}
 	if b := e.Request.Batch; b != nil {
 		j.Batch, j.BatchIndex = b.ID, b.Index

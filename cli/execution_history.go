@@ -102,7 +102,11 @@ func why(before executions.Execution, since time.Time, r events.Record) string {
 		if d.Origin != "" {
 			origin = "as execution " + d.Origin + " was"
 		}
-		return join(", ", fmt.Sprintf("%s of %s", d.Kind, d.Function), origin)
+		interactive := ""
+		if d.Interactive {
+			interactive = "interactive"
+		}
+		return join(", ", fmt.Sprintf("%s of %s", d.Kind, d.Function), interactive, origin)
 	case events.ExecutionStarted:
 		return join("; ", "placed on watcher "+d.Watcher+ordinal(d.Attempt), readied(since, r.Time, d))
 	case events.ExecutionSucceeded:

@@ -139,8 +139,12 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},
 		{"cpuTime", micros(e.Usage.CPUMicros)}, {"peakMemory", bytesOf(e.Usage.PeakMemoryBytes)},
 	}
+	fields = append(fields, [2]string{"given", givenText(e)})
 	fields = append(fields, givenFields(e.Request.Args, e.Request.Env)...)
 	if err := o.app.printFields(w, fields); err != nil {
+		return err
+	}
+	if err := section(w, o.app.streams.Bold("in:"), givenBytes(e)); err != nil {
 		return err
 	}
 	if err := section(w, o.app.streams.Bold("out:"), out); err != nil {

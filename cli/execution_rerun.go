@@ -92,7 +92,7 @@ func runExecutionRerun(o *executionRerunOptions) error {
 	case o.diff:
 		return o.compare(client, ask.ID, request)
 	case !o.async:
-		return o.app.runToEnd(o.ctx, client, ask.ID, request)
+		return o.app.runToEnd(o.ctx, o.app.newViewer(client, ask.ID), request)
 	}
 	accepted, err := request()
 	if err != nil {
@@ -119,7 +119,7 @@ func (o *executionRerunOptions) compare(client *api.Client, id string, request f
 		return api.Errorf(api.NotFound, outputGone, "%d bytes of the output of execution %s are not stored any more: there is nothing to compare with",
 			lacks.bytes, name(before.exec, before.exec.ID))
 	}
-	after.exec, err = o.app.watchNew(o.ctx, client, id, splitOutput(&after.out, &after.err), request)
+	after.exec, err = o.app.newViewer(client, id).writingTo(splitOutput(&after.out, &after.err)).watchNew(o.ctx, request)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ type functionRunOptions struct {
 	file    string
 	timeout time.Duration
 	gpu     gpuFlag
+	// interactive: stdin is sent while it runs.
+	interactive bool
 }
 
 func newFunctionRunCmd(a *app, run func(*functionRunOptions) error) *cobra.Command {
@@ -40,10 +42,15 @@ Its stdout comes out of stdout, its stderr out of stderr, and its exit code is t
 model=NAME|NAME (the ones that are liked best first), share=exclusive or share=shared, driver=CONSTRAINT,
 idle=PERCENT/TIME, separated by commas.
 
+With -i what is typed or piped is sent while it runs, line by line as it comes, so that a function can
+ask and be answered; the end of the input (Ctrl-D) is the end of its stdin. All of it is recorded for
+"hermes execution rerun". When this command is gone for a minute, the function's stdin ends.
+
 The connection may break: the output goes on where it was when the server is there again. Ctrl-C
 asks whether to cancel the execution or to leave it alone.`,
 		Example: `  echo 1000000 | hermes function run pi
   hermes function run ana/pi:1.0.0 -f points.txt > result.txt
+  hermes function run adventure -i
   hermes function run pi -a -f points.txt --json
   hermes function run train --gpu "count=2,memory=40GiB,model=H100|A100"`,
 		Args:              func(cmd *cobra.Command, args []string) error { return o.failed(argsOf(cobra.ExactArgs(1))(cmd, args)) },
@@ -64,6 +71,7 @@ asks whether to cancel the execution or to leave it alone.`,
 	cmd.Flags().BoolVarP(&o.async, "async", "a", false, "return as soon as the execution is accepted")
 	cmd.Flags().BoolVar(&o.sync, "sync", false, "stay until it has ended (the default)")
 	cmd.Flags().StringVarP(&o.file, "file", "f", "", "read the input from this `file`; - is stdin")
+	cmd.Flags().BoolVarP(&o.interactive, "interactive", "i", false, "send what is typed or piped while it runs")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end it after this `time`, if that is shorter than the function's own: 90s, 5m")
 	cmd.Flags().Var(&o.gpu, "gpu", "ask for this of GPUs, like `count=2,memory=8GiB`, in place of what its config says; may be repeated")
 	_ = cmd.RegisterFlagCompletionFunc("gpu", completeGPU)
@@ -73,6 +81,12 @@ asks whether to cancel the execution or to leave it alone.`,
 func (o *functionRunOptions) check(cmd *cobra.Command) error {
 	if o.async && o.sync {
 		return usageOf(cmd, usage("--async and --sync exclude each other"))
+	}
+	if o.interactive && o.async {
+		return usageOf(cmd, usage("--interactive sends the input while the function runs: --async does not go with it"))
+	}
+	if o.interactive && o.file != "" {
+		return usageOf(cmd, usage("--interactive sends stdin: --file does not go with it"))
 	}
 	if cmd.Flags().Changed("timeout") && o.timeout < time.Millisecond {
 		return usageOf(cmd, usage("--timeout %s: must be at least 1ms", o.timeout))
@@ -89,6 +103,9 @@ func (o *functionRunOptions) failed(err error) error {
 }
 
 func runFunctionRun(o *functionRunOptions) error {
+	if o.interactive {
+		return o.converse()
+	}
 	from, err := openInput(o.file, o.app.streams)
 	if err != nil {
 		return err
@@ -112,6 +129,16 @@ func runFunctionRun(o *functionRunOptions) error {
 		return o.start(client, ask)
 	}
 	return o.watch(client, ask)
+}
+
+// converse runs it with stdin at hand.
+func (o *functionRunOptions) converse() error {
+	client, done, err := o.app.connect()
+	if err != nil {
+		return err
+	}
+	defer done()
+	return o.watch(client, api.Run{ID: api.NewID(), Function: o.ref, Interactive: true, TimeoutMillis: o.timeout.Milliseconds(), GPU: o.gpu.ask()})
 }
 
 // start is the asynchronous run.
@@ -144,7 +171,11 @@ func (a *app) tellAccepted(ctx context.Context, client *api.Client, accepted api
 
 // watch is the synchronous run.
 func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
-	return o.app.runToEnd(o.ctx, client, ask.ID, func() (api.Accepted, error) {
+	v := o.app.newViewer(client, ask.ID)
+	if o.interactive {
+		v.typing = o.app.newTyping(client, ask.ID)
+	}
+	return o.app.runToEnd(o.ctx, v, func() (api.Accepted, error) {
 		accepted, err := send[api.Accepted](o.ctx, client, api.OpRun, ask)
 		if err != nil {
 			err = suggest(o.ctx, client, o.ref, err)
@@ -154,19 +185,18 @@ func (o *functionRunOptions) watch(client *api.Client, ask api.Run) error {
 }
 
 // runToEnd makes an execution by a request, shows its output and ends with its exit code.
-func (a *app) runToEnd(ctx context.Context, client *api.Client, id string, request func() (api.Accepted, error)) error {
+func (a *app) runToEnd(ctx context.Context, v *viewer, request func() (api.Accepted, error)) error {
 	var out, errOut bytes.Buffer
-	write := splitOutput(a.streams.Out, a.streams.Err)
 	if !a.human() {
-		write = splitOutput(&out, &errOut)
+		v.write = splitOutput(&out, &errOut)
 	}
-	e, err := a.watchNew(ctx, client, id, write, request)
+	e, err := v.watchNew(ctx, request)
 	if err != nil {
 		return err
 	}
 	explained := e.Status == executions.Success || e.Reason == events.ReasonExit // by the function's own output
 	if !a.human() || !explained {
-		e = a.numbered(ctx, client, e)
+		e = a.numbered(ctx, v.client, e)
 	}
 	if !a.human() {
 		err = a.printJSON(newResult(a.executionJSON(e), out.Bytes(), errOut.Bytes()))

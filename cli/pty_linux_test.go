@@ -378,7 +378,41 @@ func TestRunAtATerminal(t *testing.T) {
 		term.exits(exitCancelled)
 		h.at(t).output("hermes", "execution", "cancel", "6")
 	})
+	t.Run("a dialogue", func(t *testing.T) { testDialogue(t, h.at(t)) })
 	t.Run("colour on a terminal only", func(t *testing.T) { testColour(t, h.at(t)) })
+}
+
+// testDialogue talks to a shell: it asks, is answered, and asks again.
+func testDialogue(t *testing.T, h *home) {
+	term := h.terminal("hermes", "function", "run", "sh", "-i")
+	term.types("echo colour $((0+1))?; read c; echo $c, number?; read n; echo $c-$n.\r")
+	term.shows("colour 1?")
+	term.types("blue\r")
+	term.shows("blue, number?")
+	term.types(interrupt)
+	term.shows("c: cancel it, d: detach")
+	term.types("\r")
+	term.shows("hermes: watching on")
+	term.types("7\r")
+	term.shows("blue-7.")
+	term.types("exit $((2+3))\r")
+	term.exits(5)
+	if out := h.output("hermes", "execution", "inspect", "7"); !strings.Contains(out, "\nin:\necho colour") || !strings.Contains(out, "\nblue\n7\nexit") {
+		t.Errorf("inspected %s", out)
+	}
+	term = h.terminal("hermes", "function", "run", "sh", "-i")
+	term.types("cat > /dev/null; echo $((40+2)) read\r")
+	term.types("\x04")
+	term.shows("42 read")
+	term.exits(0)
+	term = h.terminal("hermes", "function", "run", "sh", "-i")
+	term.types("echo st''arted; cat\r")
+	term.shows("started")
+	term.types(interrupt)
+	term.shows("c: cancel it, d: detach")
+	term.types("c\r")
+	term.shows("it is being cancelled")
+	term.exits(exitCancelled)
 }
 
 func testColour(t *testing.T, h *home) {

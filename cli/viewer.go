@@ -30,6 +30,8 @@ type viewer struct {
 	until time.Time
 	// write takes the output.
 	write func(api.Chunk) error
+	// typing sends stdin to an interactive execution; nil otherwise.
+	typing *typing
 
 	answers chan string
 	asked   bool
@@ -42,6 +44,12 @@ func (a *app) newViewer(client *api.Client, id string) *viewer {
 	}
 }
 
+// writingTo hands the output to somebody else.
+func (v *viewer) writingTo(write func(api.Chunk) error) *viewer {
+	v.write = write
+	return v
+}
+
 // subscribe begins to listen. It comes before the request that makes the execution, so that
 // nothing of its output is missed.
 func (v *viewer) subscribe() (err error) {
@@ -52,9 +60,7 @@ func (v *viewer) subscribe() (err error) {
 func (v *viewer) close() { v.live.Close() }
 
 // watchNew makes an execution by a request, and hands its output over until it has ended.
-func (a *app) watchNew(ctx context.Context, client *api.Client, id string, write func(api.Chunk) error, request func() (api.Accepted, error)) (api.Execution, error) {
-	v := a.newViewer(client, id)
-	v.write = write
+func (v *viewer) watchNew(ctx context.Context, request func() (api.Accepted, error)) (api.Execution, error) {
 	if err := v.subscribe(); err != nil {
 		return api.Execution{}, err
 	}
@@ -64,6 +70,9 @@ func (a *app) watchNew(ctx context.Context, client *api.Client, id string, write
 		return api.Execution{}, err
 	}
 	v.ref.MinSequence = accepted.Sequence
+	if v.typing != nil {
+		defer v.typing.forward(ctx)()
+	}
 	return v.watch(ctx, true)
 }
 
@@ -100,7 +109,7 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 			v.ask()
 		case answer := <-v.answers:
 			v.asked = false
-			switch answer {
+			switch strings.ToLower(strings.TrimSpace(answer)) {
 			case "c", "cancel":
 				v.cancel(ctx)
 			case "d", "detach", "eof":
@@ -115,7 +124,12 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 // ask reads the answer elsewhere: meanwhile the output goes on, and a second interrupt is heard.
 func (v *viewer) ask() {
 	v.asked = true
-	v.app.askAside("c: cancel it, d: detach and let it run, anything else: go on watching? ", v.answers)
+	const question = "c: cancel it, d: detach and let it run, anything else: go on watching? "
+	if v.typing != nil && v.typing.answer(v.answers) {
+		fmt.Fprint(v.app.streams.Err, "\n"+question)
+		return
+	}
+	v.app.askAside(question, v.answers)
 }
 
 // askAside asks a person, and reads their answer elsewhere.

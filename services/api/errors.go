@@ -40,6 +40,7 @@ const (
 	BuildInProgress       = "BuildInProgress"
 	ProcessFinished       = "ProcessFinished"
 	InvalidArguments      = "InvalidArguments"
+	InputTooLarge         = "InputTooLarge"
 	InvalidBundle         = "InvalidBundle"
 	InvalidConfig         = "InvalidConfig"
 	IDInUse               = "IDInUse"

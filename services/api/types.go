@@ -24,6 +24,7 @@ const (
 	OpExecutionCancel  = "execution.cancel"  // ExecutionRef → Execution
 	OpExecutionOutput  = "execution.output"  // ExecutionOutput → OutputPage and raw bytes (see output.go)
 	OpExecutionHistory = "execution.history" // ExecutionRef → History
+	OpExecutionInput   = "execution.input"   // ExecutionInput → InputTaken
 	OpEvents           = "events"            // EventsRequest → Events
 )
 
@@ -186,6 +187,8 @@ type Run struct {
 	Batch *events.BatchRef `json:"batch,omitempty"`
 	// GPU, when set, stands over what the function's config asks of GPUs.
 	GPU *GPU `json:"gpu,omitempty"`
+	// Interactive: the input is sent while it runs, by OpExecutionInput, and Input is empty.
+	Interactive bool `json:"interactive,omitempty"`
 }
 
 // Rerun asks for an execution that repeats one of the caller's runs, as it was recorded: the same

@@ -124,6 +124,8 @@ type Report struct {
 	Output   events.Output `json:"output"`
 	Usage    events.Usage  `json:"usage"`
 	Artifact *events.Blob  `json:"artifact,omitempty"`
+	// Given is what an interactive attempt was sent.
+	Given *events.Given `json:"given,omitempty"`
 }
 
 // ReportReply answers Report: it is taken, forget it.

@@ -67,6 +67,9 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 	if err := checkInput(policy, ask.Input); err != nil {
 		return none, err
 	}
+	if ask.Interactive && (len(ask.Input.Inline) > 0 || ask.Input.Blob != nil) {
+		return none, api.Errorf(api.Invalid, api.InvalidArguments, "an interactive run is sent its input while it runs; none can be given ahead")
+	}
 	if v.Config.Network != "" && !policy.Network {
 		return none, api.Errorf(api.State, api.InvalidConfig, "function %s/%s:%s wants the network %q, and this instance gives none any more",
 			f.Owner, f.Name, version, v.Config.Network).WithHint("ask the operator for `hermesd up --allow-network`, or deploy it without \"network\"")
@@ -99,6 +102,7 @@ func runRequest(policy Policy, f functions.Function, caller string, ask api.Run)
 		ReuseSandbox: v.Config.ReuseSandbox,
 		Network:      v.Config.Network,
 		Batch:        ask.Batch,
+		Interactive:  ask.Interactive,
 	}, nil
 }
 
@@ -257,22 +261,23 @@ func decideReport(state executions.Execution, placedOn, watcher string, r api.Re
 }
 
 func end(state executions.Execution, attempt int, r api.Report) events.Data {
+	given := reportedGiven(state, r.Given)
 	switch {
 	case r.Outcome == api.Succeeded && attempt > 0:
-		return events.ExecutionSucceeded{Attempt: attempt, Output: r.Output, Usage: r.Usage, Artifact: r.Artifact}
+		return events.ExecutionSucceeded{Attempt: attempt, Output: r.Output, Usage: r.Usage, Artifact: r.Artifact, Given: given}
 	case r.Outcome == api.TimedOut && attempt > 0:
 		return events.ExecutionTimedOut{
 			Attempt: attempt, TimeoutMillis: state.Request.Limits.TimeoutMillis,
-			ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage,
+			ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage, Given: given,
 		}
 	case r.Outcome == api.Cancelled && state.CancelRequestedBy != "":
 		return events.ExecutionCancelled{
-			Attempt: attempt, ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage,
+			Attempt: attempt, ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage, Given: given,
 		}
 	}
 	return events.ExecutionFailed{
 		Attempt: attempt, Reason: r.Reason, Message: r.Message, ExitCode: r.ExitCode, Signal: r.Signal,
-		Output: r.Output, Usage: r.Usage,
+		Output: r.Output, Usage: r.Usage, Given: given,
 	}
 }
 

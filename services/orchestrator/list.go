@@ -206,6 +206,11 @@ func (s *search) take(found []executions.Execution, more bool) error {
 func (s *search) add(e executions.Execution) error {
 	// Each may be large, and a page is one message: inspect has them.
 	e.Request.Args, e.Request.Env, e.Request.Input.Inline = nil, nil, nil
+	if e.Given != nil {
+		given := *e.Given
+		given.Input.Inline = nil
+		e.Given = &given
+	}
 	shown := api.Execution{Execution: e}
 	raw, err := json.Marshal(shown)
 	s.bytes += len(raw)

@@ -79,12 +79,20 @@ func rerunRequest(policy Policy, origin executions.Execution, f functions.Functi
 		return r, api.Errorf(api.State, api.InvalidArguments, "execution %s is a %s, not a run", label(origin), r.Kind).
 			WithHint("`hermes function deploy -u` and `hermes function build` build again")
 	}
-	if ask.Input != nil {
+	switch {
+	case ask.Input != nil:
 		if err := checkInput(policy, *ask.Input); err != nil {
 			return r, err
 		}
 		r.Input = *ask.Input
+	case r.Interactive:
+		given, err := givenTo(origin)
+		if err != nil {
+			return r, err
+		}
+		r.Input = given
 	}
+	r.Interactive = false // what was typed is known now
 	if ask.Version != "" {
 		ref := events.FunctionRef{Owner: r.Function.Owner, Name: r.Function.Name, Version: ask.Version}
 		if ask.Version == latest {

@@ -178,6 +178,7 @@ func (s *Service) serve() (*api.Server, error) {
 		api.HandleUser(server, api.OpExecutionInspect, s.inspect),
 		api.HandleUser(server, api.OpExecutionWait, s.wait),
 		api.HandleUser(server, api.OpExecutionCancel, s.cancel),
+		api.HandleUser(server, api.OpExecutionInput, s.input),
 		api.HandleUser(server, api.OpExecutionHistory, s.history),
 		api.HandleUser(server, api.OpEvents, s.events),
 		api.HandleUser(server, api.OpFleet, s.fleet),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/input"
 )
 
 // cause is why Hermes ends an attempt; the first one counts.
@@ -44,6 +45,8 @@ type attempt struct {
 	mu     sync.Mutex
 	cause  cause
 	exited bool
+	// feed is the stdin of an interactive attempt, once it is made.
+	feed *input.Feed
 }
 
 func newAttempt(r api.RunRequest, arrived time.Time) *attempt {
@@ -88,6 +91,26 @@ func (a *attempt) exit() {
 	a.exited = true
 }
 
+func (a *attempt) setFeed(f *input.Feed) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.feed = f
+}
+
+// input is nil if the attempt takes none while it runs, or not yet.
+func (a *attempt) input() *input.Feed {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.feed
+}
+
+// closeInput is for an attempt that takes no input any more.
+func (a *attempt) closeInput() {
+	if f := a.input(); f != nil {
+		f.Close()
+	}
+}
+
 // sandboxID is unique on the machine, also when another user has made the same execution id.
 func (a *attempt) sandboxID() string { return a.ID + "-" + strconv.Itoa(a.Attempt) + "-" + a.suffix }
 
@@ -110,6 +133,8 @@ func parseRequest(m *nats.Msg, watcher string) (api.RunRequest, error) {
 		return r, fmt.Errorf("run request %s: unknown kind %q", r.ID, k)
 	case r.Request.Limits.TimeoutMillis <= 0 || r.Request.Limits.OutputBytes <= 0:
 		return r, fmt.Errorf("run request %s: limits %+v are not complete", r.ID, r.Request.Limits)
+	case r.Request.Interactive && (k != events.KindRun || r.Attempt != 1 || r.Request.Input.Blob != nil || len(r.Request.Input.Inline) > 0):
+		return r, fmt.Errorf("run request %s: only the first attempt of a run, without an input, can be interactive", r.ID)
 	case r.Request.Network != "" && r.Request.Network != events.NetworkOutbound:
 		return r, fmt.Errorf("run request %s: unknown network %q", r.ID, r.Request.Network)
 	}

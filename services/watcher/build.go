@@ -3,7 +3,6 @@ package watcher
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -112,10 +111,5 @@ func (w *Watcher) keep(ctx context.Context, a *attempt, root *os.Root) (events.B
 	if err != nil {
 		return events.Blob{}, err
 	}
-	return packed, persist(ctx, fetchFor, permanentContent, func() error {
-		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		return w.Blobs.Put(ctx, packed, f)
-	})
+	return packed, w.put(ctx, packed, f)
 }

@@ -37,6 +37,9 @@ func (w *Watcher) command(a *attempt, box sandbox.Sandbox, cmd sandbox.Command) 
 	if err := box.Start(ctx, cmd); err != nil {
 		return sandbox.Exit{}, err
 	}
+	if f := a.input(); f != nil {
+		f.Started()
+	}
 	end := make(chan waited, 1)
 	w.work.Go(func() {
 		exit, err := box.Wait(w.life)

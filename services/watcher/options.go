@@ -65,6 +65,9 @@ type Options struct {
 	ReportGrace time.Duration
 	// KillWait is how long a killed command may take to be gone before it is given up: 60 s.
 	KillWait time.Duration
+	// InputSilence ends the input of an interactive execution of whose sender nothing is heard:
+	// api.InputSilence.
+	InputSilence time.Duration
 	// BuildBytes is the size of a build's writable folder: 2 GiB.
 	BuildBytes int64
 	// Warm is how many sandboxes may be kept ready for runs to come, of all functions together; 0
@@ -104,6 +107,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.LeaseTTL, api.WatcherLeaseTTL)
 	setDefault(&o.ReportGrace, defaultReportGrace)
 	setDefault(&o.KillWait, defaultKillWait)
+	setDefault(&o.InputSilence, api.InputSilence)
 	setDefault(&o.BuildBytes, defaultBuildBytes)
 	setDefault(&o.WarmIdle, defaultWarmIdle)
 	setDefault(&o.MaxHeld, 2*o.Machine.Slots+spareHeld)

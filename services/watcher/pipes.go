@@ -14,16 +14,33 @@ const pipeBytes = 1 << 20
 // newPipe returns a pipe whose read end can be waited for with a deadline and whose write end is a
 // plain blocking descriptor: os.Pipe's would be non-blocking for the command too.
 func newPipe() (r, w *os.File, err error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return nil, nil, fmt.Errorf("make a pipe: %w", err)
-	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		return nil, nil, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
+	fds, err := halfBlocking(0)
+	if err != nil {
+		return nil, nil, err
 	}
 	// Refused where the user's pipes have used up their share of memory: then it stays small.
 	_, _ = unix.FcntlInt(uintptr(fds[1]), unix.F_SETPIPE_SZ, pipeBytes)
 	return os.NewFile(uintptr(fds[0]), "output"), os.NewFile(uintptr(fds[1]), "output"), nil
+}
+
+// newInputPipe is the other way round: its read end is a plain blocking descriptor, for the command.
+func newInputPipe() (r, w *os.File, err error) {
+	fds, err := halfBlocking(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "input"), os.NewFile(uintptr(fds[1]), "input"), nil
+}
+
+// halfBlocking makes a pipe of which this end, 0 or 1, does not block.
+func halfBlocking(end int) (fds [2]int, err error) {
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return fds, fmt.Errorf("make a pipe: %w", err)
+	}
+	if err := unix.SetNonblock(fds[end], true); err != nil {
+		return fds, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
+	}
+	return fds, nil
 }
 
 // outputPipes are the pipes of stdout and stderr.

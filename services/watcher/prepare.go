@@ -102,6 +102,8 @@ func inputError(what string, err error) error {
 func (w *Watcher) openInput(ctx context.Context, a *attempt) (*os.File, error) {
 	in := a.Request.Input
 	switch {
+	case a.Request.Interactive:
+		return w.openFeed(a)
 	case in.Blob != nil:
 		path, err := w.fetchFile(ctx, a, "input", *in.Blob)
 		if err != nil {

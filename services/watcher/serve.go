@@ -14,6 +14,7 @@ import (
 func (w *Watcher) serve(a *attempt) (stuck bool) {
 	w.counters.busy.Add(1)
 	defer w.counters.busy.Add(-1)
+	defer a.closeInput()
 	p, failed := w.prepareUnlessHalted(a)
 	if failed != nil && a.why() == none && !w.isLeaving() {
 		w.report(a, api.Report{AttemptRef: a.AttemptRef, Outcome: api.Failed, Reason: failed.reason, Message: failed.message})
@@ -134,6 +135,7 @@ func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, e ending) {
 	report.Outcome, report.ExitCode, report.Signal = v.outcome, v.exitCode, v.signal
 	report.Reason, report.Message = v.reason, v.message
 	report.Usage = r.usage
+	report.Given = w.given(a)
 	if v.outcome == api.Succeeded {
 		report.Artifact = r.artifact
 	}

@@ -221,22 +221,27 @@ func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report
 // listen subscribes to what the watcher is told while it runs. It comes before the first hello: a
 // run request that was not heard is sent again when a hello does not name it.
 func (w *Watcher) listen() (requests *nats.Subscription, unsubscribe func(), err error) {
-	noCancels, err := w.takeCancels()
-	if err != nil {
-		return nil, nil, err
+	var undo []func()
+	unsubscribe = func() {
+		for _, each := range undo {
+			each()
+		}
 	}
-	noChanges, err := w.forgetChanged()
-	if err != nil {
-		noCancels()
-		return nil, nil, err
+	for _, hear := range []func() (func(), error){w.takeCancels, w.takeInput, w.forgetChanged} {
+		silence, err := hear()
+		if err != nil {
+			unsubscribe()
+			return nil, nil, err
+		}
+		undo = append(undo, silence)
 	}
 	requests, err = w.Conn.SubscribeSync(events.RunsSubject(w.Name))
 	if err != nil {
-		noCancels()
-		noChanges()
+		unsubscribe()
 		return nil, nil, fmt.Errorf("listen for run requests: %w", err)
 	}
-	return requests, func() { noCancels(); noChanges(); _ = requests.Unsubscribe() }, nil
+	undo = append(undo, func() { _ = requests.Unsubscribe() })
+	return requests, unsubscribe, nil
 }
 
 func (w *Watcher) keepLease(acquired time.Time, fatal chan<- error) (stop context.CancelFunc, done <-chan struct{}) {

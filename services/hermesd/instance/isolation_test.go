@@ -83,7 +83,7 @@ func checkConfined(t *testing.T, user *nats.Conn, refused <-chan error, name str
 	}
 	says := []string{
 		"hermes.api.zoe.info", "hermes.api.zoe.execution.run", "hermes.api.zoe.execution.rerun", "hermes.api.zoe.execution.history", "hermes.api.zoe.events", "hermes.api.zoe.keys.revoke", "hermes.api.zoe.unregister", "hermes.execution.0." + name + ".X", "hermes.function." + name + ".x",
-		"hermes.user." + name, "hermes.audit.login_failed", "hermes.watch.local.claim", "hermes.output.local." + name + ".X", "hermes.run.local.X", "hermes.cancel.local", "hermes.login.X.login",
+		"hermes.user." + name, "hermes.audit.login_failed", "hermes.watch.local.claim", "hermes.output.local." + name + ".X", "hermes.run.local.X", "hermes.cancel.local", "hermes.input.local", "hermes.api.zoe.execution.input", "hermes.login.X.login",
 		"hermes.admin." + name + ".user.list", "hermes.admin.root.user.add", "$JS.API.INFO", "$JS.API.STREAM.INFO.HERMES_OUTPUT", "$JS.API.STREAM.DELETE.HERMES_OUTPUT",
 		"$JS.API.STREAM.PURGE.HERMES_USERS", "$JS.API.STREAM.UPDATE.HERMES_USERS", "$JS.API.CONSUMER.CREATE.HERMES_OUTPUT", "$JS.API.DIRECT.GET.KV_hermes_secrets.X",
 		"$JS.API.DIRECT.GET.OBJ_hermes_blobs", "$KV.hermes_executions.checkpoint", "$KV.hermes_secrets.password.X", "$O.hermes_blobs.M.x",
@@ -120,7 +120,7 @@ func TestWatcherIsConfined(t *testing.T) {
 	} {
 		expectRefusal(t, "to publish on "+subject, watcher, refused, func() error { return watcher.Publish(subject, []byte("{}")) })
 	}
-	for _, subject := range []string{"hermes.>", "hermes.cancel.other", "hermes.run.other.>", "hermes.output.>", "_INBOX.>", ">"} {
+	for _, subject := range []string{"hermes.>", "hermes.cancel.other", "hermes.input.other", "hermes.run.other.>", "hermes.output.>", "_INBOX.>", ">"} {
 		expectRefusal(t, "to hear "+subject, watcher, refused, func() error { _, err := watcher.SubscribeSync(subject); return err })
 	}
 }

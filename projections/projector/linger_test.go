@@ -40,6 +40,32 @@ func TestLinger(t *testing.T) {
 	})
 }
 
+// TestLingerWithMoreWaiting: what waits already is no reason to write at once, unless it is much.
+func TestLingerWithMoreWaiting(t *testing.T) {
+	for _, test := range []struct {
+		events int
+		atOnce bool
+	}{{chunk / 2, false}, {3 * chunk, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			l, s := memlog.New(), newMemStore()
+			w, p := NewWriter(l, 1), newMem(l, s)
+			p.o.Linger = time.Minute
+			last := w.Write(t, test.events)
+			Start(t, p)
+			synctest.Wait()
+			if at, _ := p.Progress(); at > 0 != test.atOnce {
+				t.Errorf("of %d events %d were written at once", test.events, at)
+			}
+			time.Sleep(p.o.Linger)
+			synctest.Wait()
+			wantProgress(t, p, last)
+			if s.snap.revision > 2 {
+				t.Errorf("%d events were written by %d commits, want 2 at most", test.events, s.snap.revision)
+			}
+		})
+	}
+}
+
 func wantProgress(t *testing.T, p *Projector, want uint64) {
 	t.Helper()
 	if at, _ := p.Progress(); at != want {

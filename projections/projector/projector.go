@@ -164,7 +164,7 @@ func (p *Projector) project(ctx context.Context) error {
 		return err
 	}
 	p.progress.advance(t.checkpoint)
-	items := make(chan item, 4*chunk)
+	items, plenty := make(chan item, 4*chunk), make(chan struct{}, 1)
 	go func() {
 		defer close(items)
 		for record, err := range p.o.Log.Follow(ctx, allSubjects, t.checkpoint+1) {
@@ -172,6 +172,12 @@ func (p *Projector) project(ctx context.Context) error {
 			case items <- item{record, err}:
 			case <-ctx.Done():
 				return
+			}
+			if len(items) >= chunk {
+				select {
+				case plenty <- struct{}{}:
+				default:
+				}
 			}
 		}
 	}()
@@ -181,7 +187,7 @@ func (p *Projector) project(ctx context.Context) error {
 		}
 	}()
 	for first := range items {
-		p.linger(ctx, first, items)
+		p.linger(ctx, first, items, plenty)
 		if err := p.commitFrom(t, first, items); err != nil {
 			return err
 		}
@@ -210,20 +216,22 @@ func (p *Projector) open(ctx context.Context) (*tx, error) {
 	}, nil
 }
 
-// linger waits for what will change the same views, unless somebody waits for this.
-func (p *Projector) linger(ctx context.Context, first item, items <-chan item) {
-	if p.o.Linger == 0 || len(items) > 0 || first.err != nil {
+// linger waits for what will change the same views, unless somebody waits for this, or there is as much
+// as a commit is worth.
+func (p *Projector) linger(ctx context.Context, first item, items <-chan item, plenty <-chan struct{}) {
+	if p.o.Linger == 0 || first.err != nil {
 		return
 	}
 	enough := time.NewTimer(p.o.Linger)
 	defer enough.Stop()
 	for {
 		wanted, hurry := p.progress.need()
-		if wanted >= first.record.Sequence {
+		if wanted >= first.record.Sequence || len(items) >= chunk {
 			return
 		}
 		select {
 		case <-hurry:
+		case <-plenty: // or so it was
 		case <-enough.C:
 			return
 		case <-ctx.Done():

@@ -1,19 +1,29 @@
 package watcher
 
 import (
-	"time"
-
 	"context"
+	"time"
 
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// report has the end of an attempt on disk when it returns, and has been sending it meanwhile: neither
-// waits for the other, as each by itself keeps it from being lost.
+// saveAfter is how long the orchestrator has to take a report before it is written to disk. Most are
+// taken in a few milliseconds, and the disk is what executions wait for most.
+const saveAfter = 50 * time.Millisecond
+
+// report has the end of an attempt with the orchestrator or on disk when it returns.
 func (w *Watcher) report(a *attempt, r api.Report) {
-	saved := make(chan struct{})
+	taken, saved := make(chan struct{}), make(chan struct{})
 	defer close(saved)
-	w.work.Go(func() { w.deliver(r, saved) })
+	w.work.Go(func() { w.deliver(r, taken, saved) })
+	wait := time.NewTimer(saveAfter)
+	defer wait.Stop()
+	select {
+	case <-taken:
+		return
+	case <-w.life.Done():
+	case <-wait.C:
+	}
 	if err := w.reports.save(r); err != nil {
 		w.Log.Error("a report cannot be written to disk; it is lost if the watcher dies before it is taken",
 			"execution", a.ID, "err", err)
@@ -27,12 +37,12 @@ func (w *Watcher) redeliver(r api.Report) {
 	w.held.add(a)
 	saved := make(chan struct{})
 	close(saved)
-	w.work.Go(func() { w.deliver(r, saved) })
+	w.work.Go(func() { w.deliver(r, make(chan struct{}), saved) })
 }
 
-// deliver sends a report until it is taken or the watcher's life ends; then it stays on disk. What is
-// on disk is removed once it is saved.
-func (w *Watcher) deliver(r api.Report, saved <-chan struct{}) {
+// deliver sends a report until it is taken, and says so, or the watcher's life ends; then it stays on
+// disk. What is on disk is removed, once it is known whether it is.
+func (w *Watcher) deliver(r api.Report, taken chan<- struct{}, saved <-chan struct{}) {
 	reply, err := untilAnswered[api.ReportReply](w.life, w.asker, api.OpReport, r)
 	if err != nil {
 		w.Log.Warn("a report was not taken yet and stays on disk", "execution", r.ID, "attempt", r.Attempt)
@@ -41,6 +51,7 @@ func (w *Watcher) deliver(r api.Report, saved <-chan struct{}) {
 	if reply.Why != "" {
 		w.Log.Info("a report was of no use", "execution", r.ID, "attempt", r.Attempt, "why", reply.Why)
 	}
+	close(taken)
 	<-saved
 	if err := w.reports.remove(r.AttemptRef); err != nil {
 		w.Log.Warn("a report that was taken cannot be removed", "execution", r.ID, "err", err)

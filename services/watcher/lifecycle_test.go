@@ -432,7 +432,7 @@ func TestAReportThatIsTakenWhileItIsSavedIsRemoved(t *testing.T) {
 	saved := make(chan struct{})
 	report := api.Report{AttemptRef: w.request(w.function("true", 0o755)).AttemptRef, Outcome: api.Failed}
 	delivered := make(chan struct{})
-	go func() { defer close(delivered); watcher.deliver(report, saved) }()
+	go func() { defer close(delivered); watcher.deliver(report, make(chan struct{}), saved) }()
 	next(t, "report", w.reports)
 	if err := watcher.reports.save(report); err != nil {
 		t.Error(err)

@@ -44,9 +44,10 @@ func OpenLogs(js jetstream.JetStream) Logs {
 	}
 }
 
-// linger is how long the view of an execution may wait for its next event. Most of those that take
-// no longer than this are written once, not three times.
-const linger = 25 * time.Millisecond
+// linger is how long the view of an execution may wait for its next event, and for those of others:
+// each commit of views costs the disk as much as a run does. Who reads for a user waits for what that
+// user's executions have come to, which is written at once then.
+const linger = 100 * time.Millisecond
 
 // Projectors returns one for every view of an instance. They do nothing before Run.
 func Projectors(js jetstream.JetStream, logs Logs, logger *slog.Logger) []*projector.Projector {

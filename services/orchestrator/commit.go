@@ -20,7 +20,7 @@ const (
 // subjectState is what a decision about one execution sees.
 type subjectState struct {
 	exec     executions.Execution
-	placedOn string
+	placedOn put
 }
 
 // fold reads one execution from the log. When that has let go of its first event it has ended, and
@@ -80,7 +80,7 @@ func (l *leader) current(ctx context.Context, owner, id string) (subjectState, e
 	l.mu.Lock()
 	if e := l.state.execs[key{owner: owner, id: id}]; e != nil {
 		defer l.mu.Unlock()
-		return subjectState{exec: e.exec, placedOn: e.placed}, nil
+		return subjectState{exec: e.exec, placedOn: put{e.placed, e.devices}}, nil
 	}
 	l.mu.Unlock()
 	return l.refresh(ctx, owner, id)
@@ -126,7 +126,7 @@ func (l *leader) commit(ctx context.Context, owner, id string, decide func(subje
 func (l *leader) endQueued(ctx context.Context, owner, id string, decide func(subjectState) events.Data) {
 	watcher := ""
 	_, err := l.commit(ctx, owner, id, func(s subjectState) (events.Data, string) {
-		watcher = s.placedOn
+		watcher = s.placedOn.watcher
 		return decide(s), ""
 	})
 	if err != nil {

@@ -19,6 +19,8 @@ type Policy struct {
 	Defaults, Maxima events.Limits
 	// Network: functions may ask for a network.
 	Network bool
+	// GPUs is how they are given away; empty is Pack.
+	GPUs GPUOrder
 	// Build bounds every build.
 	Build events.Limits
 	// MaxInputBytes bounds one run's input, MaxBundleBytes one bundle.
@@ -219,10 +221,10 @@ func decideCancel(state executions.Execution, by string) (events.Data, error) {
 	return events.ExecutionCancelRequested{By: by}, nil
 }
 
-// decideClaim answers a watcher that wants to start an attempt. placedOn is the watcher that the
-// attempt was placed on, "" for none. A nil event with no refusal means that this watcher holds
+// decideClaim answers a watcher that wants to start an attempt. placedOn is where the attempt was
+// placed, zero for nowhere. A nil event with no refusal means that this watcher holds
 // the attempt already: its claim was answered, and the answer lost.
-func decideClaim(state executions.Execution, placedOn, watcher string, claim api.Claim) (event events.Data, refusal string) {
+func decideClaim(state executions.Execution, placedOn put, watcher string, claim api.Claim) (event events.Data, refusal string) {
 	switch {
 	case state.Status == "":
 		return nil, "there is no such execution"
@@ -234,16 +236,19 @@ func decideClaim(state executions.Execution, placedOn, watcher string, claim api
 		return nil, "the execution is being cancelled"
 	case claim.Attempt != state.Attempt+1:
 		return nil, fmt.Sprintf("attempt %d is due, not %d", state.Attempt+1, claim.Attempt)
-	case placedOn != watcher:
+	case placedOn.watcher != watcher:
 		return nil, "the execution is not placed on this watcher"
+	case !slices.Equal(placedOn.devices, claim.Devices):
+		return nil, "the execution was given other devices"
 	}
 	return events.ExecutionStarted{
 		Attempt: claim.Attempt, Watcher: watcher, Sandbox: claim.Sandbox, SandboxMicros: claim.SandboxMicros,
+		Devices: claim.Devices,
 	}, ""
 }
 
 // decideReport turns a watcher's report into the execution's end, or says why it is of no use.
-func decideReport(state executions.Execution, placedOn, watcher string, r api.Report) (event events.Data, refusal string) {
+func decideReport(state executions.Execution, placedOn put, watcher string, r api.Report) (event events.Data, refusal string) {
 	attempt := r.Attempt
 	switch {
 	case state.Status == "":
@@ -252,7 +257,7 @@ func decideReport(state executions.Execution, placedOn, watcher string, r api.Re
 		return nil, fmt.Sprintf("the execution has ended: %s", state.Status)
 	case r.Started && (state.Status != executions.Running || state.Watcher != watcher || state.Attempt != r.Attempt):
 		return nil, "the attempt is not this watcher's any more"
-	case !r.Started && (state.Status != executions.Queued || placedOn != watcher || state.Attempt+1 != r.Attempt):
+	case !r.Started && (state.Status != executions.Queued || placedOn.watcher != watcher || state.Attempt+1 != r.Attempt):
 		return nil, "the attempt is not placed on this watcher any more"
 	case !r.Started:
 		attempt = 0

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,13 +163,30 @@ func TestDecideClaim(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			claim := api.Claim{AttemptRef: api.AttemptRef{ID: someID, Attempt: test.attempt}, Sandbox: "cold"}
-			data, refusal := decideClaim(test.state, test.placedOn, "w1", claim)
+			data, refusal := decideClaim(test.state, put{watcher: test.placedOn}, "w1", claim)
 			if (refusal == "") != test.granted || (data != nil) != test.appends {
 				t.Fatalf("got %v, %q", data, refusal)
 			}
 			mustFold(t, test.state, data)
 		})
 	}
+}
+
+func TestDecideClaimOfDevices(t *testing.T) {
+	queued := executions.Execution{ID: someID, Status: executions.Queued}
+	given := put{watcher: "w1", devices: []string{"GPU-1", "GPU-2"}}
+	for _, devices := range [][]string{nil, {"GPU-1"}, {"GPU-1", "GPU-3"}, {"GPU-1", "GPU-2", "GPU-3"}} {
+		claim := api.Claim{AttemptRef: api.AttemptRef{ID: someID, Attempt: 1}, Devices: devices}
+		if data, refusal := decideClaim(queued, given, "w1", claim); data != nil || refusal != "the execution was given other devices" {
+			t.Errorf("%v: got %v, %q", devices, data, refusal)
+		}
+	}
+	data, refusal := decideClaim(queued, given, "w1", api.Claim{AttemptRef: api.AttemptRef{ID: someID, Attempt: 1}, Devices: given.devices})
+	started, ok := data.(events.ExecutionStarted)
+	if !ok || !slices.Equal(started.Devices, given.devices) {
+		t.Errorf("got %+v, %q", data, refusal)
+	}
+	mustFold(t, queued, data)
 }
 
 func TestDecideReport(t *testing.T) {
@@ -200,7 +218,7 @@ func TestDecideReport(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			data, refusal := decideReport(test.state, test.placedOn, "w1", test.report)
+			data, refusal := decideReport(test.state, put{watcher: test.placedOn}, "w1", test.report)
 			if test.want == "" {
 				if data != nil || refusal == "" {
 					t.Fatalf("got %v, %q; want a refusal", data, refusal)

@@ -239,11 +239,13 @@ type watch struct {
 	requests      chan *nats.Msg
 	// held are the attempts that it took and was not refused: one that comes again is dropped.
 	held map[api.AttemptRef]bool
+	// devices are those that the requests gave.
+	devices map[api.AttemptRef][]string
 }
 
 func (w *world) watcher(name string, slots int) *watch {
 	w.t.Helper()
-	watch := &watch{world: w, name: name, session: api.NewID(), requests: make(chan *nats.Msg, 100), held: map[api.AttemptRef]bool{}, machine: events.Machine{
+	watch := &watch{world: w, name: name, session: api.NewID(), requests: make(chan *nats.Msg, 100), held: map[api.AttemptRef]bool{}, devices: map[api.AttemptRef][]string{}, machine: events.Machine{
 		Host: name, Slots: slots, MemoryBytes: 1 << 40, Bases: []string{"host"}, Languages: []string{"cpp"},
 	}}
 	sub, err := w.nc.ChanSubscribe(events.RunsSubject(name), watch.requests)
@@ -301,6 +303,7 @@ func (w *watch) next() api.RunRequest {
 				continue
 			}
 			w.held[request.AttemptRef] = true
+			w.devices[request.AttemptRef] = request.Devices
 			return request
 		case <-time.After(patience):
 			w.t.Fatalf("no run request for %s", w.name)
@@ -310,7 +313,7 @@ func (w *watch) next() api.RunRequest {
 
 func (w *watch) claim(ref api.AttemptRef) api.ClaimReply {
 	w.t.Helper()
-	reply := tell[api.ClaimReply](w, api.OpClaim, api.Claim{AttemptRef: ref, Session: w.session, Sandbox: "cold"})
+	reply := tell[api.ClaimReply](w, api.OpClaim, api.Claim{AttemptRef: ref, Session: w.session, Sandbox: "cold", Devices: w.devices[ref]})
 	if !reply.Granted {
 		delete(w.held, ref)
 	}

@@ -32,7 +32,7 @@ type leader struct {
 	mu    sync.Mutex
 	state *state
 	// early holds placements found in the runs stream whose executions have not been followed yet.
-	early map[key]string
+	early map[key]put
 	// sending are the run requests that are being stored.
 	sending map[key]bool
 
@@ -55,7 +55,7 @@ type leader struct {
 
 func newLeader(p *parts) *leader {
 	return &leader{
-		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[key]string{}, sending: map[key]bool{}, since: time.Now(),
+		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[key]put{}, sending: map[key]bool{}, since: time.Now(),
 		over: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
 }
@@ -187,9 +187,9 @@ func (l *leader) adopt(e *entry) {
 	if e == nil {
 		return
 	}
-	if watcher, ok := l.early[e.key()]; ok {
-		l.state.place(e.key(), watcher, time.Now())
-		if e.placed == watcher {
+	if on, ok := l.early[e.key()]; ok {
+		l.state.place(e.key(), on, time.Now())
+		if e.placed == on.watcher {
 			delete(l.early, e.key())
 		}
 	}
@@ -251,14 +251,14 @@ func (l *leader) plan(ctx context.Context) error {
 func (l *leader) placeWaiting(ctx context.Context) {
 	now := time.Now()
 	l.mu.Lock()
-	queues, nodes := l.state.planInput(func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL },
+	queues, nodes := l.state.planInput(now, func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL },
 		func(user string) Room { return l.room(user, now) })
-	plan := Place(queues, nodes)
+	plan := l.Policy.GPUs.place(queues, nodes)
 	requests := make([]api.RunRequest, 0, len(plan))
 	for _, p := range plan {
 		k := key{owner: p.User, id: p.ID}
 		e := l.state.execs[k]
-		l.state.place(k, p.Watcher, now)
+		l.state.place(k, put{p.Watcher, p.Devices}, now)
 		requests = append(requests, e.request())
 	}
 	hopeless := l.hopeless(queues)

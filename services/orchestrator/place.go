@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/manifest"
 )
 
 // Need is what a waiting execution asks of a machine.
@@ -25,9 +26,33 @@ type Need struct {
 	// CPUMillis counts against the user's quota only.
 	CPUMillis int64
 	GPUs      int
+	// GPU is all that it asks of them; nil for any whole ones.
+	GPU *events.GPURequest
 	// Network: it wants one.
 	Network bool
+	// TimeoutMillis bounds how long it runs; 0 is for ever.
+	TimeoutMillis int64
 }
+
+// gpu is what it asks of GPUs.
+func (n Need) gpu() events.GPURequest {
+	if n.GPU != nil {
+		return *n.GPU
+	}
+	return events.GPURequest{Count: n.GPUs}
+}
+
+// takes is how long it holds its place at the most.
+func (n Need) takes() time.Duration {
+	if n.TimeoutMillis == 0 {
+		return forEver
+	}
+	return time.Duration(n.TimeoutMillis)*time.Millisecond + endsWithin
+}
+
+// endsWithin is how long an execution may hold its place beside its timeout: until it starts, and
+// from its end until that is known.
+const endsWithin = time.Minute
 
 // Node is a watcher as placement sees it.
 type Node struct {
@@ -35,10 +60,10 @@ type Node struct {
 	Machine events.Machine
 	// Accepting is false for one that drains or is not heard of.
 	Accepting bool
-	// Used is what placed and running executions hold.
+	// Used is what placed and running executions hold, and Holds what each of them does.
 	UsedSlots       int
 	UsedMemoryBytes int64
-	UsedGPUs        int
+	Holds           []Hold
 }
 
 // Queue is one user's waiting executions, first come first.
@@ -52,39 +77,56 @@ type Queue struct {
 }
 
 // Placement puts an execution on a watcher.
-type Placement struct{ User, ID, Watcher string }
+type Placement struct {
+	User, ID, Watcher string
+	// Devices are the UUIDs of the GPUs that it gets.
+	Devices []string
+}
 
 // Place plans which waiting executions go where now. It is pure and deterministic: equal inputs
 // give equal plans. Users share fairly: the next place goes to the user who holds the fewest; a
 // user's own executions go in their order. An execution that fits nowhere now, or not into what the
 // user's quota leaves, lets the user's later ones wait, so that a large one is not starved by its
 // owner's small ones.
-func Place(queues []Queue, nodes []Node) []Placement {
-	queues, nodes = slices.Clone(queues), slices.Clone(nodes)
-	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+//
+// Nor is it starved by those of others: a place is kept for the first that fits nowhere now, where the
+// timeouts of what runs promise room first, and who comes after it may pass only where that does not
+// make it wait longer. While it waits its owner gets nothing new, so that it comes to be the first.
+func Place(queues []Queue, nodes []Node) []Placement { return Pack.place(queues, nodes) }
+
+func (o GPUOrder) place(queues []Queue, nodes []Node) []Placement {
+	plan, _ := o.plan(queues, nodes)
+	return plan
+}
+
+// plan returns the fleet too as it is when everything stands where the plan has put it.
+func (o GPUOrder) plan(queues []Queue, nodes []Node) ([]Placement, *floor) {
+	queues = slices.Clone(queues)
+	slices.SortFunc(queues, func(a, b Queue) int { return cmp.Compare(a.User, b.User) })
+	free := newFloor(o, nodes)
 	var plan []Placement
 	for {
 		i := nextQueue(queues)
 		if i < 0 {
-			return plan
+			return plan, free
 		}
 		q := &queues[i]
 		need := q.Waiting[0]
-		n := -1
-		if q.Room.over(need) == nil {
-			n = bestNode(nodes, need)
-		}
-		if n < 0 {
+		if q.Room.over(need) != nil { // it is no machine that it waits for
 			q.Waiting = nil
 			continue
 		}
-		nodes[n].UsedSlots++
-		nodes[n].UsedMemoryBytes += need.MemoryBytes
-		nodes[n].UsedGPUs += need.GPUs
+		n, on := free.best(need)
+		if n < 0 {
+			free.reserve(need)
+			q.Waiting = nil
+			continue
+		}
+		devices := free.take(n, need, on)
 		q.Waiting = q.Waiting[1:]
 		q.Running++
 		q.Room.take(need)
-		plan = append(plan, Placement{User: need.User, ID: need.ID, Watcher: nodes[n].Name})
+		plan = append(plan, Placement{User: need.User, ID: need.ID, Watcher: free.sites[n].Name, Devices: devices})
 	}
 }
 
@@ -104,26 +146,9 @@ func nextQueue(queues []Queue) int {
 	return best
 }
 
-// bestNode spreads: the accepting node with the largest share of free slots that has room.
-func bestNode(nodes []Node, need Need) int {
-	best := -1
-	var bestFree float64
-	for i, n := range nodes {
-		if !n.Accepting || unfit(n.Machine, need) != "" || !hasRoom(n, need) {
-			continue
-		}
-		free := float64(n.Machine.Slots-n.UsedSlots) / float64(n.Machine.Slots)
-		if best < 0 || free > bestFree {
-			best, bestFree = i, free
-		}
-	}
-	return best
-}
-
 func hasRoom(n Node, need Need) bool {
 	return n.UsedSlots < n.Machine.Slots &&
-		n.UsedMemoryBytes+need.MemoryBytes <= n.Machine.MemoryBytes &&
-		n.UsedGPUs+need.GPUs <= len(n.Machine.GPUs)
+		n.UsedMemoryBytes+need.MemoryBytes <= n.Machine.MemoryBytes
 }
 
 // unfit says why a machine can never run it, even when idle; empty if it can.
@@ -139,8 +164,8 @@ func unfit(m events.Machine, need Need) string {
 		return fmt.Sprintf("it has %d MiB of memory, %d MiB are asked for", m.MemoryBytes>>20, need.MemoryBytes>>20)
 	case need.Network && !m.Network:
 		return "it gives functions no network"
-	case need.GPUs > len(m.GPUs):
-		return fmt.Sprintf("it has %d GPUs, %d are asked for", len(m.GPUs), need.GPUs)
+	case need.GPUs > 0:
+		return gpuUnfit(m, need.gpu())
 	}
 	return ""
 }
@@ -155,13 +180,14 @@ func lackOfBase(need Need) string {
 // Unplaceable says why no machine of the fleet can ever run it, and what to do; empty if one can,
 // or if the fleet has no machine yet: then it waits.
 func Unplaceable(nodes []Node, need Need) string {
-	why := ""
+	why, hasGPU := "", false // what is nearest to a GPU says most of why there is none
 	for _, n := range nodes {
 		reason := unfit(n.Machine, need)
 		if reason == "" {
 			return ""
 		}
-		if why == "" {
+		if why == "" || need.GPUs > 0 && !hasGPU && len(n.Machine.GPUs) > 0 {
+			hasGPU = len(n.Machine.GPUs) > 0
 			why = fmt.Sprintf("watcher %s: %s", n.Name, reason)
 		}
 	}
@@ -174,8 +200,10 @@ func Unplaceable(nodes []Node, need Need) string {
 		return fmt.Sprintf("no watcher of the fleet can build %s (%s): install g++ and make there and restart hermesd", need.Language, why)
 	case need.Network && !anyNetwork(nodes):
 		return fmt.Sprintf("no watcher of the fleet gives functions a network (%s): start one with `hermesd watcher --allow-network`, or set network to \"none\"", why)
+	case need.GPUs > 0 && !hasGPU:
+		return "the fleet has no GPU: add a machine with an NVIDIA GPU (`hermesd doctor` says there what is missing), or set gpuCapable to false in hermes.config.json"
 	case need.GPUs > 0:
-		return fmt.Sprintf("no watcher of the fleet has %d GPU(s) (%s): add a machine with an NVIDIA GPU, or set gpuCapable to false", need.GPUs, why)
+		return fmt.Sprintf("no machine of the fleet can give it %s (%s); fleet: %s", manifest.GPUText(need.gpu()), why, fleetText(nodes))
 	}
 	return fmt.Sprintf("no watcher of the fleet can run it (%s)", why)
 }

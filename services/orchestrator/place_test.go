@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,9 @@ func drawFleet(t *rapid.T) []Node {
 			MemoryBytes: rapid.Int64Range(1, 10).Draw(t, "memory"),
 			Bases:       []string{"host"}, Languages: []string{"cpp"},
 			GPUs: make([]events.GPU, rapid.IntRange(0, 2).Draw(t, "gpus")),
+		}
+		for g := range m.GPUs {
+			m.GPUs[g] = events.GPU{UUID: fmt.Sprintf("GPU-%d-%d", i, g), Model: "NVIDIA L4", MemoryBytes: 24 << 30}
 		}
 		nodes = append(nodes, Node{
 			Name: fmt.Sprintf("w%d", i), Machine: m, Accepting: rapid.Bool().Draw(t, "accepting"),
@@ -50,7 +54,7 @@ func TestPlaceProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		queues, nodes := drawQueues(t), drawFleet(t)
 		plan := Place(queues, nodes)
-		if again := Place(queues, nodes); !slices.Equal(plan, again) {
+		if again := Place(queues, nodes); !reflect.DeepEqual(plan, again) {
 			t.Fatalf("equal inputs, other plan: %s", cmp.Diff(plan, again))
 		}
 		placed := map[string]string{}
@@ -70,7 +74,7 @@ func TestPlaceProperties(t *testing.T) {
 // checkRoom: nothing on a watcher that takes nothing, and no watcher over its capacity.
 func checkRoom(t *rapid.T, queues []Queue, nodes []Node, placed map[string]string) {
 	for _, n := range nodes {
-		slots, memory, gpus := n.UsedSlots, n.UsedMemoryBytes, n.UsedGPUs
+		slots, memory, gpus := n.UsedSlots, n.UsedMemoryBytes, 0
 		for _, q := range queues {
 			for _, need := range q.Waiting {
 				if placed[need.ID] == n.Name {

@@ -160,7 +160,7 @@ func (h *quotaHistory) accept(user, id string, r events.ExecutionRequested) bool
 
 // plan places what has room, and checks that no placement is over its user's quota.
 func (h *quotaHistory) plan() {
-	queues, nodes := h.leader.planInput(func(*node) bool { return true }, h.room)
+	queues, nodes := h.leader.planInput(h.now, func(*node) bool { return true }, h.room)
 	used := map[string]quotas.Amounts{}
 	for _, user := range quotaUsers {
 		used[user] = h.recount(user) // with what is placed and has not started
@@ -180,7 +180,7 @@ func (h *quotaHistory) plan() {
 				h.Fatalf("%s was given a place, and uses %d of %d %s", p.User, used[p.User][f], most, quotas.Figure(f))
 			}
 		}
-		h.leader.place(k, p.Watcher, h.now)
+		h.leader.place(k, put{p.Watcher, p.Devices}, h.now)
 	}
 	for k := range h.leader.execs {
 		if over := h.leader.waitsFor(k, h.room(k.owner)); over != nil {
@@ -214,7 +214,7 @@ func (h *quotaHistory) claim() {
 	if e := h.pick(func(e *entry) bool { return e.placed != "" }); e != nil {
 		watcher := quotaWatchers[h.int("claims", 0, 1)]
 		ref := api.AttemptRef{Owner: e.exec.Owner, ID: e.exec.ID, Attempt: e.exec.Attempt + 1}
-		data, _ := decideClaim(e.exec, e.placed, watcher, api.Claim{AttemptRef: ref})
+		data, _ := decideClaim(e.exec, put{e.placed, e.devices}, watcher, api.Claim{AttemptRef: ref, Devices: e.devices})
 		h.storeOf(e, data)
 	}
 }
@@ -230,7 +230,7 @@ func (h *quotaHistory) report() {
 		ref.Attempt++
 	}
 	outcomes := []api.Outcome{api.Succeeded, api.Failed, api.TimedOut, api.Cancelled}
-	data, _ := decideReport(e.exec, e.placed, e.holder(), api.Report{
+	data, _ := decideReport(e.exec, put{e.placed, e.devices}, e.holder(), api.Report{
 		AttemptRef: ref, Started: running, Outcome: outcomes[h.int("outcome", 0, 3)], Reason: events.ReasonExit,
 		Output: events.Output{StdoutBytes: int64(h.int("stdout", 0, 90)), StderrBytes: 1},
 	})

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -29,7 +30,7 @@ func (l *leader) sendRun(ctx context.Context, watcher string, request api.RunReq
 	}
 	l.mu.Lock()
 	delete(l.sending, k)
-	decided := l.state.placedOn(k) != watcher
+	decided := l.state.placedOn(k).watcher != watcher
 	l.mu.Unlock()
 	if err == nil {
 		// The watcher heard it before it was stored, and may have claimed it already.
@@ -103,10 +104,33 @@ func (l *leader) recoverPlacements(ctx context.Context) error {
 			continue
 		}
 		k := key{owner: owner, id: id}
-		l.early[k] = watcher
+		on := put{watcher: watcher}
+		if e := l.state.execs[k]; e == nil || e.exec.Request.GPUs > 0 {
+			if on.devices, err = l.storedDevices(ctx, subject); err != nil {
+				return err
+			}
+		}
+		l.early[k] = on
 		l.adopt(l.state.execs[k])
 	}
 	return nil
+}
+
+// storedDevices are the GPUs that a run request which is out gives; none if it is there no more. A
+// watcher that has other ones is refused.
+func (l *leader) storedDevices(ctx context.Context, subject string) ([]string, error) {
+	m, err := l.Runs.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the run request %s: %w", subject, err)
+	}
+	var request api.RunRequest
+	if err := json.Unmarshal(m.Data, &request); err != nil {
+		l.log.Error("a run request cannot be read; its claim will be refused", "subject", subject, "err", err)
+	}
+	return request.Devices, nil
 }
 
 // tidyEarly takes away the requests that the leader before left and that nobody waits for: their
@@ -115,14 +139,14 @@ func (l *leader) tidyEarly(ctx context.Context) {
 	l.mu.Lock()
 	early := maps.Clone(l.early)
 	l.mu.Unlock()
-	for k, watcher := range early {
+	for k, on := range early {
 		// What is not known lives on in the log alone: it is yet to be followed, or has ended.
 		s, err := l.current(ctx, k.owner, k.id)
 		if err != nil {
 			continue
 		}
-		if s.placedOn != watcher {
-			l.withdraw(ctx, watcher, k)
+		if s.placedOn.watcher != on.watcher {
+			l.withdraw(ctx, on.watcher, k)
 		}
 		l.mu.Lock()
 		delete(l.early, k)

@@ -297,7 +297,7 @@ func TestWhoPreparesIsNotPassedOver(t *testing.T) {
 	placed := time.Unix(1000, 0)
 	k := key{owner: "ana", id: "01"}
 	s.load(executions.Execution{Owner: "ana", ID: "01", Status: executions.Queued, Sequence: 1})
-	s.place(k, "w1", placed)
+	s.place(k, put{watcher: "w1"}, placed)
 	s.prepares(k, "w2", "x", placed.Add(time.Hour))
 	if e := s.execs[k]; e.placedAt != placed || s.doing(k) != "" {
 		t.Errorf("another watcher is heard: %+v", e)
@@ -307,7 +307,7 @@ func TestWhoPreparesIsNotPassedOver(t *testing.T) {
 		t.Errorf("its watcher is not heard: %+v", e)
 	}
 	s.unplace(k, "w1")
-	s.place(k, "w2", placed)
+	s.place(k, put{watcher: "w2"}, placed)
 	if got := s.doing(k); got != "" {
 		t.Errorf("another watcher does %q", got)
 	}

@@ -25,6 +25,8 @@ type entry struct {
 	// placed is the watcher whose run request is out, until it claims or loses it.
 	placed   string
 	placedAt time.Time
+	// devices are the GPUs that it was given there.
+	devices []string
 	// doing is what that watcher says it does before it can claim.
 	doing string
 }
@@ -51,6 +53,7 @@ func (e *entry) request() api.RunRequest {
 	return api.RunRequest{
 		AttemptRef: api.AttemptRef{Owner: e.exec.Owner, ID: e.exec.ID, Attempt: e.exec.Attempt + 1},
 		Request:    e.exec.Request,
+		Devices:    e.devices,
 	}
 }
 
@@ -58,7 +61,8 @@ func (e *entry) need() Need {
 	r := e.exec.Request
 	return Need{
 		ID: e.exec.ID, RequestedAt: e.exec.RequestedAt, User: e.exec.Owner, Kind: r.Kind, Base: r.Base, Language: r.Language,
-		MemoryBytes: r.Limits.MemoryBytes, CPUMillis: r.Limits.CPUMillis, GPUs: r.GPUs, Network: r.Network != "",
+		MemoryBytes: r.Limits.MemoryBytes, CPUMillis: r.Limits.CPUMillis, GPUs: r.GPUs, GPU: r.GPU, Network: r.Network != "",
+		TimeoutMillis: r.Limits.TimeoutMillis,
 	}
 }
 
@@ -167,7 +171,7 @@ func (s *state) follow(r events.Record) (*entry, error) {
 // index keeps queues and held true after an entry changed.
 func (s *state) index(e *entry) {
 	if e.exec.Status != executions.Queued {
-		e.placed = ""
+		e.placed, e.devices = "", nil
 	}
 	if e.holder() != "" {
 		s.held[e.key()] = e
@@ -196,10 +200,10 @@ func (s *state) architectureOf(base string) string {
 	return s.architectures[ref.Digest]
 }
 
-// place notes that a run request goes to a watcher.
-func (s *state) place(k key, watcher string, now time.Time) {
+// place notes that a run request goes to a watcher, with the GPUs that it gets there.
+func (s *state) place(k key, on put, now time.Time) {
 	if e := s.execs[k]; e != nil && e.waiting() {
-		e.placed, e.placedAt, e.doing = watcher, now, ""
+		e.placed, e.devices, e.placedAt, e.doing = on.watcher, on.devices, now, ""
 		s.index(e)
 	}
 }
@@ -223,17 +227,23 @@ func (s *state) doing(k key) string {
 // unplace takes a placement back; the execution waits again.
 func (s *state) unplace(k key, watcher string) {
 	if e := s.execs[k]; e != nil && e.placed == watcher {
-		e.placed = ""
+		e.placed, e.devices = "", nil
 		s.index(e)
 	}
 }
 
-// placedOn is the watcher that holds the run request of an execution.
-func (s *state) placedOn(k key) string {
+// put is where an execution was placed: a watcher, and GPUs of it.
+type put struct {
+	watcher string
+	devices []string
+}
+
+// placedOn is the watcher that holds the run request of an execution, and what was given to it there.
+func (s *state) placedOn(k key) put {
 	if e := s.execs[k]; e != nil {
-		return e.placed
+		return put{e.placed, e.devices}
 	}
-	return ""
+	return put{}
 }
 
 // heldBy lists what takes a slot of the watcher.
@@ -250,7 +260,7 @@ func (s *state) heldBy(watcher string) []*entry {
 
 // planInput is the state as Place and Unplaceable take it. room is what a user's quota leaves, but for
 // what is in use, which only the state knows.
-func (s *state) planInput(alive func(*node) bool, room func(user string) Room) ([]Queue, []Node) {
+func (s *state) planInput(now time.Time, alive func(*node) bool, room func(user string) Room) ([]Queue, []Node) {
 	nodes := map[string]*Node{}
 	for name, n := range s.nodes {
 		if n.seen.IsZero() {
@@ -265,7 +275,7 @@ func (s *state) planInput(alive func(*node) bool, room func(user string) Room) (
 		if n := nodes[e.holder()]; n != nil {
 			n.UsedSlots++
 			n.UsedMemoryBytes += e.exec.Request.Limits.MemoryBytes
-			n.UsedGPUs += e.exec.Request.GPUs
+			n.Holds = append(n.Holds, e.hold(now))
 		}
 	}
 	var queues []Queue

@@ -164,6 +164,7 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 		holds[h] = true
 	}
 	l.loseAttempts(ctx, watcher, "the watcher was restarted while it ran", holds)
+	l.placeAstray(ctx, watcher, hello.Machine)
 	l.sendAgain(ctx, watcher, holds)
 	if isNew {
 		l.log.Info("watcher joins", "watcher", watcher, "slots", hello.Machine.Slots, "holds", len(hello.Holds))

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+)
+
+// TestTopAtATerminal: it shows what runs, its output as it is printed, and the machine; it cancels
+// after a question, and leaves the terminal as it was.
+func TestTopAtATerminal(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "TERM=xterm-256color")
+	h.serve()
+	h.deploySh()
+	h.write("sleep.sh", "echo printed-before; until test -e "+h.dir+"/go; do sleep 0.05; done; echo printed-live; exec sleep 60")
+	h.output("hermes", "function", "run", "sh", "-a", "-f", "sleep.sh")
+
+	term := h.terminal("hermes", "top")
+	term.shows("1 running, 0 queued")
+	term.shows("tiago/sh:1.0.0")
+	term.shows("local")
+	term.shows("1/4")
+	term.shows("printed-before")
+	h.write("go", "")
+	term.shows("printed-live")
+	if !term.hides() {
+		t.Error("what is typed appears")
+	}
+	if err := pty.Setsize(term.pty, &pty.Winsize{Rows: 10, Cols: 40}); err != nil {
+		t.Fatal(err)
+	}
+	term.types("c")
+	term.shows("Cancel execution 2 of tiago/sh:1.0.0?")
+	term.types("y")
+	term.shows("cancelled")
+	term.types("q")
+	term.exits(0)
+	text := term.text()
+	if in, out := strings.LastIndex(text, "\x1b[?1049h"), strings.LastIndex(text, "\x1b[?1049l"); in < 0 || out < in {
+		t.Errorf("the other screen is entered at %d and left at %d", in, out)
+	}
+	if term.hides() {
+		t.Error("the terminal is left so that it hides what is typed")
+	}
+	if hidden, shown := strings.LastIndex(text, "\x1b[?25l"), strings.LastIndex(text, "\x1b[?25h"); shown < hidden {
+		t.Error("the cursor is left hidden")
+	}
+}
+
+func TestTopOnce(t *testing.T) {
+	h := newHome(t)
+	h.serve()
+	h.deploySh()
+	h.write("sleep.sh", "echo started; exec sleep 60")
+	h.output("hermes", "function", "run", "sh", "-a", "-f", "sleep.sh")
+	for !strings.Contains(h.output("hermes", "execution", "inspect", "2"), "started") {
+	}
+	var f frame
+	if err := json.Unmarshal([]byte(h.output("hermes", "top", "--once", "-j")), &f); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Executions) != 1 || f.Executions[0].Status != "running" || len(f.Fleet.Watchers) != 1 || f.Fleet.Watchers[0].UsedSlots != 1 || f.Fleet.YourRunning != 1 {
+		t.Errorf("%+v", f)
+	}
+	text := h.output("hermes", "top", "--once")
+	for _, want := range []string{"1 running, 0 queued; of all users 1, 0\n", "Machine", "local", "ready", "1/4", "RunID", "tiago/sh:1.0.0"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	h.output("hermes", "execution", "cancel", "2")
+	cmd := h.command("hermes", "top")
+	if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(out), "needs a terminal") {
+		t.Errorf("without a terminal: %v, %s", err, out)
+	}
+}

@@ -26,7 +26,8 @@ func TestBatchExecutionIDs(t *testing.T) {
 			}
 			return id
 		}
-		if id(a, i) != id(a, i) || id(a, i) == id(b, i) || (id(a, i) < id(a, j)) != (i < j) || id(a, i)[:10] != a[:10] {
+		first, again := id(a, i), id(a, i)
+		if first != again || first == id(b, i) || (id(a, i) < id(a, j)) != (i < j) || id(a, i)[:10] != a[:10] {
 			t.Fatalf("of %s, %d and %d are %s and %s; of %s, %d is %s", a, i, j, id(a, i), id(a, j), b, i, id(b, i))
 		}
 	})

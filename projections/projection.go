@@ -17,6 +17,9 @@ type Tx interface {
 	// none. An error is the store's; the record was not applied and can be again.
 	Get(key string) (any, error)
 	Put(key string, value any)
+	// Create is Put of a key that is known to have no value: when it is deleted before it was stored,
+	// nothing is.
+	Create(key string, value any)
 	Delete(key string)
 }
 

@@ -97,7 +97,7 @@ func apply(tx projections.Tx, r events.Record) error {
 		next.Number = user.Last
 		tx.Put(UserKey(owner), user)
 		tx.Put(IDKey(owner, id), projections.Text(strconv.FormatInt(next.Number, 10)))
-		tx.Put(ActiveKey(owner, id), projections.Text(Ref(owner, next.Number)))
+		tx.Create(ActiveKey(owner, id), projections.Text(Ref(owner, next.Number)))
 		if err := addToBatch(tx, next); err != nil {
 			return err
 		}

@@ -209,5 +209,8 @@ func (t Tx) Get(key string) (any, error) { return t[key], nil }
 // Put implements projections.Tx.
 func (t Tx) Put(key string, value any) { t[key] = value }
 
+// Create implements projections.Tx.
+func (t Tx) Create(key string, value any) { t.Put(key, value) }
+
 // Delete implements projections.Tx.
 func (t Tx) Delete(key string) { delete(t, key) }

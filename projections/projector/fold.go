@@ -76,6 +76,9 @@ func (f *fold) Put(key string, value any) {
 	f.young[key] = held{value: value, changed: true}
 }
 
+// Create implements projections.Tx.
+func (f *fold) Create(key string, value any) { f.Put(key, value) }
+
 // Delete implements projections.Tx.
 func (f *fold) Delete(key string) { f.Put(key, nil) }
 

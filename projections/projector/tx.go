@@ -25,8 +25,20 @@ var _ projections.Tx = (*tx)(nil)
 // Put implements projections.Tx.
 func (t *tx) Put(key string, value any) { t.writes[key] = value }
 
-// Delete implements projections.Tx.
-func (t *tx) Delete(key string) { t.writes[key] = nil }
+// Create implements projections.Tx.
+func (t *tx) Create(key string, value any) {
+	t.cache.put(key, nil)
+	t.Put(key, value)
+}
+
+// Delete implements projections.Tx. What the bucket does not have needs no marker that says so.
+func (t *tx) Delete(key string) {
+	if value, known := t.cache.get(key); known && value == nil {
+		delete(t.writes, key)
+		return
+	}
+	t.writes[key] = nil
+}
 
 // Get implements projections.Tx.
 func (t *tx) Get(key string) (any, error) {

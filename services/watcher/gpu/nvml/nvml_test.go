@@ -1,0 +1,284 @@
+//go:build linux && cgo
+
+package nvml
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/NVIDIA/go-nvml/pkg/nvml"
+	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
+	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxa100"
+	"golang.org/x/sys/unix"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu/gputest"
+)
+
+// driver is a simulated DGX A100, of whose GPUs the last is partitioned.
+type driver struct {
+	*dgxa100.Server
+	events chan nvml.EventData
+}
+
+const splitIndex = 7
+
+func newDriver() *driver {
+	d := &driver{Server: dgxa100.New(), events: make(chan nvml.EventData, 9)}
+	for n := range d.Devices {
+		d.fill(d.device(n))
+	}
+	split := d.device(splitIndex)
+	split.MigMode = nvml.DEVICE_MIG_ENABLE
+	split.GetMaxMigDeviceCountFunc = func() (int, nvml.Return) { return 7, nvml.SUCCESS }
+	parts := []*mock.Device{d.part(split, 1), d.part(split, 2)}
+	split.GetMigDeviceHandleByIndexFunc = func(n int) (nvml.Device, nvml.Return) {
+		if n >= len(parts) {
+			return nil, nvml.ERROR_NOT_FOUND
+		}
+		return parts[n], nvml.SUCCESS
+	}
+	whole := d.DeviceGetHandleByUUIDFunc
+	d.DeviceGetHandleByUUIDFunc = func(uuid string) (nvml.Device, nvml.Return) {
+		for _, part := range parts {
+			if of, _ := part.GetUUID(); of == uuid {
+				return part, nvml.SUCCESS
+			}
+		}
+		return whole(uuid)
+	}
+	d.EventSetCreateFunc = func() (nvml.EventSet, nvml.Return) {
+		return &mock.EventSet{WaitFunc: func(uint32) (nvml.EventData, nvml.Return) {
+			select {
+			case e := <-d.events:
+				return e, nvml.SUCCESS
+			default:
+				return nvml.EventData{}, nvml.ERROR_TIMEOUT
+			}
+		}}, nvml.SUCCESS
+	}
+	return d
+}
+
+func (d *driver) device(n int) *dgxa100.Device { return d.Devices[n].(*dgxa100.Device) }
+
+// fill adds what the simulation leaves out.
+func (d *driver) fill(device *dgxa100.Device) {
+	device.IsMigDeviceHandleFunc = func() (bool, nvml.Return) { return false, nvml.SUCCESS }
+	device.RegisterEventsFunc = func(uint64, nvml.EventSet) nvml.Return { return nvml.SUCCESS }
+	device.GetRemappedRowsFunc = func() (int, int, bool, bool, nvml.Return) { return 0, 0, false, false, nvml.SUCCESS }
+	device.GetComputeRunningProcessesFunc = func() ([]nvml.ProcessInfo, nvml.Return) { return nil, nvml.SUCCESS }
+	device.GetGraphicsRunningProcessesFunc = func() ([]nvml.ProcessInfo, nvml.Return) {
+		return []nvml.ProcessInfo{{Pid: 3, UsedGpuMemory: 4096}}, nvml.SUCCESS
+	}
+	device.GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) { return nvml.Utilization{Gpu: 40}, nvml.SUCCESS }
+	device.GetPowerUsageFunc = func() (uint32, nvml.Return) { return 60_000, nvml.SUCCESS }
+	device.GetTotalEnergyConsumptionFunc = func() (uint64, nvml.Return) { return 1_000_000, nvml.SUCCESS }
+	device.GetTotalEccErrorsFunc = func(nvml.MemoryErrorType, nvml.EccCounterType) (uint64, nvml.Return) { return 0, nvml.SUCCESS }
+}
+
+func (d *driver) part(parent *dgxa100.Device, n int) *mock.Device {
+	uuid := []string{"MIG-11111111-aaaa-bbbb-cccc-111111111111", "MIG-22222222-aaaa-bbbb-cccc-222222222222"}[n-1]
+	return &mock.Device{
+		GetUUIDFunc:              func() (string, nvml.Return) { return uuid, nvml.SUCCESS },
+		GetNameFunc:              func() (string, nvml.Return) { return "NVIDIA A100-SXM4-40GB MIG 3g.20gb", nvml.SUCCESS },
+		GetMemoryInfoFunc:        func() (nvml.Memory, nvml.Return) { return nvml.Memory{Total: 20 << 30, Used: 1 << 20}, nvml.SUCCESS },
+		IsMigDeviceHandleFunc:    func() (bool, nvml.Return) { return true, nvml.SUCCESS },
+		GetGpuInstanceIdFunc:     func() (int, nvml.Return) { return n, nvml.SUCCESS },
+		GetComputeInstanceIdFunc: func() (int, nvml.Return) { return 0, nvml.SUCCESS },
+		GetIndexFunc:             func() (int, nvml.Return) { return n - 1, nvml.SUCCESS },
+		GetDeviceHandleFromMigDeviceHandleFunc: func() (nvml.Device, nvml.Return) {
+			return parent, nvml.SUCCESS
+		},
+		GetGraphicsRunningProcessesFunc: func() ([]nvml.ProcessInfo, nvml.Return) { return nil, nvml.ERROR_NOT_SUPPORTED },
+		GetComputeRunningProcessesFunc: func() ([]nvml.ProcessInfo, nvml.Return) {
+			return []nvml.ProcessInfo{{Pid: 7, UsedGpuMemory: 5}, {Pid: 8, UsedGpuMemory: ^uint64(0)}}, nvml.SUCCESS
+		},
+	}
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func TestConformanceOnASimulatedDriver(t *testing.T) {
+	d := newDriver()
+	inventory := newInventory(d, driverRoot(t), quiet())
+	defer inventory.Close() //nolint:errcheck // simulated
+	// The nodes of MIG instances are named by a file of the kernel's, which only a real driver makes.
+	gputest.Run(t, inventory, gputest.Options{Nodes: true, Mute: func(g events.GPU) bool { return g.Parent != "" }})
+}
+
+// TestConformanceOnTheRealDriver is the one that needs a GPU. Where there is none it says so by name.
+func TestConformanceOnTheRealDriver(t *testing.T) {
+	inventory := Open(quiet())
+	defer inventory.Close() //nolint:errcheck // only looked at
+	if _, err := inventory.List(); errors.Is(err, gpu.ErrNoDriver) {
+		if os.Getenv("HERMES_REQUIRE_GPU") != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("NOT RUN: the conformance of the real inventory needs an NVIDIA GPU: %v", err)
+	}
+	gputest.Run(t, inventory, gputest.Options{Nodes: true})
+}
+
+// TestWithoutDriver: such a machine is no failure, and says why.
+func TestWithoutDriver(t *testing.T) {
+	for ret, why := range map[nvml.Return]string{
+		nvml.ERROR_LIBRARY_NOT_FOUND: "libnvidia-ml", nvml.ERROR_DRIVER_NOT_LOADED: "kernel",
+		nvml.ERROR_LIB_RM_VERSION_MISMATCH: "reboot", nvml.ERROR_UNKNOWN: "unknown",
+	} {
+		d := newDriver()
+		d.InitFunc = func() nvml.Return { return ret }
+		inventory := newInventory(d, "/", quiet())
+		if _, err := inventory.List(); !errors.Is(err, gpu.ErrNoDriver) || !strings.Contains(err.Error(), why) {
+			t.Errorf("%v: %v", ret, err)
+		}
+		if _, err := inventory.Troubles(); !errors.Is(err, gpu.ErrNoDriver) {
+			t.Errorf("%v: troubles: %v", ret, err)
+		}
+		if err := inventory.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	d := newDriver()
+	d.device(0).GetRemappedRowsFunc = func() (int, int, bool, bool, nvml.Return) { return 0, 1, false, true, nvml.SUCCESS }
+	d.device(1).GetNameFunc = func() (string, nvml.Return) { return "", nvml.ERROR_GPU_IS_LOST }
+	m, err := newInventory(d, "/", quiet()).List()
+	if err != nil || m.Driver != "550.54.15" || m.CUDA != "12.4" || len(m.GPUs) != 8 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if m.GPUs[0].Fault == "" || m.GPUs[1].Fault != "" || m.GPUs[1].ComputeCapability != "8.0" {
+		t.Errorf("%+v", m.GPUs[:2])
+	}
+	part := m.GPUs[7]
+	if part.Parent != d.device(splitIndex).UUID || part.Profile != "3g.20gb" || part.MemoryBytes != 20<<30 || part.ComputeCapability != "8.0" {
+		t.Errorf("%+v", part)
+	}
+}
+
+func TestRead(t *testing.T) {
+	d := newDriver()
+	inventory := newInventory(d, "/", quiet())
+	r, err := inventory.Read(d.device(0).UUID)
+	if err != nil || r.UtilisationPercent != 40 || r.PowerMilliwatts != 60_000 || r.EnergyMillijoules != 1_000_000 || r.DrawnBytes != 4096 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	r, err = inventory.Read("MIG-11111111-aaaa-bbbb-cccc-111111111111")
+	want := []gpu.Process{{PID: 7, MemoryBytes: 5}, {PID: 8, MemoryBytes: gpu.Unknown}}
+	if err != nil || r.UtilisationPercent != gpu.Unknown || r.MemoryBytes != 1<<20 || !slices.Equal(r.Processes, want) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	d.device(0).GetMemoryInfoFunc = func() (nvml.Memory, nvml.Return) { return nvml.Memory{}, nvml.ERROR_GPU_IS_LOST }
+	if _, err := inventory.Read(d.device(0).UUID); !errors.Is(err, gpu.ErrLost) {
+		t.Errorf("lost: %v", err)
+	}
+}
+
+// TestOldDriver: what it does not know is not asked, which would end the process.
+func TestOldDriver(t *testing.T) {
+	d := newDriver()
+	d.ExtensionsFunc = func() nvml.ExtendedInterface {
+		return &mock.ExtendedInterface{LookupSymbolFunc: func(name string) error { return errors.New("no " + name) }}
+	}
+	device := d.device(0)
+	device.GetMigModeFunc, device.GetTotalEnergyConsumptionFunc, device.GetRemappedRowsFunc = nil, nil, nil // a call panics
+	inventory := newInventory(d, "/", quiet())
+	if _, err := inventory.List(); err != nil {
+		t.Error(err)
+	}
+	if _, err := inventory.Read(device.UUID); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTroubles(t *testing.T) {
+	d := newDriver()
+	inventory := newInventory(d, "/", quiet())
+	const whole = ^uint32(0)
+	for _, c := range []struct {
+		event nvml.EventData
+		uuid  string
+		what  string
+	}{
+		{nvml.EventData{Device: d.device(0), EventType: nvml.EventTypeXidCriticalError, EventData: 79, GpuInstanceId: whole}, d.device(0).UUID, "Xid 79"},
+		{nvml.EventData{Device: d.device(1), EventType: nvml.EventTypeDoubleBitEccError, GpuInstanceId: whole}, d.device(1).UUID, "ECC"},
+		{nvml.EventData{Device: d.device(splitIndex), EventType: nvml.EventTypeXidCriticalError, EventData: 94, GpuInstanceId: 2},
+			"MIG-22222222-aaaa-bbbb-cccc-222222222222", "Xid 94"},
+		{nvml.EventData{Device: d.device(0), EventType: nvml.EventTypeXidCriticalError, EventData: 31, GpuInstanceId: whole}, "", ""},
+	} {
+		d.events <- c.event
+		got, err := inventory.Troubles()
+		switch {
+		case err != nil:
+			t.Error(err)
+		case c.uuid == "" && len(got) > 0:
+			t.Errorf("a program's own mistake takes a GPU out: %+v", got)
+		case c.uuid != "" && (len(got) != 1 || got[0].UUID != c.uuid || !strings.Contains(got[0].What, c.what)):
+			t.Errorf("%+v, want %s, %s", got, c.uuid, c.what)
+		}
+	}
+}
+
+// driverRoot is a folder with what a driver installs, the nodes of its devices included.
+func driverRoot(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	libs := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
+	for _, dir := range []string{libs, filepath.Join(root, "usr/bin"), filepath.Join(root, "dev")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := []string{filepath.Join(root, "usr/bin/nvidia-smi"), filepath.Join(root, "usr/bin/nvidia-persistenced")}
+	for _, name := range []string{"libcuda", "libnvidia-ml", "libnvidia-ptxjitcompiler"} {
+		files = append(files, filepath.Join(libs, name+".so.550.54.15"))
+	}
+	for _, file := range files {
+		if err := os.WriteFile(file, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nodes := []string{"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"}
+	for _, n := range []string{"0", "1", "2", "3", "4", "5", "6", "7"} {
+		nodes = append(nodes, "nvidia"+n)
+	}
+	for i, node := range nodes {
+		if err := unix.Mknod(filepath.Join(root, "dev", node), unix.S_IFCHR|0o666, int(unix.Mkdev(195, uint32(200+i)))); err != nil {
+			t.Skipf("NOT RUN: nodes of devices cannot be made here: %v", err)
+		}
+	}
+	return root
+}
+
+// TestEdits: no more than what computing takes.
+func TestEdits(t *testing.T) {
+	d := newDriver()
+	edits, err := newInventory(d, driverRoot(t), quiet()).Edits([]string{d.device(2).UUID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var nodes, files []string
+	for _, n := range edits.DeviceNodes {
+		nodes = append(nodes, n.Path)
+	}
+	for _, m := range edits.Mounts {
+		files = append(files, filepath.Base(m.ContainerPath))
+	}
+	slices.Sort(nodes)
+	slices.Sort(files)
+	if want := []string{"/dev/nvidia-uvm", "/dev/nvidia2", "/dev/nvidiactl"}; !slices.Equal(nodes, want) {
+		t.Errorf("nodes %q, want %q", nodes, want)
+	}
+	want := []string{"libcuda.so.550.54.15", "libnvidia-ml.so.550.54.15", "libnvidia-ptxjitcompiler.so.550.54.15", "nvidia-smi"}
+	if !slices.Equal(files, want) {
+		t.Errorf("files %q, want %q", files, want)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -50,6 +51,7 @@ func (b *box) Start(ctx context.Context, cmd sandbox.Command) error {
 	if err := b.prepare(cmd); err != nil {
 		return fmt.Errorf("start %q in sandbox %s: %w", cmd.Args[0], b.spec.ID, err)
 	}
+	cmd.Env = b.container.given.environment(cmd.Env)
 	if err := b.link.start(ctx, cmd); err != nil {
 		return fmt.Errorf("start %q in sandbox %s: %w", cmd.Args[0], b.spec.ID, err)
 	}
@@ -121,6 +123,12 @@ func (b *box) Signal(_ context.Context, signal syscall.Signal) error {
 		return nil
 	}
 	return b.tell(encodeSignal(c.seq, signal))
+}
+
+// Processes implements sandbox.Sandbox. The init is none of them.
+func (b *box) Processes() ([]int, error) {
+	all := b.runtime.cgroup.processes(b.container.cgroup)
+	return slices.DeleteFunc(all, func(pid int) bool { return pid == b.link.pid }), nil
 }
 
 // tell sends a request that means nothing any more once the sandbox is gone.

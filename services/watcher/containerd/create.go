@@ -27,6 +27,7 @@ type container struct {
 	firstID  uint32
 	counters *counters
 	network  *network.Process // nil without a network
+	given    given
 }
 
 // Create implements sandbox.Runtime.
@@ -37,10 +38,15 @@ func (r *Runtime) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	if err := r.garbage.collect(ctx, r.removeContainer); err != nil {
 		r.opts.Logger.Warn("containers that could not be removed are still there", "cause", err)
 	}
-	b, err := r.create(ctx, spec)
+	devices, err := r.give(spec)
+	if err != nil {
+		r.forget(spec.ID)
+		return nil, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
+	}
+	b, err := r.create(ctx, spec, devices)
 	if err != nil && retryable(err) && ctx.Err() == nil {
 		r.opts.Logger.Warn("creating a sandbox failed; trying once more", "sandbox", spec.ID, "cause", err)
-		b, err = r.create(ctx, spec)
+		b, err = r.create(ctx, spec, devices)
 	}
 	if err != nil {
 		r.forget(spec.ID)
@@ -87,11 +93,12 @@ func (r *Runtime) forget(id string) {
 }
 
 // create is one attempt. What it leaves behind on an error is removed, at once or later.
-func (r *Runtime) create(ctx context.Context, spec sandbox.Spec) (*box, error) {
+func (r *Runtime) create(ctx context.Context, spec sandbox.Spec, devices given) (*box, error) {
 	c, err := r.newContainer()
 	if err != nil {
 		return nil, err
 	}
+	c.given = devices
 	b, err := r.fill(ctx, spec, &c)
 	if err == nil {
 		return b, nil
@@ -211,7 +218,7 @@ func (r *Runtime) ociSpec(spec sandbox.Spec, c container) *specs.Spec {
 	isolation := ociSpec(plan{
 		spec: spec, root: root, base: binds, initBinary: r.opts.Libexec.Init,
 		etc: r.networkDir(), socket: filepath.Join(c.dir, "socket"), cgroup: c.cgroup, firstID: c.firstID,
-		limits: r.limits, heat: r.heat, swap: r.cgroup.swap,
+		limits: r.limits, heat: r.heat, swap: r.cgroup.swap, given: c.given,
 	})
 	if r.weaken != nil {
 		r.weaken(isolation)

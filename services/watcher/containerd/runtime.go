@@ -25,6 +25,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	cdispecs "tags.cncf.io/container-device-interface/specs-go"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/watcher/network"
@@ -53,6 +54,8 @@ type Options struct {
 	// AllowNetworkTo are networks that sandboxes may reach beside public ones: network.Refused
 	// says which are not. The machine's own addresses are never among them.
 	AllowNetworkTo []netip.Prefix
+	// Devices says what a container needs for devices, by their ids; nil: sandboxes have none.
+	Devices func(ids []string) (*cdispecs.ContainerEdits, error)
 	// CreateTimeout bounds one attempt to create a sandbox; there are two. 20 s when 0.
 	CreateTimeout time.Duration
 	// Logger hears of what went wrong behind a caller's back. slog.Default when nil.

@@ -44,6 +44,7 @@ type plan struct {
 	limits     rlimits
 	heat       []string // paths that tell how hot the processors are
 	swap       bool     // the kernel accounts swap, so that it can be forbidden
+	given      given    // what it gets for its devices
 }
 
 // rlimits are this process's own hard limits: without CAP_SYS_RESOURCE none can be raised.
@@ -123,7 +124,11 @@ func mounts(p plan) []specs.Mount {
 	for _, path := range p.base {
 		list = append(list, readOnly(path, path))
 	}
+	if p.given.folder != "" {
+		list = append(list, readOnly(p.given.folder, initDir))
+	}
 	list = append(list, readOnly(p.initBinary, initPath), readOnly(p.socket, socketPath))
+	list = append(append(list, p.given.files...), p.given.nodes...)
 	if p.spec.Kind == sandbox.Run {
 		list = append(list, readOnly(p.spec.Dir, sandbox.FunctionDir))
 	}
@@ -155,7 +160,8 @@ func resources(p plan) *specs.LinuxResources {
 	quota := max(int64(p.spec.Limits.CPUs*cpuPeriod), minimumQuota)
 	period := uint64(cpuPeriod)
 	limits := &specs.LinuxResources{
-		Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, // runc adds null, zero and their like
+		// runc adds null, zero and their like.
+		Devices: append([]specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, p.given.rules...),
 		Memory:  &specs.LinuxMemory{Limit: &memory},
 		Pids:    &specs.LinuxPids{Limit: &pids},
 		CPU:     &specs.LinuxCPU{Quota: &quota, Period: &period},

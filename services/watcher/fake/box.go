@@ -194,6 +194,17 @@ func (b *box) Wait(ctx context.Context) (sandbox.Exit, error) {
 	return current.exit, nil
 }
 
+// Processes implements sandbox.Sandbox: the process group of the running command.
+func (b *box) Processes() ([]int, error) {
+	b.mu.Lock()
+	current := b.run
+	b.mu.Unlock()
+	if current == nil || current.ended() {
+		return nil, nil
+	}
+	return processGroup(current.pid)
+}
+
 // Signal implements sandbox.Sandbox.
 func (b *box) Signal(_ context.Context, signal syscall.Signal) error {
 	b.mu.Lock()

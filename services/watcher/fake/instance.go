@@ -118,3 +118,22 @@ func startTime(pid int) string {
 	}
 	return fields[startField]
 }
+
+// processGroup lists the processes of a group. One that is just ending may be missing.
+func processGroup(group int) ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if of, err := syscall.Getpgid(pid); err == nil && of == group {
+			found = append(found, pid)
+		}
+	}
+	return found, nil
+}

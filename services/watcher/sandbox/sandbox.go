@@ -48,6 +48,8 @@ var (
 	ErrBase = errors.New("base not available")
 	// ErrNetwork: the spec asks for a network, and the runtime was not told to give any.
 	ErrNetwork = errors.New("no network is given to sandboxes here")
+	// ErrDevice: a device of the spec cannot be given.
+	ErrDevice = errors.New("device not available")
 	// ErrGone: the sandbox died or was removed.
 	ErrGone = errors.New("sandbox is gone")
 )
@@ -61,7 +63,7 @@ type Runtime interface {
 	// it failed with ErrUnavailable, and never touches what this process made.
 	Reap(ctx context.Context) error
 	// Create returns a sandbox that waits for its first command. Nothing of the user's has run in
-	// it yet. On an error nothing is left behind. Errors: ErrUnavailable, ErrBase, ErrNetwork.
+	// it yet. On an error nothing is left behind. Errors: ErrUnavailable, ErrBase, ErrNetwork, ErrDevice.
 	Create(ctx context.Context, spec Spec) (Sandbox, error)
 	// Close removes the sandboxes that are still there and lets go of the runtime.
 	Close(ctx context.Context) error
@@ -95,6 +97,9 @@ type Sandbox interface {
 	// Kill ends every process of the running command with SIGKILL, stopped ones too, and Wait
 	// returns. No command running is not an error.
 	Kill(ctx context.Context) error
+	// Processes are the numbers, on the host, of the processes that commands have started and that
+	// have not ended.
+	Processes() ([]int, error)
 	// Renew makes the sandbox as it was before its first command: /tmp and /dev/shm are empty, no IPC
 	// object is left, limits and usage count anew. It is for a spec that is Renewable, when no command
 	// runs. What cannot be put right is an error: remove the sandbox then.
@@ -124,6 +129,8 @@ type Spec struct {
 	Renewable bool
 	// Network is Outbound for a Kind Run at most.
 	Network Network
+	// Devices are the ids of those that it gets (Kind Run): UUIDs of GPUs. It sees no other.
+	Devices []string
 }
 
 // Limits bound one sandbox. All are required; the caller has applied the defaults.

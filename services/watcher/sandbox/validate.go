@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,13 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("sandbox %s: size of the work folder is %d bytes: want more than 0", s.ID, s.WorkBytes)
 	case s.Network != NoNetwork && (s.Network != Outbound || s.Kind == Build):
 		return fmt.Errorf("sandbox %s: network %q of a %s: want %q, of a %s", s.ID, s.Network, s.Kind, Outbound, Run)
+	case len(s.Devices) > 0 && (s.Kind != Run || s.Renewable):
+		return fmt.Errorf("sandbox %s: devices are for a %s that is used once", s.ID, Run)
+	}
+	for i, id := range s.Devices {
+		if id == "" || slices.Contains(s.Devices[:i], id) {
+			return fmt.Errorf("sandbox %s: devices %q: want each once, by its id", s.ID, s.Devices)
+		}
 	}
 	return s.Limits.Validate()
 }

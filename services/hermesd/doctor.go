@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 
@@ -13,6 +14,8 @@ import (
 
 	"github.com/hermes-serverless/hermes/services/watcher/containerd"
 	"github.com/hermes-serverless/hermes/services/watcher/doctor"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu/nvml"
 )
 
 // errUnfit: something that is needed is missing; what was printed says what.
@@ -49,6 +52,11 @@ func doctorOptions(dataDir, address string, network bool) doctor.Options {
 	return doctor.Options{
 		DataDir: dataDir, Address: address, Answers: containerd.Answers,
 		Runc: programs.Runc, Init: programs.Init, Launch: programs.Launch, Network: programs.Network, NeedsNetwork: network,
+		GPUs: func() (gpu.Machine, error) {
+			driver := nvml.Open(slog.New(slog.DiscardHandler))
+			defer driver.Close() //nolint:errcheck // only looked at
+			return driver.List()
+		},
 	}
 }
 

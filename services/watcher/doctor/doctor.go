@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 )
 
 // Status of one check.
@@ -55,6 +57,8 @@ type Options struct {
 	// machine without TUN devices, a failure.
 	Network      string
 	NeedsNetwork bool
+	// GPUs asks the NVIDIA driver what there is; nil: it is not asked.
+	GPUs func() (gpu.Machine, error)
 
 	// Root is put before every path below /proc, /sys and the like; for tests.
 	Root string
@@ -85,7 +89,7 @@ func Checks(opts Options) []Check {
 		{"user namespaces", look.userNamespaces}, {"seccomp", look.seccomp},
 		{"containerd", look.containerd}, {"oci runtime", look.ociRuntime}, {"init", look.init}, {"launcher", look.launcher},
 		{"disk space", look.diskSpace}, {"disk latency", look.diskLatency},
-		{"compilers", look.compilers}, {"base images", look.baseBuilder}, {"network", look.network}, {"gpu", look.gpu},
+		{"compilers", look.compilers}, {"base images", look.baseBuilder}, {"network", look.network}, {"gpu", look.gpu}, {"cuda toolkit", look.toolkit},
 	}
 }
 

@@ -97,12 +97,3 @@ func (l looker) baseBuilder(context.Context) Result {
 	}
 	return ok("mmdebstrap, for `hermesd base build`")
 }
-
-func (l looker) gpu(context.Context) Result {
-	version := l.read("/proc/driver/nvidia/version")
-	if version == "" {
-		return ok("none: no NVIDIA driver is loaded")
-	}
-	first, _, _ := strings.Cut(version, "\n")
-	return ok(strings.TrimSpace(strings.TrimPrefix(first, "NVRM version:")))
-}

@@ -50,6 +50,10 @@ func OutputSubject(watcher, owner, id string) string {
 	return "hermes.output." + watcher + "." + owner + "." + id
 }
 
+// GPUSubject is where a watcher publishes what the GPUs of an execution do, beside its output. No
+// execution's id is another's with this ending.
+func GPUSubject(watcher, owner, id string) string { return OutputSubject(watcher, owner, id) + "-gpu" }
+
 // RunSubject is where the orchestrator puts the run request of an execution placed on a watcher.
 func RunSubject(watcher, owner, id string) string {
 	return "hermes.run." + watcher + "." + owner + "." + id

@@ -35,6 +35,8 @@ type Lease struct {
 	Session string `json:"session"`
 	// Draining: it takes nothing new.
 	Draining bool `json:"draining,omitempty"`
+	// GPUs are the last readings of the watcher's devices.
+	GPUs []GPUReading `json:"gpus,omitempty"`
 }
 
 // AttemptRef names an attempt.

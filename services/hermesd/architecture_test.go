@@ -78,6 +78,10 @@ func forbidden(from, path string) string {
 		if !within(from, "services/watcher/containerd") {
 			return "containerd is the business of services/watcher/containerd alone"
 		}
+	case within(path, "github.com/NVIDIA"):
+		if !within(from, "services/watcher/gpu/nvml") {
+			return "NVIDIA's driver is the business of services/watcher/gpu/nvml alone"
+		}
 	case within(path, "github.com/prometheus"):
 		if !within(from, "services/hermesd/metrics") {
 			return "the parts keep plain counters; services/hermesd/metrics alone shows them to Prometheus"
@@ -96,7 +100,7 @@ func forbidden(from, path string) string {
 
 func forbiddenNATS(from string) string {
 	if within(from, "events/log/jslog", "events/streams", "projections/projector", "services", "cli", "deployments/bench") &&
-		!within(from, "services/manifest", "services/bundle", "services/watcher/sandbox", "services/watcher/containerd", "services/watcher/doctor", "services/watcher/fake") {
+		!within(from, "services/manifest", "services/bundle", "services/watcher/sandbox", "services/watcher/containerd", "services/watcher/doctor", "services/watcher/fake", "services/watcher/gpu") {
 		return ""
 	}
 	return "this package decides or isolates; it does not talk to NATS"

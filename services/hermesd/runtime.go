@@ -11,15 +11,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/watcher/containerd"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu/nvml"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 // systemContainerd is where a containerd of the machine's own listens.
 const systemContainerd = "/run/containerd/containerd.sock"
 
-// boxes is the runtime, and the containerd below it when it is our own.
+// boxes is the runtime, the GPUs that it gives, and the containerd below it when it is our own.
 type boxes struct {
 	runtime    sandbox.Runtime
+	gpus       gpu.Inventory
 	supervised *containerd.Supervised
 }
 
@@ -36,7 +39,7 @@ func openRuntime(ctx context.Context, dataDir, address string, network networkOp
 	if libexec.Warning != "" {
 		log.Warn(libexec.Warning)
 	}
-	b := &boxes{}
+	b := &boxes{gpus: nvml.Open(log.With("part", "gpus"))}
 	if address, err = b.address(ctx, dataDir, address, log); err != nil {
 		return nil, err
 	}
@@ -45,7 +48,7 @@ func openRuntime(ctx context.Context, dataDir, address string, network networkOp
 	}
 	b.runtime, err = containerd.New(ctx, containerd.Options{
 		Address: address, StateDir: filepath.Join(dataDir, "sandboxes"), Libexec: libexec, Logger: log,
-		AllowNetwork: network.allow, AllowNetworkTo: networks,
+		AllowNetwork: network.allow, AllowNetworkTo: networks, Devices: b.gpus.Edits,
 	})
 	if err != nil {
 		return nil, errors.Join(err, b.stop())
@@ -77,12 +80,14 @@ func (b *boxes) address(ctx context.Context, dataDir, address string, log *slog.
 	return supervised.Address(), nil
 }
 
-// stop ends our own containerd, if there is one. The runtime has been closed by its user.
+// stop ends our own containerd, if there is one, and lets go of the GPUs. The runtime has been closed by
+// its user.
 func (b *boxes) stop() error {
-	if b.supervised == nil {
-		return nil
+	err := b.gpus.Close()
+	if b.supervised != nil {
+		err = errors.Join(err, b.supervised.Stop())
 	}
-	return b.supervised.Stop()
+	return err
 }
 
 // close ends the runtime and then containerd.

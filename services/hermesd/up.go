@@ -135,7 +135,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	// The runtime ends with the instance, containerd after it.
 	defer func() { err = errors.Join(err, boxes.stop()) }()
 	options := instance.Options{
-		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Limits: o.limits, Keep: o.keep, Runtime: boxes.runtime,
+		Data: data, Listen: o.listen, Certificate: certificate, Sync: o.sync, Slots: o.slots, Warm: o.warm, Grace: o.grace, Limits: o.limits, Keep: o.keep, Runtime: boxes.runtime, GPUs: boxes.gpus,
 		User: o.user, Network: o.network.allow, Accounts: o.registration.options(), Version: api.Version, Metrics: set, Log: log,
 	}
 	if who != nil {

@@ -47,7 +47,7 @@ func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err err
 	}
 	defer nc.Close()
 	w, err := instance.NewWatcher(ctx, instance.WatcherOptions{
-		Name: o.name, Conn: nc, Runtime: boxes.runtime, Dir: data.Path("watcher"),
+		Name: o.name, Conn: nc, Runtime: boxes.runtime, GPUs: boxes.gpus, Dir: data.Path("watcher"),
 		Slots: o.slots, Warm: o.warm, Grace: o.grace, Version: api.Version, Metrics: set, Log: log,
 	})
 	if err != nil {

@@ -27,10 +27,15 @@ const (
 	outputLimit       // the limit of output is used up
 	shutdown          // the watcher ends and its grace period is over
 	leaseLost         // the watcher cannot prove any more that it lives
+	gpuFailed         // a GPU that it holds failed
+	gpuMemory         // it took too much of a shared GPU
+	gpuIdle           // it did not use its GPUs
 )
 
 // urgent causes leave the command no time to end by itself.
-func (c cause) urgent() bool { return c == outputLimit || c == leaseLost }
+func (c cause) urgent() bool {
+	return c == outputLimit || c == leaseLost || c == gpuFailed || c == gpuMemory
+}
 
 // attempt is one attempt that this watcher holds: from its request's arrival until its report is
 // taken, or it turns out to be somebody else's.
@@ -44,6 +49,7 @@ type attempt struct {
 
 	mu     sync.Mutex
 	cause  cause
+	detail string // of the cause, for people
 	exited bool
 	// feed is the stdin of an interactive attempt, once it is made.
 	feed *input.Feed
@@ -58,14 +64,17 @@ func newAttempt(r api.RunRequest, arrived time.Time) *attempt {
 
 // halt asks for the attempt's end. When its commands have ended only the output's limit still
 // counts: the excess may be found in what they left in the pipes.
-func (a *attempt) halt(c cause) {
+func (a *attempt) halt(c cause) { a.haltBecause(c, "") }
+
+// haltBecause is halt with more to say of the cause.
+func (a *attempt) haltBecause(c cause, detail string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.exited && c != outputLimit {
 		return
 	}
 	if a.cause == none {
-		a.cause = c
+		a.cause, a.detail = c, detail
 		close(a.halted)
 	}
 	if c.urgent() {
@@ -82,6 +91,13 @@ func (a *attempt) why() cause {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.cause
+}
+
+// details are what is to be said of the cause.
+func (a *attempt) details() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.detail
 }
 
 // exit says that no command runs any more.

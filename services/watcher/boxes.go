@@ -21,23 +21,32 @@ const (
 // takeBox takes a sandbox that is ready, or makes one.
 func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err error) {
 	key := spareKeyOf(a)
+	if len(a.Devices) > 0 {
+		// What it holds is known only now, and costs more to start than a sandbox does: none is made ahead.
+		key.reuse = false
+		done := w.spares.Cold()
+		defer done()
+		p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key, a.Devices, w.telling(a))
+		return err
+	}
 	p.taken = w.spares.Take(ctx, key)
 	if p.Ready = p.taken.Ready; p.Box != nil {
 		return nil
 	}
 	done := w.spares.Cold()
 	defer done()
-	p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key, w.telling(a))
+	p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key, nil, w.telling(a))
 	return err
 }
 
-func (w *Watcher) makeRunBox(ctx context.Context, id string, key spareKey, tell func(string)) (pool.Ready, error) {
+func (w *Watcher) makeRunBox(ctx context.Context, id string, key spareKey, devices []string, tell func(string)) (pool.Ready, error) {
 	dir, release, err := w.artifact(ctx, key.artifact)
 	if err != nil {
 		return pool.Ready{}, err
 	}
 	ready, err := w.createBox(ctx, sandbox.Spec{
 		ID: id, Kind: sandbox.Run, Base: key.base, Dir: dir, Limits: key.limits, Renewable: key.reuse, Network: key.network,
+		Devices: devices,
 	}, tell)
 	if err != nil {
 		release()

@@ -29,7 +29,12 @@ func (w *Watcher) greet() {
 
 // SetMachine says that the machine is not what it was, from any goroutine.
 func (w *Watcher) SetMachine(m events.Machine) {
+	w.describing.Lock()
 	w.machine.Store(&m)
+	w.describing.Unlock()
+	if w.GPUs != nil {
+		w.describeGPUs()
+	}
 	w.greet()
 }
 

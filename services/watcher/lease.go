@@ -42,7 +42,9 @@ type keeper struct {
 	// lost is called when runs must end because the lease is about to be over; held when it is
 	// held (again). Both are called from keep.
 	lost, held func()
-	poke       chan struct{} // renew now
+	// gpus are the last readings of the machine's devices; nil: it has none.
+	gpus func() []api.GPUReading
+	poke chan struct{} // renew now
 
 	mu       sync.Mutex
 	draining bool
@@ -218,7 +220,11 @@ func (k *keeper) release(ctx context.Context) error {
 func (k *keeper) value() api.Lease {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return api.Lease{Session: k.session, Draining: k.draining}
+	l := api.Lease{Session: k.session, Draining: k.draining}
+	if k.gpus != nil {
+		l.GPUs = k.gpus()
+	}
+	return l
 }
 
 func (k *keeper) lastRevision() uint64 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -53,8 +54,10 @@ type Options struct {
 	Blobs     Blobs
 	Artifacts Artifacts
 	Bases     Bases
-	Machine   events.Machine
-	Log       *slog.Logger // discards
+	// Machine is what the watcher offers, but for its GPUs, which GPUs knows; nil: there are none.
+	Machine events.Machine
+	GPUs    *gpu.Keeper
+	Log     *slog.Logger // discards
 	// Grace is how long running executions may go on when the watcher is asked to end: 0 is none.
 	Grace time.Duration
 	// StopGrace is the time from SIGTERM to SIGKILL: 10 s.

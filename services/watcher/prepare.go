@@ -16,6 +16,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/base"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	"github.com/hermes-serverless/hermes/services/watcher/pool"
 )
 
@@ -31,6 +32,8 @@ type prepared struct {
 	taken *pool.Taken[spareKey]
 	took  time.Duration
 	stdin *os.File
+	// hold is nil for an attempt without GPUs.
+	hold *gpu.Hold
 }
 
 // how the sandbox came to be.
@@ -44,9 +47,6 @@ func (p *prepared) how() pool.How {
 // prepare makes the sandbox and brings what goes into it, side by side. It stops when the context
 // ends. On a failure nothing is left behind.
 func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure) {
-	if a.Request.GPUs > 0 {
-		return nil, failuref(events.ReasonSandbox, "this watcher cannot give its sandboxes GPUs")
-	}
 	p := &prepared{}
 	var packed string
 	group, together := errgroup.WithContext(ctx)
@@ -60,6 +60,7 @@ func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure)
 		group.Go(func() (err error) { packed, err = w.fetchFile(together, a, "bundle", a.Request.Source); return err })
 	} else {
 		group.Go(func() error { return w.takeBox(together, a, p) })
+		group.Go(func() error { return w.holdGPUs(together, a, p) })
 	}
 	group.Go(func() (err error) { p.stdin, err = w.openInput(together, a); return err })
 	err := group.Wait()
@@ -206,6 +207,7 @@ func (w *Watcher) discard(p *prepared) {
 	p.closeInput()
 	w.spares.Return(p.taken, p.Ready, false)
 	w.discardBox(p.Ready)
+	w.freeGPUs(p, ending{})
 }
 
 func (p *prepared) closeInput() {

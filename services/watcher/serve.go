@@ -17,6 +17,9 @@ func (w *Watcher) serve(a *attempt) (stuck bool) {
 	defer a.closeInput()
 	p, failed := w.prepareUnlessHalted(a)
 	if failed != nil && a.why() == none && !w.isLeaving() {
+		if failed.reason == events.ReasonGPU {
+			w.helloWithin(askTimeout) // one that was given a broken GPU goes elsewhere, and this report is of no use
+		}
 		w.report(a, api.Report{AttemptRef: a.AttemptRef, Outcome: api.Failed, Reason: failed.reason, Message: failed.message})
 		return false
 	}
@@ -40,6 +43,9 @@ func (w *Watcher) letGo(p *prepared, e ending) {
 	switch {
 	case e.stuck:
 		w.spares.Return(p.taken, pool.Ready{}, false)
+		w.freeGPUs(p, e)
+	case p.hold != nil:
+		w.discard(p)
 	case e.ordinary() && w.giveBack(p):
 		p.closeInput()
 	default:
@@ -122,15 +128,17 @@ func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, e ending) {
 	out := w.openOutput(a, pipes)
 	timer := time.AfterFunc(time.Duration(limits.TimeoutMillis)*time.Millisecond, func() { a.halt(timedOut) })
 	r := &runner{watcher: w, attempt: a, prepared: p, pipes: pipes}
+	stopGPUs := w.useGPUs(a, p)
 	if p != nil {
 		r.run()
 	}
+	r.usage.GPU = stopGPUs()
 	timer.Stop()
 	a.exit()
 	pipes.closeWriters()
 	report.Output = out.Finish()
 	w.counters.output.Add(uint64(report.Output.StdoutBytes + report.Output.StderrBytes))
-	r.ending.cause = a.why()
+	r.ending.cause, r.ending.detail, r.ending.gpus = a.why(), a.details(), gpusOf(a)
 	v := decide(r.ending, limits)
 	report.Outcome, report.ExitCode, report.Signal = v.outcome, v.exitCode, v.signal
 	report.Reason, report.Message = v.reason, v.message

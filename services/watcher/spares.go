@@ -60,7 +60,7 @@ func (w *Watcher) closeSpares() {
 
 // makeSpare prepares a sandbox for a run that is still to come.
 func (w *Watcher) makeSpare(ctx context.Context, key spareKey) (pool.Ready, error) {
-	return w.makeRunBox(ctx, "spare-"+api.NewID(), key, func(string) {})
+	return w.makeRunBox(ctx, "spare-"+api.NewID(), key, nil, func(string) {})
 }
 
 // forgetChanged throws away what was prepared for a version that was built anew or deleted, as soon

@@ -41,6 +41,8 @@ type ending struct {
 	failure *failure
 	// stuck: the command could not be killed, whatever it was to be killed for.
 	stuck bool
+	// detail says more of the cause; gpus names the devices that it held.
+	detail, gpus string
 }
 
 // ordinary: the command ended by itself and met no limit, so that what it ran in is as good as it was.
@@ -65,6 +67,9 @@ func decide(e ending, limits events.Limits) verdict {
 		v.reason, v.message = reason, fmt.Sprintf(format, args...)
 		return v
 	}
+	if e.stuck && e.gpus != "" {
+		return fail(events.ReasonGPU, "%s could not be ended, not even by SIGKILL; its GPU %s is out of use until its operator looks after it", e.step, e.gpus)
+	}
 	if e.stuck {
 		return fail(events.ReasonSandbox, "%s could not be ended, not even by SIGKILL; its watcher needs its operator", e.step)
 	}
@@ -80,6 +85,12 @@ func decide(e ending, limits events.Limits) verdict {
 			e.step, humanize.IBytes(uint64(limits.OutputBytes)))
 	case shutdown:
 		return fail(events.ReasonShutdown, "the watcher was stopped, and %s did not end within its grace period; run it again", e.step)
+	case gpuFailed:
+		return fail(events.ReasonGPU, "%s was ended: %s; run it again", e.step, e.detail)
+	case gpuMemory:
+		return fail(events.ReasonGPUMemory, "%s was ended: %s", e.step, e.detail)
+	case gpuIdle:
+		return fail(events.ReasonGPUIdle, "%s was ended: %s", e.step, e.detail)
 	case leaseLost:
 		return fail(events.ReasonShutdown, "the watcher lost its connection for too long and ended %s; run it again", e.step)
 	}

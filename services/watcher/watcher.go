@@ -33,6 +33,8 @@ type Watcher struct {
 	lease   *keeper
 
 	machine atomic.Pointer[events.Machine]
+	// describing is held while a part of the machine is replaced.
+	describing sync.Mutex
 
 	counters counters
 
@@ -73,6 +75,7 @@ func New(o Options) (*Watcher, error) {
 		greetings: make(chan struct{}, 1), greeted: make(chan struct{}), leaving: make(chan struct{}),
 	}
 	w.machine.Store(&o.Machine)
+	w.offerGPUs()
 	return w, nil
 }
 
@@ -169,6 +172,9 @@ func (w *Watcher) acquireLease(ctx context.Context) (acquired time.Time, err err
 		store: store, ttl: w.LeaseTTL, session: w.session, log: w.Log,
 		lost: w.loseLease, held: w.regainLease, poke: make(chan struct{}, 1),
 	}
+	if w.GPUs != nil {
+		w.lease.gpus = w.gpuReadings
+	}
 	if acquired, err = w.lease.acquire(ctx, mine); err != nil {
 		return time.Time{}, err
 	}
@@ -191,6 +197,9 @@ func (w *Watcher) live(ctx context.Context, acquired time.Time, old []api.Report
 	}
 	w.greet()
 	w.work.Go(func() { w.hellos(w.life) })
+	if w.GPUs != nil {
+		w.work.Go(func() { w.GPUs.Run(w.life) })
+	}
 	w.work.Go(func() { w.watchConnection(fatal) })
 	pulling, stopPulling := context.WithCancel(ctx)
 	defer stopPulling()

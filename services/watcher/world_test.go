@@ -451,6 +451,9 @@ type runtime struct {
 	mu    sync.Mutex
 	fail  func() error
 	boxes int
+	// made are the specs of the sandboxes, and last is the last of these.
+	made []sandbox.Spec
+	last sandbox.Sandbox
 	// immortal commands hear no signal and do not end.
 	immortal bool
 	// renew is what renewing a sandbox fails with.
@@ -492,6 +495,7 @@ func (r *runtime) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.boxes++
+	r.made, r.last = append(r.made, spec), box
 	return &countedBox{Sandbox: box, runtime: r}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	natsconf "github.com/hermes-serverless/hermes/deployments/nats"
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -45,6 +46,8 @@ type Options struct {
 	// Runtime isolates the executions. Start takes it over and closes it. Without one there is no
 	// watcher, and what is queued stays queued.
 	Runtime sandbox.Runtime
+	// GPUs are the machine's; nil: it has none. They stay the caller's.
+	GPUs gpu.Inventory
 	// Network accepts functions that ask for one; Runtime must give it.
 	Network bool
 	// User is the local user's name; empty picks the login name.
@@ -225,7 +228,7 @@ func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) erro
 		return err
 	}
 	w, err := NewWatcher(ctx, WatcherOptions{
-		Name: watcherName, Conn: nc, Runtime: o.Runtime, Dir: o.Data.Path("watcher"),
+		Name: watcherName, Conn: nc, Runtime: o.Runtime, GPUs: o.GPUs, Dir: o.Data.Path("watcher"),
 		Slots: o.Slots, Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Metrics: o.Metrics, Log: o.Log,
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/bundle"
 	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
 	"github.com/hermes-serverless/hermes/services/watcher"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -36,6 +37,9 @@ type WatcherOptions struct {
 	Conn *nats.Conn
 	// Runtime stays the caller's.
 	Runtime sandbox.Runtime
+	// GPUs are the machine's, which Runtime must be able to give; nil: there are none. They stay the
+	// caller's.
+	GPUs gpu.Inventory
 	// Dir holds what the watcher keeps: artifacts, reports that are still to be taken.
 	Dir string
 	// Slots is how many executions may run at once; 0 is twice the number of cores.
@@ -100,9 +104,13 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	if o.Metrics != nil {
 		o.Runtime = o.Metrics.Runtime(o.Runtime)
 	}
+	var gpus *gpu.Keeper
+	if o.GPUs != nil {
+		gpus = gpu.NewKeeper(gpu.Options{Inventory: o.GPUs, Log: log})
+	}
 	w, err := watcher.New(watcher.Options{
 		Name: o.Name, Conn: o.Conn, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
-		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, Log: log,
+		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, GPUs: gpus, Log: log,
 		Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
 	})
 	if err != nil {

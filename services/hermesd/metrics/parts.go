@@ -26,8 +26,9 @@ func (s *Set) Watcher(stats func() watcher.Stats) {
 	made := desc("hermes_sandboxes_prepared_total", "Sandboxes made ahead, and those that could not be.", "result")
 	thrown := desc("hermes_sandboxes_discarded_total",
 		"Sandboxes of the pool thrown away: unused, or worn, which earlier runs had been in.", "state")
+	gpus := gpuFigures()
 	pool := desc("hermes_sandboxes", "Sandboxes that wait for runs, and that are being made ahead.", "state")
-	s.registry.MustRegister(figures{[]*prometheus.Desc{slots, busy, output, taken, made, thrown, pool}, func(to chan<- prometheus.Metric) {
+	s.registry.MustRegister(figures{append(gpus.all(), slots, busy, output, taken, made, thrown, pool), func(to chan<- prometheus.Metric) {
 		now := stats()
 		boxes := now.Sandboxes
 		for _, m := range []prometheus.Metric{
@@ -40,6 +41,7 @@ func (s *Set) Watcher(stats func() watcher.Stats) {
 		} {
 			to <- m
 		}
+		gpus.collect(now.GPUs, to)
 	}})
 }
 

@@ -20,6 +20,7 @@ type executionInspectOptions struct {
 	ctx    context.Context
 	ref    api.ExecutionRef
 	result bool
+	gpu    bool
 	at     string
 	// moment is what at means; zero for now.
 	moment time.Time
@@ -35,10 +36,14 @@ func newExecutionInspectCmd(a *app, run func(*executionInspectOptions) error) *c
 		Short: "Show an execution and what it has printed, also while it runs, or as it was",
 		Long: `Shows an execution and what it has printed. With --at it shows the execution as it was at a moment,
 folded from the events that had happened then ("hermes execution history" lists them), and what it
-had printed until then. A moment is written ` + momentHelp + `.`,
+had printed until then. A moment is written ` + momentHelp + `.
+
+With --gpu it draws what the execution's GPUs did, while it runs too: how much of the time they were used,
+the memory that it held, and their power.`,
 		Example: `  hermes execution inspect 15
   hermes execution inspect 15 -r > result.txt
   hermes execution inspect 15 --at 12:03:05
+  hermes execution inspect 15 --gpu
   hermes execution:inspect 15 --json`,
 		Args:              argsOf(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeRuns,
@@ -47,6 +52,9 @@ had printed until then. A moment is written ` + momentHelp + `.`,
 			if o.ref, err = parseExecution(args[0]); err != nil {
 				return err
 			}
+			if o.gpu && (o.at != "" || o.result) {
+				return usage("--gpu goes neither with --at nor with --result")
+			}
 			if o.moment, err = a.momentFlag("at", o.at); err != nil {
 				return usageOf(cmd, err)
 			}
@@ -54,6 +62,7 @@ had printed until then. A moment is written ` + momentHelp + `.`,
 		},
 	}
 	cmd.Flags().StringVar(&o.at, "at", "", "show it as it was at this `time`: 12:03:05, RFC 3339 or -30s")
+	cmd.Flags().BoolVar(&o.gpu, "gpu", false, "draw what its GPUs did, in the place of what it printed")
 	cmd.Flags().BoolVarP(&o.result, "result", "r", false, "print the output only: stdout to stdout, stderr to stderr")
 	return cmd
 }
@@ -70,6 +79,8 @@ type executionResult struct {
 	MissingBytes int64 `json:"missingBytes,omitempty"`
 	// MissingWhy says why, if the server knows.
 	MissingWhy string `json:"missingWhy,omitempty"`
+	// GPUPlot is there with --gpu.
+	GPUPlot *api.GPUPlot `json:"gpuPlot,omitempty"`
 }
 
 // lacking says what is not there.
@@ -106,19 +117,41 @@ func runExecutionInspect(o *executionInspectOptions) error {
 		o.app.tellMissing(lacks)
 		return err
 	}
+	if o.gpu && o.app.human() {
+		plot, err := o.plot(client)
+		if err == nil {
+			err = o.print(e, nil, nil)
+		}
+		if err != nil {
+			return err
+		}
+		return o.app.plotGPUs(o.app.streams.Out, *plot)
+	}
 	var out, errOut bytes.Buffer
 	lacks, err := o.output(client, e, splitOutput(&out, &errOut))
 	if err != nil {
 		return err
 	}
 	if !o.app.human() {
-		return o.app.printJSON(newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()).lacking(lacks))
+		result := newResult(o.app.executionJSON(e), out.Bytes(), errOut.Bytes()).lacking(lacks)
+		if o.gpu {
+			if result.GPUPlot, err = o.plot(client); err != nil {
+				return err
+			}
+		}
+		return o.app.printJSON(result)
 	}
 	if err := o.print(e, out.Bytes(), errOut.Bytes()); err != nil {
 		return err
 	}
 	o.app.tellMissing(lacks)
 	return nil
+}
+
+// plot asks what the GPUs did.
+func (o *executionInspectOptions) plot(client *api.Client) (*api.GPUPlot, error) {
+	plot, err := api.Call[api.GPUPlot](o.ctx, client, api.OpExecutionGPU, api.ExecutionGPU{ExecutionRef: o.ref})
+	return &plot, err
 }
 
 func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) error {
@@ -139,6 +172,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},
 		{"cpuTime", micros(e.Usage.CPUMicros)}, {"peakMemory", bytesOf(e.Usage.PeakMemoryBytes)},
 	}
+	fields = append(fields, gpuFields(e.Usage.GPU)...)
 	fields = append(fields, [2]string{"given", givenText(e)})
 	fields = append(fields, givenFields(e.Request.Args, e.Request.Env)...)
 	if err := o.app.printFields(w, fields); err != nil {

@@ -14,11 +14,13 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 	"github.com/hermes-serverless/hermes/services/watcher/fake"
+	"github.com/hermes-serverless/hermes/services/watcher/gpu"
+	gpufake "github.com/hermes-serverless/hermes/services/watcher/gpu/fake"
 )
 
 // serveForScript is a Hermes instance whose functions are local processes: hermesd DATA [LISTEN].
 // It writes the NATS contexts of the script's home and runs until it is interrupted. With the
-// variable ALLOW_NETWORK functions may ask for a network.
+// variable ALLOW_NETWORK functions may ask for a network, with FAKE_GPU there is a GPU.
 func serveForScript() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,9 +50,13 @@ func serve(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	var gpus gpu.Inventory
+	if os.Getenv("FAKE_GPU") != "" {
+		gpus = gpufake.New(gpufake.Whole(1, "NVIDIA H100", 80<<30))
+	}
 	in, err := instance.Start(ctx, instance.Options{
-		Certificate: certificate,
-		Data:        data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: time.Second,
+		Certificate: certificate, GPUs: gpus,
+		Data: data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: time.Second,
 		Runtime: fake.New(boxes), Network: os.Getenv("ALLOW_NETWORK") != "", User: "tiago", Version: "0.0.1",
 		Accounts: instance.AccountOptions{
 			Registration: api.Registration(os.Getenv("HERMES_TEST_REGISTRATION")), PasswordCost: accounts.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1},

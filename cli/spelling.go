@@ -27,5 +27,5 @@ func splitSpelling(args []string) []string {
 }
 
 func isGroup(word string) bool {
-	return word == "function" || word == "execution" || word == "remote"
+	return word == "function" || word == "execution" || word == "gpu" || word == "remote"
 }

@@ -75,6 +75,9 @@ func answer[Request, Reply any](s *stub, op string, h func(Request) (Reply, erro
 		s.t.Cleanup(func() { _ = s.api.Stop() })
 	}
 	err := api.HandleUser(s.api, op, func(_ context.Context, _ string, r Request) (Reply, error) { return h(r) })
+	if err == nil {
+		err = s.nc.Flush() // who asks next must be heard
+	}
 	if err != nil {
 		s.t.Fatal(err)
 	}

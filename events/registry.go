@@ -25,6 +25,8 @@ var types = func() []Type {
 	add[WatcherJoined]()
 	add[WatcherChanged]()
 	add[WatcherDraining]()
+	add[WatcherCordoned]()
+	add[WatcherUncordoned]()
 	add[WatcherLeft]()
 	add[WatcherLost]()
 

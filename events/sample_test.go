@@ -18,6 +18,7 @@ var empty = []events.Data{
 	events.ExecutionFailed{}, events.ExecutionCancelRequested{}, events.ExecutionCancelled{},
 	events.ExecutionTimedOut{}, events.ExecutionLost{}, events.ExecutionRetried{},
 	events.WatcherJoined{}, events.WatcherChanged{}, events.WatcherDraining{},
+	events.WatcherCordoned{}, events.WatcherUncordoned{},
 	events.WatcherLeft{}, events.WatcherLost{},
 	events.UserRegistered{}, events.UserKeyEnrolled{}, events.UserKeyRevoked{},
 	events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{},

@@ -38,6 +38,21 @@ type WatcherDraining struct {
 	Reason string `json:"reason"`
 }
 
+// WatcherCordoned: the operator takes it, or one GPU of it, out of placement. What runs there goes on;
+// nothing new comes. It holds across restarts of the watcher.
+type WatcherCordoned struct {
+	// GPU is the UUID of a device, or of a GPU with all its MIG instances; empty: the whole watcher.
+	GPU    string `json:"gpu,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	By     string `json:"by"`
+}
+
+// WatcherUncordoned takes a WatcherCordoned back.
+type WatcherUncordoned struct {
+	GPU string `json:"gpu,omitempty"`
+	By  string `json:"by"`
+}
+
 // WatcherLeft: it ended in order; nothing runs there.
 type WatcherLeft struct{}
 
@@ -55,6 +70,12 @@ func (WatcherChanged) Type() Type { return "io.hermes.watcher.v1.changed" }
 
 // Type implements Data.
 func (WatcherDraining) Type() Type { return "io.hermes.watcher.v1.draining" }
+
+// Type implements Data.
+func (WatcherCordoned) Type() Type { return "io.hermes.watcher.v1.cordoned" }
+
+// Type implements Data.
+func (WatcherUncordoned) Type() Type { return "io.hermes.watcher.v1.uncordoned" }
 
 // Type implements Data.
 func (WatcherLeft) Type() Type { return "io.hermes.watcher.v1.left" }

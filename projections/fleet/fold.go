@@ -1,6 +1,9 @@
 package fleet
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections"
 )
@@ -23,7 +26,13 @@ func Fold(w Watcher, r events.Record) (Watcher, error) {
 func (w Watcher) apply(r events.Record) (Watcher, error) {
 	if joined, ok := r.Data.(events.WatcherJoined); ok {
 		// From any state: a watcher that crashed starts again without having left.
-		return Watcher{State: Joined, Machine: joined.Machine, Since: r.Time, JoinedAt: r.Time}, nil
+		return Watcher{State: Joined, Machine: joined.Machine, Since: r.Time, JoinedAt: r.Time, Cordons: w.Cordons}, nil
+	}
+	switch d := r.Data.(type) {
+	case events.WatcherCordoned:
+		return w.cordon(r, d)
+	case events.WatcherUncordoned:
+		return w.uncordon(r, d)
 	}
 	if !w.Present() {
 		return w, projections.Impossible(r, "the watcher is not there (state %q)", string(w.State))
@@ -46,4 +55,28 @@ func (w Watcher) apply(r events.Record) (Watcher, error) {
 		return w, nil
 	}
 	return w, projections.Impossible(r, "it is not an event of a watcher")
+}
+
+// cordon is for any watcher that was ever seen: one that is away may be kept from work before it is back.
+func (w Watcher) cordon(r events.Record, d events.WatcherCordoned) (Watcher, error) {
+	if w.State == "" {
+		return w, projections.Impossible(r, "the watcher was never there")
+	}
+	if _, there := w.Cordon(d.GPU); there {
+		return w, projections.Impossible(r, "it is cordoned already")
+	}
+	w.Cordons = append(slices.Clone(w.Cordons), Cordon{GPU: d.GPU, Reason: d.Reason, By: d.By, Since: r.Time})
+	slices.SortFunc(w.Cordons, func(a, b Cordon) int { return strings.Compare(a.GPU, b.GPU) })
+	return w, nil
+}
+
+func (w Watcher) uncordon(r events.Record, d events.WatcherUncordoned) (Watcher, error) {
+	if _, there := w.Cordon(d.GPU); !there {
+		return w, projections.Impossible(r, "it is not cordoned")
+	}
+	left := slices.DeleteFunc(slices.Clone(w.Cordons), func(c Cordon) bool { return c.GPU == d.GPU })
+	if w.Cordons = left; len(left) == 0 {
+		w.Cordons = nil
+	}
+	return w, nil
 }

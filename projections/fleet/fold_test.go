@@ -23,6 +23,15 @@ func next(t *rapid.T, w fleet.Watcher) events.Data {
 	if w.Present() {
 		may = append(may, events.WatcherChanged{Machine: events.Machine{Slots: 3}}, events.WatcherLeft{}, events.WatcherLost{SilentMillis: 5})
 	}
+	if w.State != "" {
+		for _, gpu := range []string{"", "GPU-1", "GPU-2"} {
+			if _, there := w.Cordon(gpu); there {
+				may = append(may, events.WatcherUncordoned{GPU: gpu, By: "op"})
+			} else {
+				may = append(may, events.WatcherCordoned{GPU: gpu, Reason: "repair", By: "op"})
+			}
+		}
+	}
 	if w.State == fleet.Joined {
 		may = append(may, events.WatcherDraining{Reason: "upgrade"})
 	}
@@ -31,9 +40,12 @@ func next(t *rapid.T, w fleet.Watcher) events.Data {
 
 func TestFoldRefuses(t *testing.T) {
 	joined := events.WatcherJoined{Machine: events.Machine{Slots: 1}}
+	cordon, back := events.WatcherCordoned{GPU: "GPU-1", By: "op"}, events.WatcherUncordoned{GPU: "GPU-1", By: "op"}
 	gone := []events.Data{events.WatcherChanged{}, events.WatcherDraining{}, events.WatcherLeft{}, events.WatcherLost{}}
 	for name, c := range map[string]struct{ given, refused []events.Data }{
-		"never seen": {nil, gone},
+		"never seen": {nil, append([]events.Data{cordon, back}, gone...)},
+		"cordoned":   {[]events.Data{joined, cordon}, []events.Data{cordon, events.WatcherUncordoned{By: "op"}}},
+		"uncordoned": {[]events.Data{joined, cordon, back}, []events.Data{back}},
 		"left":       {[]events.Data{joined, events.WatcherLeft{}}, gone},
 		"lost":       {[]events.Data{joined, events.WatcherLost{}}, gone},
 		"draining":   {[]events.Data{joined, events.WatcherDraining{}}, []events.Data{events.WatcherDraining{}}},
@@ -54,6 +66,14 @@ func TestSinceIsTheStateAndNotTheEvent(t *testing.T) {
 	}
 	if w = foldtest.Given(t, fleet.Fold, subject, events.WatcherJoined{}, events.WatcherDraining{Reason: "x"}, events.WatcherJoined{}); w.State != fleet.Joined || w.Reason != "" {
 		t.Errorf("a new life: %+v", w)
+	}
+}
+
+func TestCordonsOutlastALife(t *testing.T) {
+	w := foldtest.Given(t, fleet.Fold, subject, events.WatcherJoined{}, events.WatcherCordoned{GPU: "GPU-2", By: "op"},
+		events.WatcherCordoned{Reason: "moving", By: "op"}, events.WatcherLeft{}, events.WatcherJoined{})
+	if len(w.Cordons) != 2 || w.Cordons[0].Reason != "moving" || w.Cordons[1].GPU != "GPU-2" || w.Cordons[1].Since.Unix() != 2 {
+		t.Errorf("%+v", w.Cordons)
 	}
 }
 

@@ -32,8 +32,30 @@ type Watcher struct {
 	JoinedAt time.Time `json:"joinedAt"`
 	// Reason is why it drains.
 	Reason string `json:"reason,omitempty"`
+	// Cordons are what the operator has taken out of placement, the one of the whole watcher first, then by
+	// GPU. They outlast the watcher's lives.
+	Cordons []Cordon `json:"cordons,omitempty"`
 	// Sequence is the last event's, and what the next append must expect.
 	Sequence uint64 `json:"sequence"`
+}
+
+// Cordon keeps new work from a watcher, or from a GPU of it.
+type Cordon struct {
+	// GPU is empty for the whole watcher.
+	GPU    string    `json:"gpu,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	By     string    `json:"by"`
+	Since  time.Time `json:"since"`
+}
+
+// Cordon is the one of a GPU, or with "" of the whole watcher; false: there is none.
+func (w Watcher) Cordon(gpu string) (Cordon, bool) {
+	for _, c := range w.Cordons {
+		if c.GPU == gpu {
+			return c, true
+		}
+	}
+	return Cordon{}, false
 }
 
 // Present reports whether it may hold attempts.

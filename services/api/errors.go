@@ -52,6 +52,8 @@ const (
 	InvalidInvite         = "InvalidInvite"
 	UserDisabled          = "UserDisabled"
 	TooManyAttempts       = "TooManyAttempts"
+	NoSuchWatcher         = "NoSuchWatcher"
+	NoSuchGPU             = "NoSuchGPU"
 	NoSuchKey             = "NoSuchKey"
 	KeysLimitReached      = "KeysLimitReached"
 	QuotaExceeded         = "QuotaExceeded"

@@ -23,6 +23,8 @@ const (
 	OpExecutionWait    = "execution.wait"    // ExecutionWait → Execution
 	OpExecutionCancel  = "execution.cancel"  // ExecutionRef → Execution
 	OpExecutionOutput  = "execution.output"  // ExecutionOutput → OutputPage and raw bytes (see output.go)
+	OpExecutionGPU     = "execution.gpu"     // ExecutionGPU → GPUPlot
+	OpGPUList          = "gpu.list"          // GPUList → GPUs
 	OpExecutionHistory = "execution.history" // ExecutionRef → History
 	OpExecutionInput   = "execution.input"   // ExecutionInput → InputTaken
 	OpEvents           = "events"            // EventsRequest → Events

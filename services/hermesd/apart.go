@@ -120,7 +120,7 @@ func newWatcherCommand() *cobra.Command {
 	var network networkOptions
 	cmd := &cobra.Command{
 		Use:     "watcher",
-		Short:   "Run functions on this machine for an instance elsewhere",
+		Short:   "Run functions on this machine for an instance elsewhere, or drain a watcher",
 		Example: "  hermesd watcher --nats nats://gpu1:4222 --creds /etc/hermes/watcher.nk --name gpu2",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -148,5 +148,6 @@ func newWatcherCommand() *cobra.Command {
 	metricsFlag(f, &metrics)
 	network.flags(f)
 	_ = cmd.MarkFlagRequired("name")
+	cmd.AddCommand(newWatcherDrainCommand(), newWatcherUndrainCommand())
 	return cmd
 }

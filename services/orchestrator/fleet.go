@@ -32,7 +32,7 @@ func (s *state) fleetFor(user string, alive func(*node) bool) api.Fleet {
 			continue
 		}
 		at[name] = len(f.Watchers)
-		f.Watchers = append(f.Watchers, watcherShown(name, n, alive(n)))
+		f.Watchers = append(f.Watchers, watcherShown(name, n, alive(n), n.draining || s.isCordoned(name)))
 	}
 	for _, e := range s.execs {
 		yours := 0
@@ -56,7 +56,7 @@ func (s *state) fleetFor(user string, alive func(*node) bool) api.Fleet {
 	return f
 }
 
-func watcherShown(name string, n *node, alive bool) api.FleetWatcher {
+func watcherShown(name string, n *node, alive, draining bool) api.FleetWatcher {
 	w := api.FleetWatcher{
 		Name: name, State: api.WatcherReady,
 		Slots: n.machine.Slots, CPUMillis: n.machine.CPUMillis, MemoryBytes: n.machine.MemoryBytes,
@@ -64,7 +64,7 @@ func watcherShown(name string, n *node, alive bool) api.FleetWatcher {
 	switch {
 	case !alive:
 		w.State = api.WatcherSilent
-	case n.draining:
+	case draining:
 		w.State = api.WatcherDraining
 	}
 	for _, g := range n.machine.GPUs {

@@ -180,6 +180,8 @@ func (s *Service) serve() (*api.Server, error) {
 		api.HandleUser(server, api.OpExecutionCancel, s.cancel),
 		api.HandleUser(server, api.OpExecutionInput, s.input),
 		api.HandleUser(server, api.OpExecutionHistory, s.history),
+		api.HandleUser(server, api.OpExecutionGPU, s.gpuPlot),
+		api.HandleUser(server, api.OpGPUList, s.gpuList),
 		api.HandleUser(server, api.OpEvents, s.events),
 		api.HandleUser(server, api.OpFleet, s.fleet),
 		server.Handle(api.OpExecutionOutput, "hermes.api.*."+api.OpExecutionOutput, s.output),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/fleet"
 	"github.com/hermes-serverless/hermes/projections/quotas"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -88,6 +89,8 @@ type node struct {
 	// seen is when it last renewed its lease; zero when it is not heard of.
 	seen     time.Time
 	draining bool
+	// readings are those of its last lease.
+	readings []api.GPUReading
 }
 
 // state is what the leader knows: the fold of the live part of the log, and the placements. It has
@@ -102,6 +105,8 @@ type state struct {
 	// machines are those of every watcher that was ever known, by name: one that is away may come
 	// back, so what only it can run waits.
 	machines map[string]events.Machine
+	// cordons are what the operator has taken out of placement, by watcher.
+	cordons map[string][]fleet.Cordon
 	// architectures are those that images are for, by digest.
 	architectures map[string]string
 	// followed is the last sequence of the log that has been followed; later ones may have been
@@ -112,7 +117,7 @@ type state struct {
 func newState() *state {
 	return &state{
 		execs: map[key]*entry{}, queues: map[string][]ticket{}, held: map[key]*entry{}, nodes: map[string]*node{},
-		machines: map[string]events.Machine{}, architectures: map[string]string{},
+		machines: map[string]events.Machine{}, cordons: map[string][]fleet.Cordon{}, architectures: map[string]string{},
 	}
 }
 
@@ -266,7 +271,7 @@ func (s *state) planInput(now time.Time, alive func(*node) bool, room func(user 
 		if n.seen.IsZero() {
 			continue
 		}
-		nodes[name] = &Node{Name: name, Machine: n.machine, Accepting: !n.draining && alive(n)}
+		nodes[name] = &Node{Name: name, Machine: s.offered(name, n.machine), Accepting: !n.draining && !s.isCordoned(name) && alive(n)}
 	}
 	running, used := map[string]int{}, map[string]quotas.Amounts{}
 	for _, e := range s.held {

@@ -36,6 +36,9 @@ func (l *leader) serve() (*api.Server, error) {
 		api.HandleWatcher(s, api.OpLeave, l.leave),
 		s.Handle("queue-position", api.QueuePositionSubject, api.JSON(l.queuePosition)),
 		s.Handle("fleet", api.FleetSubject, api.JSON(l.fleet)),
+		s.Handle("gpus", api.GPUsSubject, api.JSON(l.gpus)),
+		api.HandleAdmin(s, api.OpWatcherDrain, l.drain),
+		api.HandleAdmin(s, api.OpWatcherUndrain, l.undrain),
 	)
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())
@@ -154,7 +157,7 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 	l.mu.Lock()
 	greeted := &node{machine: hello.Machine, session: hello.Session, hello: hello.Number, seen: time.Now()}
 	if old := l.state.nodes[watcher]; old != nil && old.session == hello.Session {
-		greeted.draining = old.draining
+		greeted.draining, greeted.readings = old.draining, old.readings
 	}
 	l.state.nodes[watcher] = greeted
 	l.state.machines[watcher] = hello.Machine
@@ -275,6 +278,11 @@ func (l *leader) recoverFleet(ctx context.Context) error {
 		return fmt.Errorf("read the fleet: %w", err)
 	}
 	for _, w := range watchers {
+		known, err := l.foldWatcher(ctx, w.Name) // the view may be a moment behind a drain
+		if err != nil {
+			return err
+		}
+		l.state.cordons[w.Name] = known.Cordons
 		l.state.machines[w.Name] = w.Machine
 		if w.Present() {
 			l.state.nodes[w.Name] = &node{machine: w.Machine, seen: time.Now()}
@@ -322,7 +330,7 @@ func (l *leader) leaseChanged(update jetstream.KeyValueEntry) {
 		n.session = lease.Session
 	}
 	if n.session == lease.Session {
-		n.seen, n.draining = time.Now(), lease.Draining
+		n.seen, n.draining, n.readings = time.Now(), lease.Draining, lease.GPUs
 		l.again()
 	}
 }

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deployments/setup.sh
+. deployments/cgo.sh
 mkdir -p bin
 echo "building bin/hermes and bin/hermesd (the first time takes a minute or two)" >&2
 CGO_ENABLED=0 go build -trimpath -o bin/ ./cli/hermes

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deployments/build.sh
+. deployments/cgo.sh
 export HERMES_LIBEXEC=$PWD/bin/libexec HERMES_REQUIRE_CONTAINERD=1
 go vet ./...
 # What the suites of attacks found, which go test would keep to itself.

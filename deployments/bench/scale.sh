@@ -5,6 +5,7 @@
 #   deployments/bench/scale.sh [--executions 1000000] [--users 1] [--dir /var/tmp]   # or --help
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. deployments/cgo.sh
 go build -trimpath -o bin/hermesd ./services/hermesd
 go build -trimpath -o bin/hermes-scale ./deployments/bench/scale
 exec bin/hermes-scale "$@"

@@ -28,7 +28,7 @@ type Options struct {
 	// Log is the stream to fold. All of it belongs to the projection.
 	Log log.Log
 	// Whole reads the stream from its beginning when the Log has let go of it; nil: the Log has it
-	// all. Only Verify and Rebuild need it.
+	// all. Verify and Rebuild need it, and Run on a bucket that is further behind than the Log goes back.
 	Whole func(ctx context.Context, from uint64) iter.Seq2[events.Record, error]
 	// Projection names the bucket.
 	Projection projections.Projection
@@ -167,7 +167,7 @@ func (p *Projector) project(ctx context.Context) error {
 	items, plenty := make(chan item, 4*chunk), make(chan struct{}, 1)
 	go func() {
 		defer close(items)
-		for record, err := range p.o.Log.Follow(ctx, allSubjects, t.checkpoint+1) {
+		for record, err := range p.follow(ctx, t.checkpoint+1) {
 			select {
 			case items <- item{record, err}:
 			case <-ctx.Done():

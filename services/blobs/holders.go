@@ -25,7 +25,8 @@ func (s *Store) AddHolder(ctx context.Context, user, digest string) error {
 	return nil
 }
 
-// IsHolder reports whether AddHolder was called for the user and the content.
+// IsHolder reports whether AddHolder was called for the user and the content is stored, and if so keeps
+// it from being collected: a request is about to refer to it.
 func (s *Store) IsHolder(ctx context.Context, user, digest string) (bool, error) {
 	if err := checkHolder(user, digest); err != nil {
 		return false, err
@@ -37,7 +38,7 @@ func (s *Store) IsHolder(ctx context.Context, user, digest string) (bool, error)
 	if err != nil {
 		return false, fmt.Errorf("look whether %s holds %s: %w", user, digest, err)
 	}
-	return true, nil
+	return s.Keep(ctx, digest)
 }
 
 func checkHolder(user, digest string) error {

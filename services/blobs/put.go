@@ -3,7 +3,6 @@ package blobs
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +33,7 @@ const window = 8
 // did not say whether the content has its name. Then it may appear later, whole.
 func (s *Store) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
 	checked := newVerifier(&endingReader{ctx, r}, blob)
-	have, err := s.Has(ctx, blob.Digest)
+	have, err := s.Keep(ctx, blob.Digest)
 	if err == nil && have {
 		_, err = io.Copy(io.Discard, checked)
 	}
@@ -149,7 +148,7 @@ func (u *upload) name(ctx context.Context, blob events.Blob) error {
 	if err != nil {
 		return err
 	}
-	m := nats.NewMsg("$O." + u.store.bucket + ".M." + base64.URLEncoding.EncodeToString([]byte(objectName(blob.Digest))))
+	m := nats.NewMsg(u.store.infoSubject(objectName(blob.Digest)))
 	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
 	m.Data = info
 	_, err = u.store.js.PublishMsg(ctx, m)

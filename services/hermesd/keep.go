@@ -36,7 +36,7 @@ func (k *keepTime) Set(text string) error {
 		d = time.Duration(n) * 24 * time.Hour
 	}
 	if err != nil || d < instance.MinKeep {
-		return fmt.Errorf("%q must be a time such as 30d or 36h, at least %s", text, instance.MinKeep)
+		return fmt.Errorf("%q must be a time such as 30d or 36h, at least %s", text, strings.TrimSuffix(instance.MinKeep.String(), "0m0s"))
 	}
 	*k = keepTime(d)
 	return nil

@@ -37,7 +37,8 @@ runs them in containers, and everything that happens is an event on JetStream.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newUpCommand(), newServeCommand(), newWatcherCommand(), newDoctorCommand(),
-		newProjectionCommand(), newBaseCommand(), newNATSConfigCommand(), newUserCommand(), newAuditCommand(), newContainerdCommand())
+		newProjectionCommand(), newBaseCommand(), newBlobsCommand(), newBackupCommand(), newRestoreCommand(),
+		newNATSConfigCommand(), newUserCommand(), newAuditCommand(), newContainerdCommand())
 	return root
 }
 

@@ -46,7 +46,7 @@ func (oneBlob) IsHolder(_ context.Context, user, digest string) (bool, error) {
 	return user == "ana" && digest == uploaded, nil
 }
 
-func (oneBlob) Has(_ context.Context, digest string) (bool, error) { return digest == uploaded, nil }
+func (oneBlob) Keep(_ context.Context, digest string) (bool, error) { return digest == uploaded, nil }
 
 type noBundles struct{}
 

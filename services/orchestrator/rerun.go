@@ -51,7 +51,7 @@ func (s *Service) rerun(ctx context.Context, user string, ask api.Rerun) (api.Ac
 // checkKept refuses what could only fail on the watcher: content may be collected when nothing that
 // is registered refers to it any more.
 func (s *Service) checkKept(ctx context.Context, origin executions.Execution, r events.ExecutionRequested) error {
-	kept, err := s.Blobs.Has(ctx, r.Source.Digest)
+	kept, err := s.Blobs.Keep(ctx, r.Source.Digest)
 	if err != nil {
 		return fmt.Errorf("look for the artifact %s: %w", r.Source.Digest, err)
 	}
@@ -62,7 +62,7 @@ func (s *Service) checkKept(ctx context.Context, origin executions.Execution, r 
 	if r.Input.Blob == nil {
 		return nil
 	}
-	if kept, err = s.Blobs.Has(ctx, r.Input.Blob.Digest); err != nil {
+	if kept, err = s.Blobs.Keep(ctx, r.Input.Blob.Digest); err != nil {
 		return fmt.Errorf("look for the input %s: %w", r.Input.Blob.Digest, err)
 	}
 	if !kept {

@@ -39,11 +39,11 @@ type Views interface {
 
 // Blobs is what the orchestrator asks of the blob store.
 type Blobs interface {
-	// IsHolder reports whether the user has uploaded the content. To know a digest is not enough:
-	// lists and histories show digests.
+	// IsHolder reports whether the user has uploaded the content, and it is stored. To know a digest is
+	// not enough: lists and histories show digests.
 	IsHolder(ctx context.Context, user, digest string) (bool, error)
-	// Has reports whether the content is stored.
-	Has(ctx context.Context, digest string) (bool, error)
+	// Keep reports whether the content is stored, and keeps it for a while if nothing refers to it yet.
+	Keep(ctx context.Context, digest string) (bool, error)
 }
 
 // Bundles reads a function's config out of a stored bundle.

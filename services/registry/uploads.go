@@ -147,7 +147,7 @@ func (u *uploads) begin(ctx context.Context, caller string, ask api.BlobBegin) (
 	return u.add(caller, ask.Blob)
 }
 
-// isStored reports whether the store has the blob.
+// isStored reports whether the store has the blob, and if so keeps it from being collected.
 func isStored(ctx context.Context, store *blobs.Store, blob events.Blob) (bool, error) {
 	stored, err := store.Stat(ctx, blob.Digest)
 	switch {
@@ -159,7 +159,7 @@ func isStored(ctx context.Context, store *blobs.Store, blob events.Blob) (bool, 
 		return false, api.Errorf(api.Invalid, api.InvalidArguments, "the content %s has %d bytes, not %d",
 			blob.Digest, stored.SizeBytes, blob.SizeBytes)
 	}
-	return true, nil
+	return store.Keep(ctx, blob.Digest)
 }
 
 func (u *uploads) add(caller string, blob events.Blob) (api.BlobUpload, error) {

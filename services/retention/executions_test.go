@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type world struct {
 	whole     *jslog.Whole
 	projector *projector.Projector
 	views     *views.Views
+	stop      func()
 	// last are the sequences of the executions' last events, by subject.
 	last map[string]uint64
 	n    int
@@ -62,11 +64,17 @@ func newWorld(t *testing.T) *world {
 	w.log, w.whole = jslog.New(w.js, streams.Executions), jslog.NewWhole(w.js, streams.History, streams.Executions)
 	w.projector = projector.New(projector.Options{JS: w.js, Log: w.log, Whole: w.whole.Read, Projection: executions.Projection})
 	w.views = views.New(w.js, w.log, w.projector)
+	w.project()
+	return w
+}
+
+// project runs the projector until it is stopped.
+func (w *world) project() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.projector.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	return w
+	w.stop = sync.OnceFunc(func() { cancel(); <-done })
+	w.Cleanup(w.stop)
 }
 
 // append appends to ana's execution of the id.
@@ -206,6 +214,38 @@ func TestWhatEndedGoes(t *testing.T) {
 	}
 	if len(kinds) != 3 {
 		t.Errorf("its history is %v", kinds)
+	}
+}
+
+// TestViewsAreMadeAnew of what the log has let go of: none of a bucket that was lost is lost.
+func TestViewsAreMadeAnew(t *testing.T) {
+	w := newWorld(t)
+	for i := range 10 {
+		w.whole3(fmt.Sprintf("01JDY3M8WZ%016d", i))
+	}
+	w.settled()
+	for _, spare := range []uint64{11, 0} { // in the middle of an execution, and all
+		w.letGo(long, spare)
+		w.stop()
+		bucket, err := w.js.Stream(t.Context(), streams.BucketStream(streams.BucketExecutions))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := bucket.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.projector = projector.New(projector.Options{JS: w.js, Log: w.log, Whole: w.whole.Read, Projection: executions.Projection})
+		w.views = views.New(w.js, w.log, w.projector)
+		w.project()
+		if spare == 0 {
+			w.request("01JDY3M8WZ0000000000000099") // of an empty log nobody knows the head
+		}
+		w.settled()
+		w.verify()
+		listed, _, err := w.views.ListExecutions(t.Context(), "ana", 0, 100)
+		if err != nil || len(listed) < 10 || listed[len(listed)-1].Number != 1 {
+			t.Fatalf("%d are listed, %v", len(listed), err)
+		}
 	}
 }
 

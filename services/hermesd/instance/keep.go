@@ -1,6 +1,8 @@
 package instance
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -8,6 +10,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
+	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/retention"
 )
 
@@ -26,13 +29,29 @@ type Keep struct {
 // MinKeep is the shortest time that anything can be kept.
 const MinKeep = retention.MinKeep
 
-func newRetention(js jetstream.JetStream, o serviceOptions, v *views.Views) retention.Executions {
-	keep := o.keep.Executions
-	if keep == 0 {
-		keep = retention.DefaultKeep
+func (k Keep) executions() time.Duration {
+	if k.Executions == 0 {
+		return retention.DefaultKeep
 	}
+	return k.Executions
+}
+
+func newRetention(js jetstream.JetStream, o serviceOptions, v *views.Views) retention.Executions {
 	return retention.Executions{
 		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions),
-		Keep: keep, Spare: retention.DefaultSpare, Now: time.Now, Log: o.log.With("part", "retention"),
+		Keep: o.keep.executions(), Spare: retention.DefaultSpare, Now: time.Now, Log: o.log.With("part", "retention"),
 	}
+}
+
+// NewCollector returns what removes blobs of an instance that nothing refers to.
+func NewCollector(ctx context.Context, js jetstream.JetStream, keep Keep, log *slog.Logger) (retention.Blobs, error) {
+	store, err := blobs.Open(ctx, js, streams.Blobs)
+	if err != nil {
+		return retention.Blobs{}, err
+	}
+	logs := OpenLogs(js)
+	return retention.Blobs{
+		Store: store, Functions: logs.Functions, Bases: logs.Bases, Users: logs.Users, Executions: logs.Executions,
+		Views: views.New(js, logs.Executions), Keep: keep.executions(), Grace: retention.DefaultGrace, Now: time.Now, Log: log,
+	}, nil
 }

@@ -82,6 +82,7 @@ type services struct {
 	registry     *registry.Service
 	accounts     *accounts.Service // nil where nobody can log in
 	retention    retention.Executions
+	collector    retention.Blobs
 	log          *slog.Logger
 	conn         *nats.Conn
 	// provision makes what is missing of streams, buckets and stores.
@@ -104,6 +105,9 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 	}
 	v := views.New(js, logs.Executions, s.projectors...)
 	s.retention = newRetention(js, o, v)
+	if s.collector, err = NewCollector(ctx, js, o.keep, o.log.With("part", "retention")); err != nil {
+		return nil, err
+	}
 	store, err := blobs.Open(ctx, js, streams.Blobs)
 	if err != nil {
 		return nil, err
@@ -196,6 +200,7 @@ func (s *services) run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.provisionAgain(ctx) })
 	g.Go(func() error { return s.retention.Run(ctx) })
+	g.Go(func() error { return s.collector.Run(ctx) })
 	g.Go(func() error { return s.registry.Run(ctx) })
 	g.Go(func() error { return s.orchestrator.Run(ctx) })
 	if s.accounts != nil {

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/retention"
+)
+
+func newBlobsCommand() *cobra.Command {
+	var natsContext string
+	cmd := &cobra.Command{
+		Use:   "blobs",
+		Short: "Look after the bundles, artifacts, inputs and images that are stored",
+	}
+	contextFlag(cmd.PersistentFlags(), &natsContext)
+	cmd.AddCommand(newBlobsCollectCommand(&natsContext))
+	return cmd
+}
+
+func newBlobsCollectCommand(natsContext *string) *cobra.Command {
+	var grace, keep keepTime
+	var dry bool
+	var output string
+	formats := []string{"table", "json"}
+	cmd := &cobra.Command{
+		Use:   "collect",
+		Short: "Remove what nothing refers to any more",
+		Long: `Removes content that no version of a function, no base and no execution refers to any more: an
+execution does while it lives and for --keep-executions behind that. What is younger than --grace
+stays, for somebody may be about to refer to it. A running instance does the same once a day.`,
+		Example: "  hermesd blobs collect --dry-run\n  hermesd blobs collect --keep-executions 7d -o json",
+		Args:    cobra.NoArgs,
+		PreRunE: func(*cobra.Command, []string) error {
+			if !slices.Contains(formats, output) {
+				return fmt.Errorf("--output %q: must be table or json", output)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			nc, err := connectOperator(*natsContext)
+			if err != nil {
+				return err
+			}
+			defer nc.Close()
+			js, err := jetstream.New(nc)
+			if err != nil {
+				return err
+			}
+			collector, err := instance.NewCollector(cmd.Context(), js, instance.Keep{Executions: time.Duration(keep)}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				return err
+			}
+			if grace > 0 {
+				collector.Grace = time.Duration(grace)
+			}
+			collector.DryRun = dry
+			found, err := collector.Collect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printCollection(cmd.OutOrStdout(), found, dry, output)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&dry, "dry-run", false, "say what would go, and remove nothing")
+	f.Var(&grace, "grace", "`how long` content stays that nothing refers to yet (default 24h)")
+	f.Var(&keep, "keep-executions", "`how long` executions refer to what they were given, ran and made (default 30d)")
+	f.StringVarP(&output, "output", "o", "table", "`format`: table or json")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func printCollection(w io.Writer, c retention.Collection, dry bool, format string) error {
+	if format == "json" {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(c)
+	}
+	did := "removed"
+	if dry {
+		did = "would remove"
+	}
+	for _, b := range c.Removed {
+		if _, err := fmt.Fprintf(w, "%s %s, %s\n", did, b.Digest, humanize.IBytes(uint64(b.SizeBytes))); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "%s %d blobs (%s), %d uploads that never ended (%s), %d notes of who had uploaded what; %d blobs stay (%s)\n",
+		did, len(c.Removed), humanize.IBytes(uint64(c.RemovedBytes)), c.Unfinished, humanize.IBytes(uint64(c.UnfinishedBytes)), c.Notes,
+		c.Kept, humanize.IBytes(uint64(c.KeptBytes)))
+	return err
+}

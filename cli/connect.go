@@ -12,6 +12,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/cli/config"
 	"github.com/hermes-serverless/hermes/cli/natsctx"
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -31,20 +32,7 @@ func (a *app) connect() (*api.Client, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	options, err := c.Options()
-	if err != nil {
-		return nil, nil, api.Errorf(api.Unauthorized, authFailed, "%v", err)
-	}
-	nc, err := nats.Connect(c.URL, append(options,
-		nats.Name("hermes "+version()),
-		nats.CustomInboxPrefix(api.InboxPrefix(user)),
-		nats.Timeout(connectTimeout),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectWait, reconnectWait),
-		// What goes wrong on the way comes back as the error of a request; the default prints it.
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
-	)...)
+	nc, err := dial(c, nats.CustomInboxPrefix(api.InboxPrefix(user)))
 	if errors.Is(err, nats.ErrAuthorization) {
 		if why := whyRefused(c, user); why != nil {
 			return nil, nil, why
@@ -56,8 +44,53 @@ func (a *app) connect() (*api.Client, func(), error) {
 	return api.NewClient(nc, user), nc.Close, nil
 }
 
+// connectOperator is connect for what an operator may ask. The context that was chosen may be one that
+// is no user's, such as hermesd writes for its operator; with a user's the server decides.
+func (a *app) connectOperator() (*api.Client, func(), error) {
+	name, err := a.chosenContext()
+	if err != nil || name == "" {
+		return a.connect()
+	}
+	dir, err := config.Dir()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := natsctx.Load(dir, name)
+	if err != nil || c.InboxPrefix != "" {
+		return a.connect() // which says what is wrong with it
+	}
+	nc, err := dial(c)
+	if err != nil {
+		return nil, nil, connectError(c, err)
+	}
+	who := os.Getenv("USER")
+	if events.CheckUserName(who) != nil {
+		who = "operator"
+	}
+	return api.NewOperator(nc, who), nc.Close, nil
+}
+
+func dial(c natsctx.Context, more ...nats.Option) (*nats.Conn, error) {
+	options, err := c.Options()
+	if err != nil {
+		return nil, api.Errorf(api.Unauthorized, authFailed, "%v", err)
+	}
+	return nats.Connect(c.URL, append(append(options,
+		nats.Name("hermes "+version()),
+		nats.Timeout(connectTimeout),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectWait, reconnectWait),
+		// What goes wrong on the way comes back as the error of a request; the default prints it.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
+	), more...)...)
+}
+
 // connectError says in the user's words why there is no connection.
 func connectError(c natsctx.Context, err error) error {
+	if e, ok := api.AsError(err); ok {
+		return e
+	}
 	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &untrusted):

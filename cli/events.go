@@ -24,7 +24,10 @@ type eventsOptions struct {
 	since    string
 	types    []string
 	follow   bool
-	request  api.EventsRequest
+	// all and owner ask for what is not the user's own.
+	all     bool
+	owner   string
+	request api.EventsRequest
 }
 
 func newEventsCmd(a *app, run func(*eventsOptions) error) *cobra.Command {
@@ -39,11 +42,15 @@ func newEventsCmd(a *app, run func(*eventsOptions) error) *cobra.Command {
 what happens from now on, or from --since on; it goes on through an outage of the server. With
 --output json or jsonl it prints the events themselves.
 
+The operator sees what happens to everybody with --all, or to one user with --owner. hermesd up writes
+a context for that, hermes-operator.
+
 Types are named by their last word, "started", or with what they are about, "execution.started".`,
 		Example: `  hermes events
   hermes events -f
   hermes events --since 24h --type failed,lost,timed_out
-  hermes events -f --function pi -o jsonl`,
+  hermes events -f --function pi -o jsonl
+  hermes --context hermes-operator events --all -f`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.read(); err != nil {
@@ -55,6 +62,10 @@ Types are named by their last word, "started", or with what they are about, "exe
 	}
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "stay, and show events as they happen")
 	cmd.Flags().StringVar(&o.since, "since", "", "begin at this `time`: 12:03:05, RFC 3339, 2h for two hours ago")
+	cmd.Flags().BoolVar(&o.all, "all", false, "those of everybody, for the operator")
+	cmd.Flags().StringVar(&o.owner, "owner", "", "those of this `user`, for the operator")
+	cmd.MarkFlagsMutuallyExclusive("all", "owner")
+	_ = cmd.RegisterFlagCompletionFunc("owner", cobra.NoFileCompletions)
 	cmd.Flags().StringVar(&o.function, "function", "", "only those of this `function` and its executions")
 	cmd.Flags().StringSliceVar(&o.types, "type", nil, "only `types` with these names: requested,failed")
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(eventNames(), cobra.ShellCompDirectiveNoFileComp))
@@ -90,6 +101,14 @@ func eventNames() []string {
 
 // read checks the flags.
 func (o *eventsOptions) read() (err error) {
+	if o.request.Owner = o.owner; o.all {
+		o.request.Owner = api.Everybody
+	}
+	if o.owner != "" {
+		if err := events.CheckUserName(o.owner); err != nil {
+			return usage("--owner: %v", err)
+		}
+	}
 	if o.function != "" {
 		if o.request.Function, err = parseRef(o.function); err != nil {
 			return err
@@ -116,7 +135,11 @@ func (o *eventsOptions) read() (err error) {
 }
 
 func runEvents(o *eventsOptions) error {
-	client, done, err := o.app.connect()
+	connect := o.app.connect
+	if o.request.Owner != "" {
+		connect = o.app.connectOperator
+	}
+	client, done, err := connect()
 	if err != nil {
 		return err
 	}
@@ -167,11 +190,22 @@ func (o *eventsOptions) print(all []api.ListedEvent) error {
 			}
 			continue
 		}
-		if _, err := fmt.Fprintln(o.app.streams.Out, strings.TrimRight(eventLine(e), " ")); err != nil {
+		if _, err := fmt.Fprintln(o.app.streams.Out, strings.TrimRight(o.line(e), " ")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// line is an event in words, with whose it is where that is not said by who asks.
+func (o *eventsOptions) line(e api.ListedEvent) string {
+	line := eventLine(e)
+	tokens := strings.Split(e.Subject, ".")
+	if !o.all || len(tokens) < 4 {
+		return line
+	}
+	// hermes.function.<owner>.<name>, hermes.execution.<partition>.<owner>.<id>
+	return fmt.Sprintf("%-12s   %s", tokens[len(tokens)-2], line)
 }
 
 // eventLine is an event in words.

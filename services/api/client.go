@@ -41,10 +41,20 @@ func UserOfInbox(prefix string) (string, error) {
 type Client struct {
 	nc   *nats.Conn
 	user string
+	// subject is where a user asks for an operation.
+	subject func(user, op string) string
 }
 
 // NewClient returns a client for the connection of this user.
-func NewClient(nc *nats.Conn, user string) *Client { return &Client{nc: nc, user: user} }
+func NewClient(nc *nats.Conn, user string) *Client {
+	return &Client{nc: nc, user: user, subject: Subject}
+}
+
+// NewOperator returns a client for the connection of the operator, who is known by that name. It is
+// for the operations that operators have (HandleAdmin).
+func NewOperator(nc *nats.Conn, name string) *Client {
+	return &Client{nc: nc, user: name, subject: AdminSubject}
+}
 
 // User is who asks.
 func (c *Client) User() string { return c.user }
@@ -156,7 +166,7 @@ func (c *Client) request(ctx context.Context, op string, request any) (*nats.Msg
 	if err != nil {
 		return nil, fmt.Errorf("encode the request %s: %w", op, err)
 	}
-	return Request(ctx, c.nc, Subject(c.user, op), raw)
+	return Request(ctx, c.nc, c.subject(c.user, op), raw)
 }
 
 // Request sends raw bytes to a service and returns its answer, or the *Error that it answered with.

@@ -39,6 +39,7 @@ const (
 	FunctionAlreadyExists = "FunctionAlreadyExists"
 	BuildInProgress       = "BuildInProgress"
 	ProcessFinished       = "ProcessFinished"
+	NotPermitted          = "NotPermitted"
 	InvalidArguments      = "InvalidArguments"
 	InputTooLarge         = "InputTooLarge"
 	InvalidBundle         = "InvalidBundle"

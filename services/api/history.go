@@ -44,9 +44,15 @@ func (e Event) Record() (events.Record, error) {
 	return events.Record{Event: decoded, Subject: e.Subject, Sequence: e.Sequence}, nil
 }
 
+// Everybody is the Owner of an EventsRequest that asks for the events of all users.
+const Everybody = "*"
+
 // EventsRequest asks for the caller's events: those of their executions and of their functions, in
 // the order in which they happened.
 type EventsRequest struct {
+	// Owner is whose events are asked for: empty is the caller. Others', and Everybody's, are shown to
+	// the operator only, each as that user sees it.
+	Owner string `json:"owner,omitempty"`
 	// Cursor is the one of the answer before. Without it the answer begins with Since, or, without
 	// that too, behind everything that is stored.
 	Cursor string    `json:"cursor,omitempty"`

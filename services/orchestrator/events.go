@@ -32,10 +32,11 @@ type ownStream struct {
 	filter string
 }
 
-func (s *Service) ownStreams(user string) [2]ownStream {
+// ownStreams are an owner's, or api.Everybody's.
+func (s *Service) ownStreams(owner string) [2]ownStream {
 	return [2]ownStream{
-		{s.Executions, streams.Executions, "hermes.execution.*." + user + ".*"},
-		{s.Functions, streams.Functions, events.FunctionSubject(user, "*")},
+		{s.Executions, streams.Executions, "hermes.execution.*." + owner + ".*"},
+		{s.Functions, streams.Functions, events.FunctionSubject(owner, "*")},
 	}
 }
 
@@ -51,14 +52,44 @@ func parseCursor(text string) (c eventsCursor, err error) {
 	return c, nil
 }
 
-// events answers with the user's events behind a cursor, and waits for one if there is none.
+// events answers a user: with their own, or with others' if they are an operator.
 func (s *Service) events(ctx context.Context, user string, ask api.EventsRequest) (api.Events, error) {
+	if err := events.CheckUserName(user); err != nil {
+		return api.Events{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err) // it might be everybody
+	}
+	if ask.Owner == "" {
+		ask.Owner = user
+	}
+	if ask.Owner != user {
+		known, err := s.Views.User(ctx, user)
+		if err != nil {
+			return api.Events{}, fmt.Errorf("look whether %s is an operator: %w", user, err)
+		}
+		if !known.Operator || known.Disabled {
+			return api.Events{}, api.Errorf(api.Unauthorized, api.NotPermitted, "the events of others are shown to the operator only").
+				WithHint("the operator has a context of their own: `hermes --context hermes-operator events --all`")
+		}
+	}
+	return s.ownersEvents(ctx, ask)
+}
+
+// allEvents answers the operator.
+func (s *Service) allEvents(ctx context.Context, _ string, ask api.EventsRequest) (api.Events, error) {
+	if ask.Owner == "" {
+		ask.Owner = api.Everybody
+	}
+	return s.ownersEvents(ctx, ask)
+}
+
+// ownersEvents answers with the owner's events behind a cursor, and waits for one if there is none.
+func (s *Service) ownersEvents(ctx context.Context, ask api.EventsRequest) (api.Events, error) {
+	user := ask.Owner
 	own := s.ownStreams(user)
 	pick, cursor, err := s.eventsAsked(ctx, user, own, &ask)
 	if err != nil {
 		return api.Events{}, err
 	}
-	p := &eventsPage{service: s, user: user, pick: pick, most: ask.Limit, known: map[string]executions.Execution{}}
+	p := &eventsPage{service: s, pick: pick, most: ask.Limit, known: map[string]executions.Execution{}}
 	p.reply.Events = []api.ListedEvent{}
 	within, cancel := context.WithTimeout(ctx, min(time.Duration(ask.WaitMillis)*time.Millisecond, maxWait))
 	defer cancel()
@@ -80,7 +111,7 @@ func (s *Service) events(ctx context.Context, user string, ask api.EventsRequest
 
 // eventsAsked checks a request and says where it begins.
 func (s *Service) eventsAsked(ctx context.Context, user string, own [2]ownStream, ask *api.EventsRequest) (pick func(api.ListedEvent) bool, cursor eventsCursor, err error) {
-	if err := events.CheckUserName(user); err != nil {
+	if err := events.CheckUserName(user); err != nil && user != api.Everybody {
 		return nil, cursor, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err) // it would be a filter
 	}
 	if ask.Limit == 0 {
@@ -147,13 +178,12 @@ func awaitAny(ctx context.Context, own [2]ownStream, cursor eventsCursor) {
 // eventsPage gathers events into an answer.
 type eventsPage struct {
 	service *Service
-	user    string
 	pick    func(api.ListedEvent) bool
 	most    int
 	reply   api.Events
 	bytes   int
 	looked  int
-	// known are the executions that events were about, by id.
+	// known are the executions that events were about, by owner and id.
 	known map[string]executions.Execution
 }
 
@@ -164,7 +194,7 @@ func (p *eventsPage) fill(ctx context.Context, own [2]ownStream, cursor eventsCu
 	var cut [2]bool
 	for i, each := range own {
 		for r, err := range each.log.Read(ctx, each.filter, cursor[i]+1) {
-			e, err := shownEvent(p.user, r, err)
+			e, err := shownEvent(ownerOf(r.Subject), r, err)
 			if err != nil {
 				return cursor, err
 			}
@@ -203,8 +233,8 @@ func (p *eventsPage) add(ctx context.Context, e api.Event) error {
 		var of struct{ Version string }
 		_ = json.Unmarshal(e.Data, &of) // of what cannot be read the version is not known
 		listed.Function = events.FunctionRef{Owner: owner, Name: name, Version: of.Version}
-	} else if _, id, err := events.ParseExecutionSubject(e.Subject); err == nil {
-		about, err := p.execution(ctx, id)
+	} else if owner, id, err := events.ParseExecutionSubject(e.Subject); err == nil {
+		about, err := p.execution(ctx, owner, id)
 		if err != nil {
 			return err
 		}
@@ -218,14 +248,23 @@ func (p *eventsPage) add(ctx context.Context, e api.Event) error {
 }
 
 // execution is what an event is about. A view that is behind by more than a while knows less.
-func (p *eventsPage) execution(ctx context.Context, id string) (executions.Execution, error) {
-	if e, ok := p.known[id]; ok {
+func (p *eventsPage) execution(ctx context.Context, owner, id string) (executions.Execution, error) {
+	if e, ok := p.known[owner+"."+id]; ok {
 		return e, nil
 	}
-	e, err := p.service.Views.ExecutionByID(ctx, p.user, id)
+	e, err := p.service.Views.ExecutionByID(ctx, owner, id)
 	if err != nil {
 		return e, err
 	}
-	p.known[id] = e
+	p.known[owner+"."+id] = e
 	return e, nil
+}
+
+// ownerOf is whose event a subject is of; empty if it is nobody's.
+func ownerOf(subject string) string {
+	if owner, _, err := events.ParseExecutionSubject(subject); err == nil {
+		return owner
+	}
+	owner, _, _ := events.ParseFunctionSubject(subject)
+	return owner
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -142,5 +144,70 @@ func TestEventsRefuseWhatMeansNothing(t *testing.T) {
 	// The operator's connection may ask as anybody, and is not to be taken for a filter.
 	if page, err := askAs[api.Events](w, "*", api.OpEvents, api.EventsRequest{}); !api.IsKind(err, api.Invalid) {
 		t.Errorf("a wildcard for a user: %+v, %v", page, err)
+	}
+}
+
+// TestOthersEventsAreTheOperatorsAlone: a user who asks is refused unless they are registered as an
+// operator; the operator's own account has them all.
+func TestOthersEventsAreTheOperatorsAlone(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.register()
+	begin := time.Now().Add(-time.Minute)
+	w1 := w.watcher("w1", 1).hello()
+	for _, user := range []string{"ana", "bob"} {
+		w.runAs(user, api.NewID())
+		w1.report(w1.start(), api.Succeeded)
+	}
+	userLog := jslog.New(w.js, streams.Users)
+	for _, name := range []string{"root", "gone"} {
+		w.append(userLog, events.UserSubject(name), 0, events.UserRegistered{Operator: true})
+	}
+	last, err := userLog.Head(t.Context(), events.UserSubject("gone"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.append(userLog, events.UserSubject("gone"), last, events.UserDisabled{By: "root"})
+	w.eventually("the view knows the operators", func() bool {
+		u, err := w.opts.Views.User(t.Context(), "gone")
+		return err == nil && u.Disabled
+	})
+	for _, owner := range []string{"bob", api.Everybody} {
+		for _, user := range []string{"ana", "gone", "eve"} {
+			if page, err := askAs[api.Events](w, user, api.OpEvents, api.EventsRequest{Owner: owner, Since: begin}); !api.IsKind(err, api.Unauthorized) {
+				t.Errorf("%s is shown the events of %s: %+v, %v", user, owner, page, err)
+			}
+		}
+	}
+	if _, err := askAs[api.Events](w, "root", api.OpEvents, api.EventsRequest{Owner: "bob.>", Since: begin}); !api.IsKind(err, api.Invalid) {
+		t.Errorf("an owner that is a filter: %v", err)
+	}
+	owners := func(all []api.ListedEvent) string {
+		var got []string
+		for _, e := range all {
+			got = append(got, ownerOf(e.Subject)+" "+shortType(e))
+			if strings.HasPrefix(e.Subject, "hermes.execution.") && e.Number != 1 {
+				t.Errorf("%s of %s has the number %d", e.Type, ownerOf(e.Subject), e.Number)
+			}
+			if ownerOf(e.Subject) == "bob" && strings.Contains(string(e.Data), "LEVEL") {
+				t.Errorf("bob's event shows ana's configuration: %s", e.Data)
+			}
+		}
+		return strings.Join(got, ",")
+	}
+	const ana = "ana registered,ana built,ana requested,ana started,ana succeeded"
+	const bob = "bob requested,bob started,bob succeeded"
+	for owner, want := range map[string]string{"bob": bob, api.Everybody: ana + "," + bob, "": ""} {
+		all, _ := drain(t, w, "root", api.EventsRequest{Owner: owner, Since: begin})
+		if got := owners(all); got != want {
+			t.Errorf("of %q the operator among the users is shown %s, want %s", owner, got, want)
+		}
+		if owner == "" {
+			want = ana + "," + bob
+		}
+		page, err := api.Call[api.Events](t.Context(), api.NewOperator(w.nc, "root"), api.OpEvents, api.EventsRequest{Owner: owner, Since: begin})
+		if got := owners(page.Events); err != nil || got != want {
+			t.Errorf("of %q the operator is shown %s, %v; want %s", owner, got, err, want)
+		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/fleet"
 	"github.com/hermes-serverless/hermes/projections/projector"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
+	"github.com/hermes-serverless/hermes/projections/users"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -70,15 +71,16 @@ func newWorld(t *testing.T) *world {
 	l := jslog.New(w.js, streams.Executions)
 	fleetLog := jslog.New(w.js, streams.Fleet)
 	run, stop := context.WithCancel(context.Background())
-	done := make(chan struct{}, 2)
+	done := make(chan struct{}, 3)
 	p := projector.New(projector.Options{JS: w.js, Log: l, Projection: executions.Projection})
 	f := projector.New(projector.Options{JS: w.js, Log: fleetLog, Projection: fleet.Projection})
-	for _, each := range []*projector.Projector{p, f} {
+	u := projector.New(projector.Options{JS: w.js, Log: jslog.New(w.js, streams.Users), Projection: users.Projection})
+	for _, each := range []*projector.Projector{p, f, u} {
 		go func() { _ = each.Run(run); done <- struct{}{} }()
 	}
-	t.Cleanup(func() { stop(); <-done; <-done })
+	t.Cleanup(func() { stop(); <-done; <-done; <-done })
 	w.opts = Options{
-		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Bases: jslog.New(w.js, streams.Bases), Views: views.New(w.js, l, p, f),
+		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Bases: jslog.New(w.js, streams.Bases), Views: views.New(w.js, l, p, f, u),
 		Archive: jslog.NewWhole(w.js, streams.History, streams.Executions), Blobs: oneBlob{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/fleet"
+	"github.com/hermes-serverless/hermes/projections/users"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -35,6 +36,8 @@ type Views interface {
 	WaitForExecutions(ctx context.Context, sequence uint64) error
 	// Watchers returns the fleet.
 	Watchers(ctx context.Context) ([]fleet.Watcher, error)
+	// User returns one user.
+	User(ctx context.Context, name string) (users.User, error)
 }
 
 // Blobs is what the orchestrator asks of the blob store.
@@ -184,6 +187,7 @@ func (s *Service) serve() (*api.Server, error) {
 		api.HandleUser(server, api.OpGPUList, s.gpuList),
 		api.HandleUser(server, api.OpEvents, s.events),
 		api.HandleUser(server, api.OpFleet, s.fleet),
+		api.HandleAdmin(server, api.OpEvents, s.allEvents),
 		server.Handle(api.OpExecutionOutput, "hermes.api.*."+api.OpExecutionOutput, s.output),
 	)
 	if err != nil {

@@ -40,6 +40,7 @@ const (
 	BuildInProgress       = "BuildInProgress"
 	ProcessFinished       = "ProcessFinished"
 	NotPermitted          = "NotPermitted"
+	ReadOnlyErr           = "ReadOnly"
 	InvalidArguments      = "InvalidArguments"
 	InputTooLarge         = "InputTooLarge"
 	InvalidBundle         = "InvalidBundle"

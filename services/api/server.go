@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,8 @@ type Server struct {
 	work   sync.WaitGroup
 	// limit refuses a user's request before anything is done for it; nil: none.
 	limit func(user string) error
+	// readOnly is the answer to whoever would change something; nil: they may.
+	readOnly error
 }
 
 // NewServer starts a service without endpoints. name is letters, digits and '-'; version is semver.
@@ -49,6 +52,16 @@ func NewServer(nc *nats.Conn, name, version, description string, log *slog.Logge
 // Limit has f asked about the user of each request, before anything else is done for it: its error is
 // the answer. It is called before the endpoints are added, and f must not wait.
 func (s *Server) Limit(f func(user string) error) { s.limit = f }
+
+// ReadOnly has everything but what only looks refused by this error. It is called before the endpoints
+// are added; nil changes nothing.
+func (s *Server) ReadOnly(why error) { s.readOnly = why }
+
+// looks are the operations that change nothing.
+var looks = []string{
+	OpInfo, OpFunctionList, OpFunctionInspect, OpExecutionList, OpExecutionInspect, OpExecutionWait, OpExecutionOutput,
+	OpExecutionHistory, OpEvents, "admin-" + OpEvents,
+}
 
 // Stop takes no more requests and waits for the ones in work.
 func (s *Server) Stop() error {
@@ -109,6 +122,9 @@ func JSON[Request, Reply any](h func(context.Context, string, Request) (Reply, e
 // `nats micro`.
 func (s *Server) Handle(name, subject string, h RawHandler) error {
 	places := make(chan struct{}, maxConcurrent)
+	if s.readOnly != nil && !slices.Contains(looks, name) {
+		h = func(context.Context, string, []byte) (nats.Header, []byte, error) { return nil, nil, s.readOnly }
+	}
 	limited := strings.HasPrefix(subject, userSubjects)
 	handler := micro.HandlerFunc(func(r micro.Request) {
 		if limited && s.limit != nil {

@@ -37,9 +37,17 @@ runs them in containers, and everything that happens is an event on JetStream.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newUpCommand(), newServeCommand(), newWatcherCommand(), newDoctorCommand(),
-		newProjectionCommand(), newBaseCommand(), newBlobsCommand(), newBackupCommand(), newRestoreCommand(),
+		newProjectionCommand(), newBaseCommand(), newBlobsCommand(), newBackupCommand(), newRestoreCommand(), newReplayCommand(),
 		newNATSConfigCommand(), newUserCommand(), newAuditCommand(), newContainerdCommand())
 	return root
+}
+
+// newQuietLogger is newLogger for a command that a person looks at: it writes warnings only.
+func newQuietLogger(verbose bool) *slog.Logger {
+	if verbose {
+		return newLogger(true)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // newLogger writes structured logs to stderr; stdout is for what was asked for.

@@ -35,7 +35,7 @@ func (s *Service) endOf(ctx context.Context, e executions.Execution, next int64,
 	switch {
 	case e.Status == executions.Lost:
 		end.Cut = "the watcher was lost while it ran"
-	case next < total && s.now().Sub(e.EndedAt) < disturbance:
+	case next < total && s.NoOutput == "" && s.now().Sub(e.EndedAt) < disturbance:
 		end.Cut = fmt.Sprintf("%d bytes are not stored", total-next)
 	case next < total:
 		gone, err := s.gone(ctx, e, next, total)
@@ -53,6 +53,9 @@ func (s *Service) endOf(ctx context.Context, e executions.Execution, next int64,
 
 // gone says why the store does not have the bytes from one offset up to another.
 func (s *Service) gone(ctx context.Context, e executions.Execution, from, to int64) (api.OutputGone, error) {
+	if s.NoOutput != "" {
+		return api.OutputGone{Bytes: to - from, Why: s.NoOutput}, nil
+	}
 	stream, err := s.JS.Stream(ctx, s.Output.CachedInfo().Config.Name)
 	if err != nil {
 		return api.OutputGone{}, fmt.Errorf("ask how long output is kept: %w", err)

@@ -73,6 +73,10 @@ type Options struct {
 	Bundles Bundles
 	Policy  Policy
 	Quotas  Quotas // default: no user has one
+	// ReadOnly is the answer to whoever would change something, and nobody leads; nil: they may.
+	ReadOnly error
+	// NoOutput says why there is no output at all; empty where there is.
+	NoOutput string
 	// Version is this program's, in semver.
 	Version string
 	Log     *slog.Logger
@@ -114,7 +118,11 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.lead(ctx)
+	if s.ReadOnly == nil {
+		s.lead(ctx)
+	} else {
+		<-ctx.Done()
+	}
 	s.end()
 	return server.Stop()
 }
@@ -172,6 +180,7 @@ func (s *Service) serve() (*api.Server, error) {
 		return nil, err
 	}
 	server.Limit(s.Quotas.Rate)
+	server.ReadOnly(s.ReadOnly)
 	err = errors.Join(
 		api.HandleUser(server, api.OpInfo, s.info),
 		api.HandleUser(server, api.OpRun, s.run),

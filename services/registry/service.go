@@ -47,6 +47,8 @@ type Options struct {
 	Network bool
 	// MaxBundleBytes bounds a bundle, MaxBlobBytes (not below it) whatever is uploaded.
 	MaxBundleBytes, MaxBlobBytes int64
+	// ReadOnly is the answer to whoever would change something, and nothing is followed; nil: they may.
+	ReadOnly error
 	// UploadIdle ends an upload that nothing arrives for; default 1 minute.
 	UploadIdle time.Duration
 	// Version is this program's, in semver.
@@ -112,7 +114,12 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.uploads.stop(), s.artifacts.stop())
 	}
-	followErr := s.followBuilds(ctx)
+	var followErr error
+	if s.ReadOnly == nil {
+		followErr = s.followBuilds(ctx)
+	} else {
+		<-ctx.Done()
+	}
 	s.end()
 	return errors.Join(followErr, server.Stop(), s.uploads.stop(), s.artifacts.stop())
 }
@@ -123,6 +130,7 @@ func (s *Service) serve() (*api.Server, error) {
 		return nil, err
 	}
 	server.Limit(s.Quotas.Rate)
+	server.ReadOnly(s.ReadOnly)
 	err = errors.Join(
 		api.HandleUser(server, api.OpBlobBegin, s.uploads.begin),
 		api.HandleWatcher(server, api.OpBlobBegin, s.artifacts.begin),

@@ -84,7 +84,9 @@ type Options struct {
 // leftOut are streams of which a copy would be worth nothing: views, which are made anew of their
 // logs, who leads and lives, and where runs were placed, which the next leader decides anew.
 func leftOut(stream string) bool {
-	return stream == streams.Runs || isBucket(stream) && stream != streams.BucketStream(streams.BucketSecrets)
+	return stream == streams.Runs || slices.ContainsFunc([]string{
+		streams.BucketFunctions, streams.BucketExecutions, streams.BucketFleet, streams.BucketUsers, streams.BucketBases, streams.BucketLeases,
+	}, func(bucket string) bool { return stream == streams.BucketStream(bucket) })
 }
 
 func isBucket(stream string) bool { return strings.HasPrefix(stream, streams.BucketStream("")) }

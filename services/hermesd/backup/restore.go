@@ -40,7 +40,7 @@ func RestoreStreams(ctx context.Context, nc *nats.Conn, dir string, m Manifest, 
 		if err != nil {
 			return fmt.Errorf("restore the stream %s: %w", one.Name, err)
 		}
-		if !changes(one.Name) && one.Name != streams.Output && state.Msgs < one.Messages {
+		if !shrinks(one.Name, meta) && state.Msgs < one.Messages {
 			return fmt.Errorf("%w: the stream %s has %d messages and should have %d", ErrDamaged, one.Name, state.Msgs, one.Messages)
 		}
 		if err := restoreTail(ctx, js, one.Name, filepath.Join(from, tailFile)); err != nil {
@@ -49,6 +49,12 @@ func RestoreStreams(ctx context.Context, nc *nats.Conn, dir string, m Manifest, 
 		progress(one)
 	}
 	return nil
+}
+
+// shrinks reports whether a stream may have fewer messages than when its copy was begun: what is
+// replaced, has aged, or is let go of.
+func shrinks(stream string, m meta) bool {
+	return changes(stream) || stream == streams.Executions || m.Config.MaxAge > 0 || m.Config.MaxBytes > 0
 }
 
 func historyLast(stream string) int {

@@ -72,7 +72,10 @@ type serviceOptions struct {
 	gate    *gate
 	version string
 	metrics *metrics.Set // or nil
-	log     *slog.Logger
+	// readOnly and noOutput are the answers to who would change something, or read output.
+	readOnly error
+	noOutput string
+	log      *slog.Logger
 }
 
 // services are everything that answers users and watchers.
@@ -115,7 +118,7 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 	s.registry = registry.New(registry.Options{
 		Conn: o.conn, Functions: logs.Functions, Executions: logs.Executions, Bases: logs.Bases, Blobs: store, Views: v,
 		Maxima: o.policy.Maxima, Network: o.policy.Network, MaxBundleBytes: o.policy.MaxBundleBytes, MaxBlobBytes: max(o.policy.MaxBundleBytes, o.policy.MaxInputBytes),
-		Version: o.version, Log: o.log.With("part", "registry"),
+		ReadOnly: o.readOnly, Version: o.version, Log: o.log.With("part", "registry"),
 	})
 	if s.orchestrator, err = newOrchestrator(ctx, js, o, logs, v, store); err != nil {
 		return nil, err
@@ -163,7 +166,7 @@ func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptio
 		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet, Bases: logs.Bases,
 		Archive: jslog.NewWhole(js, streams.History, streams.Executions), Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
 		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima, Network: o.policy.Network, Bases: OpenBases(logs, store, o.log)},
-		Policy:  o.policy, Version: o.version, Log: o.log.With("part", "orchestrator"),
+		Policy:  o.policy, ReadOnly: o.readOnly, NoOutput: o.noOutput, Version: o.version, Log: o.log.With("part", "orchestrator"),
 	}), nil
 }
 
@@ -206,6 +209,14 @@ func (s *services) run(ctx context.Context) error {
 	if s.accounts != nil {
 		g.Go(func() error { return s.accounts.Run(ctx) })
 	}
+	return g.Wait()
+}
+
+// look answers who looks, of views that stand still, until the context ends.
+func (s *services) look(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.registry.Run(ctx) })
+	g.Go(func() error { return s.orchestrator.Run(ctx) })
 	return g.Wait()
 }
 

@@ -1,0 +1,251 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/nats-io/jsm.go/natscontext"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	natsconf "github.com/hermes-serverless/hermes/deployments/nats"
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/services/api"
+)
+
+// PastContext and a user's name are the NATS context of a replay.
+const PastContext = "hermes-past-"
+
+// maxPastUsers bounds the users of a replay that are picked without being named.
+const maxPastUsers = 20
+
+// ReplayOptions say what to replay.
+type ReplayOptions struct {
+	// Source is the instance, as its operator sees it. Nothing of it is changed.
+	Source jetstream.JetStream
+	// Until is the moment: of each log what comes before the first later event is replayed.
+	Until time.Time
+	// Users are those as whom the past can be looked at; none: all that had done anything.
+	Users []string
+	// Parent gets the folder of the replay, which goes when it ends. Empty is the system's.
+	Parent  string
+	Version string
+	Log     *slog.Logger
+	// Ready is called with the contexts when there is something to look at.
+	Ready func(contexts []string, events int)
+}
+
+// Replay folds a copy of an instance's logs up to a moment in an instance of its own, which answers who
+// looks and refuses who would change something, until the context ends. It leaves nothing.
+func Replay(ctx context.Context, o ReplayOptions) (err error) {
+	dir, err := os.MkdirTemp(o.Parent, "hermes-replay-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	users, err := pastUsers(ctx, o)
+	if err != nil {
+		return err
+	}
+	data, err := OpenDataDir(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, data.Close()) }()
+	in := &Instance{data: data}
+	keys, contexts, err := in.startPast(o, users)
+	defer func() {
+		if in.server != nil {
+			in.server.Shutdown()
+			in.server.WaitForShutdown()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	nc, err := in.connect("hermesd replay", "", keys.services, o.Log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	s, n, err := pastServices(ctx, o, nc)
+	if err != nil {
+		return err
+	}
+	if err := SaveContexts(contexts, o.Log); err != nil {
+		return err
+	}
+	names := make([]string, len(contexts))
+	for i, c := range contexts {
+		names[i] = c.Name
+	}
+	defer func() {
+		for _, name := range names {
+			err = errors.Join(err, natscontext.DeleteContext(name))
+		}
+	}()
+	o.Ready(names, n)
+	return ignoreCanceled(s.look(ctx))
+}
+
+// startPast starts the server of a replay, and returns its contexts.
+func (in *Instance) startPast(o ReplayOptions, users []string) (keyring, []Context, error) {
+	keys, err := loadKeys(in.data)
+	if err != nil {
+		return keys, nil, err
+	}
+	conf := natsconf.Config{
+		ServerName: "hermes-past", Listen: "127.0.0.1:0", StoreDir: in.data.Path("jetstream"), Sync: "1m",
+		ServicesKey: keys.services.public, OperatorKey: keys.operator.public, Callout: keys.callout.config(),
+	}
+	contexts := []Context{{Name: PastContext + "operator", KeyFile: keys.operator.file, Description: "Hermes in the past, as its operator"}}
+	for _, user := range users {
+		k, err := loadKey(in.data.Path("keys", "of", user+".nk"))
+		if err != nil {
+			return keys, nil, err
+		}
+		conf.Users = append(conf.Users, natsconf.Identity{Name: user, Key: k.public})
+		contexts = append(contexts, Context{
+			Name: PastContext + user, KeyFile: k.file, Description: "Hermes in the past, as " + user, InboxPrefix: api.InboxPrefix(user),
+		})
+	}
+	if in.server, err = startServer(in.data, conf, o.Log); err != nil {
+		return keys, nil, err
+	}
+	for i := range contexts {
+		contexts[i].URL = "nats://" + in.server.Addr().String()
+	}
+	return keys, contexts, nil
+}
+
+// pastServices copies the past and folds it. It returns of how many events that was.
+func pastServices(ctx context.Context, o ReplayOptions, nc *nats.Conn) (*services, int, error) {
+	policy, err := Limits{}.policy()
+	if err != nil {
+		return nil, 0, err
+	}
+	moment := o.Until.Local().Format(time.DateTime)
+	s, err := newServices(ctx, serviceOptions{
+		conn: nc, replicas: 1, policy: policy, version: o.Version, log: o.Log,
+		readOnly: api.Errorf(api.State, api.ReadOnlyErr, "this is how things were at %s: nothing can be run or changed here", moment).
+			WithHint("ask the instance itself"),
+		noOutput: "output is not replayed, the instance itself may have it",
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
+	if err != nil {
+		return nil, 0, err
+	}
+	n, err := copyPast(ctx, o, js)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, p := range s.projectors {
+		if err := catchUp(ctx, p); err != nil {
+			return nil, 0, fmt.Errorf("fold %s: %w", p.Bucket(), err)
+		}
+	}
+	return s, n, nil
+}
+
+// readPast hands over what is in the logs before the moment.
+func readPast(ctx context.Context, o ReplayOptions, take func(subject string, m events.Message) error) error {
+	logs := OpenLogs(o.Source)
+	whole := jslog.NewWhole(o.Source, streams.History, streams.Executions)
+	for _, read := range []iter.Seq2[events.Record, error]{
+		logs.Functions.Read(ctx, ">", 1), whole.Read(ctx, 1), logs.Fleet.Read(ctx, ">", 1), logs.Users.Read(ctx, ">", 1), logs.Bases.Read(ctx, ">", 1),
+	} {
+		if err := readUntil(read, o.Until, take); err != nil {
+			return fmt.Errorf("read the logs: %w", err)
+		}
+	}
+	return nil
+}
+
+func readUntil(read iter.Seq2[events.Record, error], until time.Time, take func(subject string, m events.Message) error) error {
+	for r, err := range read {
+		var undecodable *log.UndecodableError
+		m := events.Message{}
+		switch {
+		case errors.As(err, &undecodable):
+			m = undecodable.Message
+		case err != nil:
+			return err
+		case r.Time.After(until):
+			return nil
+		default:
+			if m, err = events.Encode(r.Event); err != nil {
+				return err
+			}
+		}
+		if err := take(r.Subject, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pastUsers are those as whom the past can be looked at.
+func pastUsers(ctx context.Context, o ReplayOptions) ([]string, error) {
+	if len(o.Users) > 0 {
+		return o.Users, nil
+	}
+	owners := map[string]bool{}
+	err := readPast(ctx, o, func(subject string, _ events.Message) error {
+		if owner := ownerOf(subject); events.CheckUserName(owner) == nil {
+			owners[owner] = true
+		}
+		return nil
+	})
+	if len(owners) > maxPastUsers {
+		return nil, fmt.Errorf("%d users had done something by then: name those whose past you want to see with --user", len(owners))
+	}
+	return slices.Sorted(maps.Keys(owners)), err
+}
+
+// copyPast stores the past in streams that are empty. In each, sequences are those that it has in the
+// source, as neither has gaps.
+func copyPast(ctx context.Context, o ReplayOptions, js jetstream.JetStream) (n int, err error) {
+	err = readPast(ctx, o, func(subject string, m events.Message) error {
+		stored := &nats.Msg{Subject: subject, Data: m.Data, Header: nats.Header{}}
+		for key, value := range m.Header {
+			stored.Header.Set(key, value)
+		}
+		n++
+		_, err := js.PublishMsgAsync(stored, jetstream.WithStallWait(time.Minute))
+		return err
+	})
+	if err != nil {
+		return n, fmt.Errorf("store what happened: %w", err)
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+		return n, nil
+	case <-ctx.Done():
+		return n, ctx.Err()
+	}
+}
+
+// ownerOf is whose event a subject is of; empty if it is nobody's.
+func ownerOf(subject string) string {
+	if owner, _, err := events.ParseExecutionSubject(subject); err == nil {
+		return owner
+	}
+	if owner, _, err := events.ParseFunctionSubject(subject); err == nil {
+		return owner
+	}
+	owner, _ := events.ParseUserSubject(subject)
+	return owner
+}

@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/backup"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
@@ -44,6 +46,13 @@ The folder holds secrets: whoever has it can act as the operator. Only you can r
 				Conn: nc, Dir: args[0], Files: files, Version: api.Version, Now: time.Now, Progress: tellStream(cmd.ErrOrStderr(), "copied"),
 			})
 			if err != nil {
+				return err
+			}
+			js, err := jetstream.New(nc)
+			if err != nil {
+				return err
+			}
+			if err := recordAct(cmd.Context(), js, events.OperatorActed{Action: "backup", Detail: fmt.Sprintf("%d streams, %d keys and certificates", len(m.Streams), len(files))}); err != nil {
 				return err
 			}
 			size := int64(0)

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 	"github.com/hermes-serverless/hermes/services/retention"
 )
@@ -36,7 +37,7 @@ func newBlobsCollectCommand(natsContext *string) *cobra.Command {
 		Use:   "collect",
 		Short: "Remove what nothing refers to any more",
 		Long: `Removes content that no version of a function, no base and no execution refers to any more: an
-execution does while it lives and for --keep-executions behind that. What is younger than --grace
+execution does while it lives, and its events do for --keep-executions. What is younger than --grace
 stays, for somebody may be about to refer to it. A running instance does the same once a day.`,
 		Example: "  hermesd blobs collect --dry-run\n  hermesd blobs collect --keep-executions 7d -o json",
 		Args:    cobra.NoArgs,
@@ -65,6 +66,9 @@ stays, for somebody may be about to refer to it. A running instance does the sam
 			}
 			collector.DryRun = dry
 			found, err := collector.Collect(cmd.Context())
+			if err == nil && !dry {
+				err = recordAct(cmd.Context(), js, events.OperatorActed{Action: "blobs.collect", Detail: fmt.Sprintf("%d blobs, %d bytes", len(found.Removed), found.RemovedBytes)})
+			}
 			if err != nil {
 				return err
 			}

@@ -52,6 +52,8 @@ type executionJSON struct {
 	RunningMillis int64  `json:"runningMillis,omitempty"`
 	Position      int    `json:"position,omitempty"`
 	Doing         string `json:"doing,omitempty"`
+	// Waits is the bound of the user's own quota that it waits for in the queue.
+	Waits string `json:"waits,omitempty"`
 	// ExitCode is there when a command has ended.
 	ExitCode *int   `json:"exitCode,omitempty"`
 	Signal   string `json:"signal,omitempty"`
@@ -103,7 +105,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 	j := executionJSON{
 		RunID: e.Number, ID: e.ID, Kind: string(e.Request.Kind), Status: string(e.Status),
 		Function: e.Request.Function.String(), RequestedAt: e.RequestedAt, StartTime: e.StartedAt, EndTime: e.EndedAt,
-		Position: e.Position, Doing: e.Doing, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
+		Position: e.Position, Doing: e.Doing, Waits: e.Waits, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
 		GPU: gpuOf(e.Request), Devices: e.Devices,

@@ -166,7 +166,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 	}
 	fields := [][2]string{
 		{"runID", fmt.Sprint(e.Number)}, {"id", e.ID}, {"function", functionOf(e)},
-		{"repeats", e.Request.Origin}, {"batch", batchOf(e)}, {"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing},
+		{"repeats", e.Request.Origin}, {"batch", batchOf(e)}, {"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing}, {"waits for", e.Waits},
 		{"startTime", clockTime(e.StartedAt)}, {"runningTime", j.RunningTime}, {"endTime", clockTime(e.EndedAt)},
 		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)}, {"network", j.Network}, {"gpu", gpuText(j.GPU)}, {"devices", strings.Join(j.Devices, ", ")},
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},

@@ -37,7 +37,7 @@ Every command can also be spelt with a colon: hermes function:run.`,
 	_ = root.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return contextNames(), cobra.ShellCompDirectiveNoFileComp
 	})
-	root.AddCommand(newFunctionCmd(a), newExecutionCmd(a), newGPUCmd(a), newEventsCmd(a, nil), newTopCmd(a, nil), newRemoteCmd(a), newBenchCmd(a, nil), newConfigCmd(a, nil), newVersionCmd(a, nil), newExitCodesTopic())
+	root.AddCommand(newFunctionCmd(a), newExecutionCmd(a), newGPUCmd(a), newEventsCmd(a, nil), newTopCmd(a, nil), newRemoteCmd(a), newQuotaCmd(a, nil), newBenchCmd(a, nil), newConfigCmd(a, nil), newVersionCmd(a, nil), newExitCodesTopic())
 	return root
 }
 

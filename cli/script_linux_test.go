@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"fingerprint": fingerprint,
 			"invite":      invite,
 			"json":        jsonValue,
+			"quota":       setQuota,
 			"relayed":     relayed,
 			"ready":       waitReady,
 			"until":       until,
@@ -81,16 +82,39 @@ func invite(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) > 1 {
 		ask.User = args[1]
 	}
+	nc := operator(ts)
+	defer nc.Close()
+	made, err := api.Ask[api.Invited](context.Background(), nc, api.AdminSubject("root", api.OpUserInvite), ask)
+	ts.Check(err)
+	ts.Setenv(args[0], made.Token)
+}
+
+// operator connects as the operator does.
+func operator(ts *testscript.TestScript) *nats.Conn {
 	c, err := natsctx.Load(ts.Getenv("XDG_CONFIG_HOME"), "hermes-operator")
 	ts.Check(err)
 	options, err := c.Options()
 	ts.Check(err)
 	nc, err := nats.Connect(c.URL, options...)
 	ts.Check(err)
+	return nc
+}
+
+// setQuota has the operator bound the user tiago, in the words of api.UserQuota: quota [NAME NUMBER]…
+func setQuota(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args)%2 != 0 {
+		ts.Fatalf("usage: quota [NAME NUMBER]…")
+	}
+	ask := api.UserQuota{User: "tiago", Set: map[string]int64{}}
+	for i := 0; i < len(args); i += 2 {
+		n, err := strconv.ParseInt(args[i+1], 10, 64)
+		ts.Check(err)
+		ask.Set[args[i]] = n
+	}
+	nc := operator(ts)
 	defer nc.Close()
-	made, err := api.Ask[api.Invited](context.Background(), nc, api.AdminSubject("root", api.OpUserInvite), ask)
+	_, err := api.Ask[api.Quotas](context.Background(), nc, api.AdminSubject("root", api.OpUserQuota), ask)
 	ts.Check(err)
-	ts.Setenv(args[0], made.Token)
 }
 
 // fingerprint sets a variable to what an operator tells of a certificate: fingerprint VARIABLE FILE

@@ -46,7 +46,7 @@ func TestSamplesAreComplete(t *testing.T) {
 var later = [][]string{
 	{"Args", "Env", "ReuseSandbox", "Local", "Network", "Origin"},
 	{"Parent", "Profile", "ComputeCapability", "Fault", "Driver", "CUDA", "GPU", "Devices", "Interactive", "Given", "Results", "ResultsBytes", "Batch",
-		"GPUSecondsPerDay", "OutputBytesPerDay", "RequestsPerSecond", "SetBy"},
+		"GPUSecondsPerDay", "OutputBytesPerDay", "RequestsPerSecond"},
 }
 
 // since are the fields that are later than a generation; the first samples are of generation 0.

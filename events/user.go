@@ -46,8 +46,6 @@ type UserQuotaSet struct {
 	OutputBytesPerDay int64 `json:"outputBytesPerDay,omitempty"`
 	// RequestsPerSecond is what the API answers.
 	RequestsPerSecond int64 `json:"requestsPerSecond,omitempty"`
-	// SetBy is who did it; empty in events of before it was noted.
-	SetBy string `json:"setBy,omitempty"`
 }
 
 // UserDisabled: none of the user's keys is worth anything until UserEnabled.

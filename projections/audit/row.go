@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/quotas"
 )
 
 // OK is the outcome of what succeeded.
@@ -102,7 +103,7 @@ func (a *Reader) user(row *Row, data events.Data) {
 	case events.UserKeyRevoked:
 		row.Key, row.Label = d.PublicKey, a.labels[d.PublicKey]
 	case events.UserQuotaSet:
-		row.Detail = strings.Trim(fmt.Sprintf("%+v", d), "{}")
+		row.Detail = cmp.Or(quotas.Words(d), "all as by default")
 	case events.UserDisabled:
 		row.By = cmp.Or(row.By, d.By)
 		if d.Leaving {

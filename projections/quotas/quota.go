@@ -5,7 +5,12 @@
 // event; their bound is here and counted at the edge of the API.
 package quotas
 
-import "github.com/hermes-serverless/hermes/events"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hermes-serverless/hermes/events"
+)
 
 // Figure is one of the things that a quota bounds.
 type Figure int
@@ -115,6 +120,23 @@ func chosen(set events.UserQuotaSet) Amounts {
 
 // IsSet reports whether the operator has set the figure for this user.
 func IsSet(set events.UserQuotaSet, f Figure) bool { return chosen(set)[f] != 0 }
+
+// Words says what the operator has set, as flags would: "queued=5 gpus=0". Figures are in the units of
+// events.UserQuotaSet.
+func Words(set events.UserQuotaSet) string {
+	var words []string
+	for f, n := range chosen(set) {
+		switch {
+		case n == events.QuotaUnbounded:
+			words = append(words, Figure(f).String()+"=unlimited")
+		case n == events.QuotaNothing:
+			words = append(words, Figure(f).String()+"=0")
+		case n != 0:
+			words = append(words, fmt.Sprint(Figure(f), "=", n))
+		}
+	}
+	return strings.Join(words, " ")
+}
 
 // With returns the event with one figure changed, in the words of events.UserQuotaSet: seconds, not
 // microseconds, 0 for the default.

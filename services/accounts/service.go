@@ -44,6 +44,8 @@ type Options struct {
 	Secrets jetstream.KeyValue
 	Output  Purger
 	Views   Views
+	// Quotas tells what users use; nil: nobody has a quota.
+	Quotas Quotas
 	// Registration is who may register; default: nobody.
 	Registration api.Registration
 	// Local are the users that the server's configuration signs in: nobody else can have the names.
@@ -130,6 +132,9 @@ func (s *Service) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.Quotas != nil {
+		server.Limit(s.Quotas.Rate)
+	}
 	err = errors.Join(
 		api.HandleLogin(server, api.OpRegister, s.register),
 		api.HandleLogin(server, api.OpLogin, s.login),
@@ -145,6 +150,7 @@ func (s *Service) serve(ctx context.Context) error {
 		api.HandleAdmin(server, api.OpUserDisable, audited(s, api.OpUserDisable, api.UserRef.String, s.disable)),
 		api.HandleAdmin(server, api.OpUserEnable, audited(s, api.OpUserEnable, api.UserRef.String, s.enable)),
 		api.HandleAdmin(server, api.OpUserRemove, audited(s, api.OpUserRemove, api.UserRef.String, s.remove)),
+		api.HandleAdmin(server, api.OpUserQuota, audited(s, api.OpUserQuota, func(a api.UserQuota) string { return a.User }, s.quota)),
 		api.HandleAdmin(server, api.OpUserPassword, audited(s, api.OpUserPassword, func(a api.UserPassword) string { return a.User }, s.setPassword)),
 	)
 	if err != nil {

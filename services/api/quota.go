@@ -31,8 +31,6 @@ type UserQuota struct {
 type Quotas struct {
 	User   string  `json:"user"`
 	Quotas []Quota `json:"quotas"`
-	// SetBy is the operator who set some of them; empty where all are the defaults.
-	SetBy string `json:"setBy,omitempty"`
 }
 
 // Quota is one figure.
@@ -49,6 +47,14 @@ type Quota struct {
 	// Frees says when what is used becomes free, FreesAt at what time if that is known.
 	Frees   string    `json:"frees"`
 	FreesAt time.Time `json:"freesAt,omitzero"`
+}
+
+// FreesIn says when what is used becomes free, as of now.
+func (q Quota) FreesIn(now time.Time) string {
+	if q.FreesAt.IsZero() {
+		return q.Frees
+	}
+	return q.Frees + ", in " + hoursAndMinutes(max(0, q.FreesAt.Sub(now)))
 }
 
 // QuotaUnit is what QuotaAmount counts.
@@ -173,9 +179,15 @@ func RateExceededError(user string, perSecond int64, wait time.Duration) *Error 
 func frees(f quotas.Figure, now time.Time) string {
 	text := QuotaFrees(f)
 	if f == quotas.GPUTime || f == quotas.Output {
-		text += ", in " + quotas.NextDay(now).Sub(now).Round(time.Minute).String()
+		text += ", in " + hoursAndMinutes(quotas.NextDay(now).Sub(now))
 	}
 	return text
+}
+
+// hoursAndMinutes rounds up: at that time it is over.
+func hoursAndMinutes(d time.Duration) string {
+	minutes := int64((d + time.Minute - 1) / time.Minute)
+	return fmt.Sprintf("%dh%02dm", minutes/60, minutes%60)
 }
 
 func neverHint(f quotas.Figure) string {

@@ -38,6 +38,7 @@ NATS context that hermesd up wrote. With a NATS server of your own, make one for
 	cmd.AddCommand(newUserAddCommand(&o), newUserInviteCommand(&o), newUserListCommand(&o),
 		newUserRefCommand(&o, "inspect", "Show a user, with all keys", api.OpUserInspect),
 		newUserPasswdCommand(&o),
+		newUserQuotaCommand(&o),
 		newUserRefCommand(&o, "disable", "Take the use of all keys away, at once", api.OpUserDisable),
 		newUserRefCommand(&o, "enable", "Let a disabled user in again", api.OpUserEnable),
 		newUserRemoveCommand(&o))

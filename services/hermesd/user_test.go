@@ -86,6 +86,22 @@ func TestUserCommands(t *testing.T) {
 	login(t, in, "ana", password)
 	wantMatch(t, run("list"), `^User +Status +Since +Logins +Connections\nana +active +\S+ +1 +0\nbob +active +\S+ +0 +0\nroot +local +\S+ +0 +0\n$`)
 	wantMatch(t, run("inspect", "ana"), `user +ana\nstatus +active\n(?s:.*)key +U\w+ +test +until `)
+	wantMatch(t, run("quota", "bob"), `^Quota +Used +Limit +Set +Unit\nconcurrent +0 +- +by default +executions\nqueued +0 +10000 +by default `)
+	wantMatch(t, run("quota", "bob", "--gpus", "0", "--cpus", "1.5", "--memory", "8GiB", "--gpu-seconds", "3600", "--unlimited", "queued,rate"),
+		`(?s)queued +0 +- +for the user +.*cpus +0 +1.5 +for the user +cores\nmemory +0 B +8.0 GiB +for the user +bytes\ngpus +0 +0 +for the user +GPUs\ngpu-seconds +0 +3600 +for the user`)
+	var bob api.Quotas
+	if err := json.Unmarshal([]byte(run("quota", "bob", "--default", "gpus,cpus", "--json")), &bob); err != nil || !bob.Quotas[2].IsDefault || bob.Quotas[3].IsDefault {
+		t.Errorf("%+v, %v", bob, err)
+	}
+	for what, args := range map[string][]string{
+		`there is no user "zoe"`: {"zoe", "--gpus", "1"}, `"disk" is no quota; the quotas are concurrent, queued, cpus`: {"bob", "--unlimited", "disk"},
+		"gpus is set twice": {"bob", "--gpus", "1", "--default", "gpus"}, `memory: "lots" must be a size, like "64GiB", or unlimited`: {"bob", "--memory", "lots"},
+		`gpus: "-1" must be a whole number`: {"bob", "--gpus", "-1"}, `cpus: "none" must be a number of cores`: {"bob", "--cpus", "none"},
+	} {
+		if out, err := hermesd(t, "", append([]string{"user", "quota"}, args...)...); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v: %q, %v", args, out, err)
+		}
+	}
 	wantMatch(t, run("disable", "bob"), `status +disabled`)
 	wantMatch(t, run("enable", "bob"), `status +active`)
 	wantMatch(t, run("passwd", "ana"), `^ana has another password; logins ended: 0, kept: 1\npassword: [a-z2-7-]{23}\n$`)

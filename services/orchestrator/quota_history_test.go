@@ -20,13 +20,20 @@ var (
 	quotaWatchers = []string{"w1", "w2"}
 )
 
+// stored is a record, and what its subject says.
+type stored struct {
+	events.Record
+	owner, id  string
+	isFunction bool
+}
+
 // quotaHistory makes a history by the decisions of the orchestrator, under quotas, as the leader and
 // the services make them: it holds the leader's state and the book that the quotas are decided on.
 type quotaHistory struct {
 	*rapid.T
 	now       time.Time
 	sequence  uint64
-	log       []events.Record
+	log       []stored
 	book      *quotas.Book
 	leader    *state
 	functions map[string]functions.Function
@@ -77,7 +84,14 @@ func (h *quotaHistory) store(subject string, data events.Data) events.Record {
 	r := events.Record{
 		Event: events.Event{ID: fmt.Sprint(h.sequence), Source: "test", Time: h.now, Data: data}, Subject: subject, Sequence: h.sequence,
 	}
-	h.log = append(h.log, r)
+	owner, id, err := events.ParseExecutionSubject(subject)
+	isFunction := err != nil
+	if isFunction {
+		if owner, _, err = events.ParseFunctionSubject(subject); err != nil {
+			h.Fatal(err)
+		}
+	}
+	h.log = append(h.log, stored{Record: r, owner: owner, id: id, isFunction: isFunction})
 	if err := h.follow(r); err != nil {
 		h.Fatalf("%s does not follow: %v", data.Type(), err)
 	}
@@ -322,12 +336,12 @@ func (h *quotaHistory) again() {
 		return
 	}
 	r := h.log[h.int("again", 0, len(h.log)-1)]
-	if _, _, err := events.ParseFunctionSubject(r.Subject); err == nil {
-		_ = h.book.Function(r)
+	if r.isFunction {
+		_ = h.book.Function(r.Record)
 		return
 	}
-	_, _ = h.leader.follow(r)
-	if err := h.book.Execution(r); err != nil {
+	_, _ = h.leader.follow(r.Record)
+	if err := h.book.Execution(r.Record); err != nil {
 		h.Fatalf("a duplicate is no error: %v", err)
 	}
 }

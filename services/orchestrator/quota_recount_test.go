@@ -26,7 +26,7 @@ func (h *quotaHistory) recount(user string) quotas.Amounts {
 	today, live := h.now.Truncate(24*time.Hour), map[string]*recounted{}
 	versions, pending, failed := map[string][]events.Blob{}, map[string]events.Blob{}, map[string]events.Blob{}
 	var spans []span
-	end := func(id string, r events.Record, o events.Output) {
+	end := func(id string, r stored, o events.Output) {
 		if e := live[id]; e.running {
 			spans = append(spans, span{int64(e.request.GPUs), e.since, r.Time})
 		}
@@ -36,16 +36,14 @@ func (h *quotaHistory) recount(user string) quotas.Amounts {
 		delete(live, id)
 	}
 	for _, r := range h.log {
-		if owner, _, err := events.ParseFunctionSubject(r.Subject); err == nil {
-			if owner == user {
-				recountFunction(r.Data, versions, pending, failed)
-			}
+		if r.owner != user {
 			continue
 		}
-		owner, id, err := events.ParseExecutionSubject(r.Subject)
-		if err != nil || owner != user {
+		if r.isFunction {
+			recountFunction(r.Data, versions, pending, failed)
 			continue
 		}
+		id := r.id
 		switch d := r.Data.(type) {
 		case events.ExecutionRequested:
 			live[id] = &recounted{request: d}

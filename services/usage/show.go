@@ -27,7 +27,7 @@ func (s *Service) Of(ctx context.Context, user string) (api.Quotas, error) {
 	defer s.mu.Unlock()
 	now := s.Now()
 	used, limits, set := s.use(user, now), s.limits(user), s.users[user].Quota
-	reply := api.Quotas{User: user, Quotas: make([]api.Quota, 0, quotas.Figures), SetBy: set.SetBy}
+	reply := api.Quotas{User: user, Quotas: make([]api.Quota, 0, quotas.Figures)}
 	for _, f := range quotas.All() {
 		reply.Quotas = append(reply.Quotas, row(f, used, limits, set, now))
 	}

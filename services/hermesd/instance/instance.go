@@ -202,7 +202,7 @@ func (in *Instance) startServices(ctx context.Context, o Options, k keyring) err
 	}
 	policy.Network = o.Network
 	services, err := newServices(ctx, serviceOptions{
-		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), keep: o.Keep, policy: policy, gate: gate,
+		conn: nc, replicas: 1, syncDir: o.Data.Path("jetstream"), keep: o.Keep, policy: policy, quota: o.Limits.quota(), gate: gate,
 		version: o.Version, metrics: o.Metrics, log: o.Log,
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/quotas"
 	"github.com/hermes-serverless/hermes/services/manifest"
 	"github.com/hermes-serverless/hermes/services/orchestrator"
 )
@@ -23,7 +24,16 @@ type Limits struct {
 	Default, Max, Build events.Limits
 	// MaxInputBytes bounds one run's input, MaxBundleBytes one function's folder, packed.
 	MaxInputBytes, MaxBundleBytes int64
+	// Quota bounds each user who has none of their own.
+	Quota events.UserQuotaSet
 }
+
+// quota is what bounds a user of whom the operator has said nothing.
+func (l Limits) quota() quotas.Limits { return quotas.Resolve(l.Quota, defaultQuota) }
+
+// defaultQuota hinders nobody who means well: it keeps one user's mistake from filling the log and the
+// machine's time.
+var defaultQuota = quotas.Limits{quotas.Queued: 10_000, quotas.Rate: 2_000}
 
 // Check says what is wrong with the limits.
 func (l Limits) Check() error {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/quotas"
 )
 
 func TestPolicy(t *testing.T) {
@@ -28,5 +29,15 @@ func TestPolicy(t *testing.T) {
 	_, err = Limits{Default: events.Limits{OutputBytes: 200 * mib}}.policy()
 	if err == nil || !strings.Contains(err.Error(), "--default output=200MiB is more than functions may ask for: raise --max output, which is 100MiB") {
 		t.Errorf("a default above its maximum: %v", err)
+	}
+}
+
+func TestDefaultQuota(t *testing.T) {
+	if got := (Limits{}).quota(); got != defaultQuota {
+		t.Errorf("%v", got)
+	}
+	got := Limits{Quota: events.UserQuotaSet{GPUs: 2, QueuedExecutions: events.QuotaUnbounded, StoredBytes: events.QuotaNothing}}.quota()
+	if want := (quotas.Limits{quotas.GPUs: 2, quotas.Rate: defaultQuota[quotas.Rate], quotas.Stored: quotas.Nothing}); got != want {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/projections/projector"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
+	"github.com/hermes-serverless/hermes/projections/quotas"
 	"github.com/hermes-serverless/hermes/projections/users"
 	"github.com/hermes-serverless/hermes/services/accounts"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -28,6 +29,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/orchestrator"
 	"github.com/hermes-serverless/hermes/services/registry"
 	"github.com/hermes-serverless/hermes/services/retention"
+	"github.com/hermes-serverless/hermes/services/usage"
 )
 
 // Logs are the streams of events.
@@ -68,6 +70,8 @@ type serviceOptions struct {
 	syncDir string
 	keep    Keep
 	policy  orchestrator.Policy
+	// quota bounds each user who has none of their own.
+	quota quotas.Limits
 	// gate is nil where nobody can log in.
 	gate    *gate
 	version string
@@ -86,6 +90,7 @@ type services struct {
 	accounts     *accounts.Service // nil where nobody can log in
 	retention    retention.Executions
 	collector    retention.Blobs
+	usage        *usage.Service
 	log          *slog.Logger
 	conn         *nats.Conn
 	// provision makes what is missing of streams, buckets and stores.
@@ -115,12 +120,14 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.usage = newUsage(js, o, logs, v)
 	s.registry = registry.New(registry.Options{
-		Conn: o.conn, Functions: logs.Functions, Executions: logs.Executions, Bases: logs.Bases, Blobs: store, Views: v,
+		Quotas: s.usage,
+		Conn:   o.conn, Functions: logs.Functions, Executions: logs.Executions, Bases: logs.Bases, Blobs: store, Views: v,
 		Maxima: o.policy.Maxima, Network: o.policy.Network, MaxBundleBytes: o.policy.MaxBundleBytes, MaxBlobBytes: max(o.policy.MaxBundleBytes, o.policy.MaxInputBytes),
 		ReadOnly: o.readOnly, Version: o.version, Log: o.log.With("part", "registry"),
 	})
-	if s.orchestrator, err = newOrchestrator(ctx, js, o, logs, v, store); err != nil {
+	if s.orchestrator, err = newOrchestrator(ctx, js, o, logs, v, store, s.usage); err != nil {
 		return nil, err
 	}
 	if o.metrics != nil {
@@ -128,12 +135,12 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 		o.metrics.Orchestrator(s.orchestrator.Stats)
 	}
 	if o.gate != nil {
-		s.accounts, err = newAccounts(ctx, js, o, logs, v)
+		s.accounts, err = newAccounts(ctx, js, o, logs, v, s.usage)
 	}
 	return s, err
 }
 
-func newAccounts(ctx context.Context, js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views) (*accounts.Service, error) {
+func newAccounts(ctx context.Context, js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views, used *usage.Service) (*accounts.Service, error) {
 	secrets, err := js.KeyValue(ctx, streams.BucketSecrets)
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket %s: %w", streams.BucketSecrets, err)
@@ -145,11 +152,11 @@ func newAccounts(ctx context.Context, js jetstream.JetStream, o serviceOptions, 
 	return accounts.New(accounts.Options{
 		Conn: o.conn, Callout: o.gate.callout, System: o.gate.system, Issuer: o.gate.issuer, XKey: o.gate.xkey,
 		Users: logs.Users, Audit: logs.Audit, Secrets: secrets, Output: output, Views: v, Local: o.gate.local,
-		Registration: o.gate.Registration, Cost: o.gate.PasswordCost, Version: o.version, Log: o.log.With("part", "accounts"),
+		Quotas: used, Registration: o.gate.Registration, Cost: o.gate.PasswordCost, Version: o.version, Log: o.log.With("part", "accounts"),
 	}), nil
 }
 
-func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views, store *blobs.Store) (*orchestrator.Service, error) {
+func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views, store *blobs.Store, used *usage.Service) (*orchestrator.Service, error) {
 	runs, err := js.Stream(ctx, streams.Runs)
 	if err != nil {
 		return nil, fmt.Errorf("open the stream %s: %w", streams.Runs, err)
@@ -166,7 +173,7 @@ func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptio
 		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet, Bases: logs.Bases,
 		Archive: jslog.NewWhole(js, streams.History, streams.Executions), Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
 		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima, Network: o.policy.Network, Bases: OpenBases(logs, store, o.log)},
-		Policy:  o.policy, ReadOnly: o.readOnly, NoOutput: o.noOutput, Version: o.version, Log: o.log.With("part", "orchestrator"),
+		Policy:  o.policy, Quotas: used, ReadOnly: o.readOnly, NoOutput: o.noOutput, Version: o.version, Log: o.log.With("part", "orchestrator"),
 	}), nil
 }
 
@@ -204,6 +211,7 @@ func (s *services) run(ctx context.Context) error {
 	g.Go(func() error { return s.provisionAgain(ctx) })
 	g.Go(func() error { return s.retention.Run(ctx) })
 	g.Go(func() error { return s.collector.Run(ctx) })
+	g.Go(func() error { return s.usage.Run(ctx) })
 	g.Go(func() error { return s.registry.Run(ctx) })
 	g.Go(func() error { return s.orchestrator.Run(ctx) })
 	if s.accounts != nil {
@@ -271,7 +279,7 @@ func Serve(ctx context.Context, o ServeOptions) error {
 		return err
 	}
 	policy.Network = o.Network
-	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, keep: o.Keep, policy: policy, version: o.Version, metrics: o.Metrics, log: o.Log}
+	services := serviceOptions{conn: o.Conn, replicas: o.Replicas, keep: o.Keep, policy: policy, quota: o.Limits.quota(), version: o.Version, metrics: o.Metrics, log: o.Log}
 	if o.Gate != nil {
 		services.gate = o.Gate.gate
 	}

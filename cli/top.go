@@ -140,7 +140,11 @@ func (o *topOptions) print(client *api.Client) error {
 	}
 	rows = make([][]string, len(page.Executions))
 	for i, e := range page.Executions {
-		rows[i] = []string{strconv.FormatInt(e.Number, 10), o.app.executionStatus(e.Status), elapsed(o.app.runningTime(e)), functionOf(e), e.Watcher}
+		running := ""
+		if !e.StartedAt.IsZero() {
+			running = elapsed(o.app.runningTime(e))
+		}
+		rows[i] = []string{strconv.FormatInt(e.Number, 10), o.app.executionStatus(e.Status), running, functionOf(e), e.Watcher}
 	}
 	if len(rows) == 0 {
 		return nil

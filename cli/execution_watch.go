@@ -17,6 +17,9 @@ const (
 	tickEvery   = time.Second
 )
 
+// backAgain ends an outage.
+const backAgain = "the server is back"
+
 // clearScreen moves to the top left and clears what is below.
 const clearScreen = "\x1b[H\x1b[2J"
 
@@ -57,7 +60,7 @@ func (h *ear) next(ctx context.Context) ([]api.ListedEvent, error) {
 			return nil, err
 		}
 		if h.away {
-			h.app.note("the server is back")
+			h.app.note(backAgain)
 		}
 		h.away = false
 		h.request.Cursor = page.Cursor

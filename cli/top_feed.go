@@ -57,7 +57,11 @@ func newTopFeed(a *app, client *api.Client) *topFeed {
 
 // Write takes a note.
 func (f *topFeed) Write(p []byte) (int, error) {
-	f.send(top.Said{Text: strings.TrimSpace(strings.TrimPrefix(string(p), "hermes: "))})
+	text := strings.TrimSpace(strings.TrimPrefix(string(p), "hermes: "))
+	if text == backAgain {
+		text = "" // the keys stand there again
+	}
+	f.send(top.Said{Text: text})
 	return len(p), nil
 }
 

@@ -45,6 +45,7 @@ func (s *scale) looks(ctx context.Context, in *running) error {
 	mine := s.mine()
 	all := s.userLooks(in, mine)
 	all = append(all, s.rawLooks(in, mine)...)
+	defer s.report.addLooks()
 	for round := range s.rounds + 1 {
 		for _, i := range s.events.random.Perm(len(all)) {
 			if s.report.spent(all[i].name) > enoughLooking {
@@ -59,7 +60,6 @@ func (s *scale) looks(ctx context.Context, in *running) error {
 			}
 		}
 	}
-	s.report.addLooks()
 	return nil
 }
 

@@ -22,6 +22,8 @@ type options struct {
 	seconds           int
 	seed              uint64
 	dir, out, bin     string
+	// folder, if it is given, is made or used again, and stays.
+	folder string
 }
 
 func main() {
@@ -54,6 +56,7 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.seconds, "seconds", 20, "for how long")
 	f.Uint64Var(&o.seed, "seed", 1, "of what is drawn")
 	f.StringVar(&o.dir, "dir", "/var/tmp", "where the folder for everything is made; a disk, for what is acknowledged is on it")
+	f.StringVar(&o.folder, "folder", "", "a folder that stays: it is filled if it is not there, else its history is looked at again, which must be what is asked for")
 	f.StringVar(&o.out, "out", "bin/scale.json", "the file for all figures")
 	f.StringVar(&o.bin, "bin", "bin", "the folder of hermesd")
 	if err := f.Parse(args); err != nil {
@@ -87,11 +90,13 @@ type scale struct {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	dir, err := os.MkdirTemp(o.dir, "hermes-scale")
-	if err != nil {
-		return err
+	dir := o.folder
+	if dir == "" {
+		if dir, err = os.MkdirTemp(o.dir, "hermes-scale"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s := &scale{options: o, dir: dir, events: newGenerator(o, time.Now()), report: newReport(o)}
 	err = s.measure(ctx)
 	s.report.print(os.Stdout) // what was measured before it failed, too
@@ -100,7 +105,9 @@ func run(ctx context.Context, o options) (err error) {
 
 // measure fills the instance, then looks at it after a new start, as it is used.
 func (s *scale) measure(ctx context.Context) error {
-	if err := s.fill(ctx); err != nil {
+	if _, err := os.Stat(filepath.Join(s.dir, "data")); err == nil {
+		s.events.made = s.executions
+	} else if err := s.fill(ctx); err != nil {
 		return fmt.Errorf("make the history: %w", err)
 	}
 	say("start again")
@@ -130,6 +137,9 @@ func (s *scale) measure(ctx context.Context) error {
 // fill makes the history. For that acknowledged may be ahead of the disk.
 func (s *scale) fill(ctx context.Context) error {
 	say("start an instance")
+	if err := os.MkdirAll(s.dir, 0o711); err != nil {
+		return err
+	}
 	in, err := startInstance(ctx, s.dir, syncLater)
 	if err != nil {
 		return err

@@ -177,7 +177,7 @@ func TestProjectionNumbers(t *testing.T) {
 			t.Errorf("%s holds %s, want %s", key, got, want)
 		}
 	}
-	if len(tx) != 10 {
+	if len(tx) != 12 { // with a view of each, and a block of each owner
 		t.Errorf("keys: %v", tx)
 	}
 }

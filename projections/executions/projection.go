@@ -15,6 +15,7 @@ import (
 //	id.<owner>.<id>        the number, in decimal
 //	user.<owner>           User
 //	batch.<owner>.<batch>  Batch
+//	block.<owner>.<n>      Block, of the executions with numbers from n*BlockSize+1 on
 //	active.<owner>.<id>    <owner>.<number>, only while it is not final
 var Projection = projections.Projection{
 	Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode,
@@ -106,7 +107,7 @@ func apply(tx projections.Tx, r events.Record) error {
 	if next.Status.Final() {
 		tx.Delete(ActiveKey(owner, id))
 	}
-	return nil
+	return note(tx, next)
 }
 
 // addToBatch counts a new execution among those of its batch.
@@ -171,6 +172,8 @@ func decode(key string, raw []byte) (any, error) {
 		return projections.DecodeJSON[User](key, raw)
 	case "batch":
 		return projections.DecodeJSON[Batch](key, raw)
+	case "block":
+		return projections.DecodeJSON[Block](key, raw)
 	}
 	return projections.Text(raw), nil
 }

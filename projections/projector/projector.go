@@ -52,7 +52,7 @@ const (
 	// chunk is how many records are applied between two looks at how full the commit is: none
 	// writes more than maxKeysARecord.
 	chunk          = 100
-	maxKeysARecord = 5
+	maxKeysARecord = 6
 	maxRetryWait   = 5 * time.Second
 )
 

@@ -16,10 +16,8 @@ import (
 const (
 	defaultPage = 50
 	maxPage     = 500
-	// searchPage is how many views one step of a search reads: one round trip.
-	searchPage = 499
-	// searchBound is how many views one request looks at before it answers with what it has.
-	searchBound = 20 * searchPage
+	// searchBound is how many executions one request looks at before it answers with what it has.
+	searchBound = 100_000
 	// listBytes bounds the executions in one answer; a NATS message has at most 1 MiB.
 	listBytes = 768 << 10
 	// skew is how far the clocks of two machines that accept executions may be apart: numbers are in
@@ -28,7 +26,8 @@ const (
 )
 
 // list answers with a page of the user's executions, newest first. It reads views from the newest
-// number down, so that a page costs the same however many there are.
+// number down, so that a page costs the same however many there are; with a filter it reads first what
+// blocks of them know in a few bytes each.
 func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) (api.Executions, error) {
 	if ask.Limit == 0 {
 		ask.Limit = defaultPage
@@ -59,20 +58,37 @@ func (s *Service) list(ctx context.Context, user string, ask api.ExecutionList) 
 			return api.Executions{}, fmt.Errorf("find the executions of %s before %s: %w", user, f.Until, err)
 		}
 	}
-	for more := true; more && !search.over; {
-		n := searchPage
-		if f.all() {
-			n = ask.Limit - len(search.page.Executions)
+	if !f.Since.IsZero() {
+		first, err := s.numberAt(ctx, user, search.page.Next, f.Since.Add(-skew))
+		if err != nil {
+			return api.Executions{}, fmt.Errorf("find the executions of %s since %s: %w", user, f.Since, err)
 		}
-		var found []executions.Execution
-		if found, more, err = s.Views.ListExecutions(ctx, user, search.page.Next, n); err != nil {
-			return api.Executions{}, fmt.Errorf("list the executions of %s: %w", user, err)
-		}
-		if err := search.take(found, more); err != nil {
-			return api.Executions{}, err
-		}
+		search.first = max(search.first, first)
+	}
+	if f.all() {
+		err = s.unfiltered(ctx, user, search)
+	} else {
+		err = (&seek{search: search, views: s.Views, user: user}).run(ctx)
+	}
+	if err != nil {
+		return api.Executions{}, fmt.Errorf("list the executions of %s: %w", user, err)
 	}
 	return search.page, nil
+}
+
+// unfiltered fills a page with everything that there is.
+func (s *Service) unfiltered(ctx context.Context, user string, search *search) error {
+	for more := true; more && !search.over; {
+		var found []executions.Execution
+		var err error
+		if found, more, err = s.Views.ListExecutions(ctx, user, search.page.Next, search.most-len(search.page.Executions)); err != nil {
+			return err
+		}
+		if err := search.take(found, more); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // numberAt returns the number of the user's first execution that was requested at the moment or
@@ -175,27 +191,18 @@ func (s *search) within(batch executions.Batch) {
 	}
 }
 
-// take looks at what comes next, newest first, and at whether there is more behind it.
+// take takes what comes next, newest first, and whether there is more behind it.
 func (s *search) take(found []executions.Execution, more bool) error {
 	s.page.More = more
 	for i, e := range found {
-		if e.Number < s.first || !s.filter.Since.IsZero() && e.RequestedAt.Before(s.filter.Since.Add(-skew)) {
-			s.page.More, s.page.Next, s.over = false, 0, true
-			return nil
-		}
 		s.page.Searched, s.page.Next = s.page.Searched+1, e.Number
-		if s.filter.picks(e) {
-			if err := s.add(e); err != nil {
-				return err
-			}
+		if err := s.add(e); err != nil {
+			return err
 		}
-		if s.over = len(s.page.Executions) == s.most || s.bytes > listBytes || s.page.Searched >= s.bound; s.over {
+		if s.over {
 			s.page.More = more || i < len(found)-1
 			break
 		}
-	}
-	if s.first > 0 && s.page.Next <= s.first {
-		s.page.More, s.over = false, true
 	}
 	if !s.page.More {
 		s.page.Next = 0
@@ -215,5 +222,6 @@ func (s *search) add(e executions.Execution) error {
 	raw, err := json.Marshal(shown)
 	s.bytes += len(raw)
 	s.page.Executions = append(s.page.Executions, shown)
+	s.over = len(s.page.Executions) == s.most || s.bytes > listBytes
 	return err
 }

@@ -172,29 +172,26 @@ func TestSearchForARecentPartReadsLittle(t *testing.T) {
 	}
 }
 
-// TestSearchStopsAtItsBound, and goes on behind it.
-func TestSearchStopsAtItsBound(t *testing.T) {
+// TestTakeFillsAPage, and says where to go on.
+func TestTakeFillsAPage(t *testing.T) {
 	views := func(from, to int64) (found []executions.Execution) {
 		for n := from; n >= to; n-- {
 			found = append(found, executions.Execution{Number: n, RequestedAt: listStart})
 		}
 		return found
 	}
-	none := filter{api.ExecutionFilter{Watcher: "nowhere"}}
-	s := &search{filter: none, most: 5, bound: 10}
-	if err := s.take(views(30, 25), true); err != nil || s.over {
-		t.Errorf("after 6 of 10 it is over, %v", err)
-	}
-	if err := s.take(views(24, 19), true); err != nil || !s.over || !s.page.More || s.page.Next != 21 || s.page.Searched != 10 {
-		t.Errorf("after 12 of 10: %+v, over %v, %v", s.page, s.over, err)
-	}
-	s = &search{filter: none, most: 5, bound: 10}
-	if err := s.take(views(10, 1), false); err != nil || s.page.More || s.page.Next != 0 {
-		t.Errorf("with the last of all: %+v, %v", s.page, err)
-	}
-	s = &search{filter: filter{}, most: 5, bound: 10}
-	if err := s.take(views(6, 1), false); err != nil || !s.page.More || s.page.Next != 2 || len(s.page.Executions) != 5 {
-		t.Errorf("a full page: %+v, %v", s.page, err)
+	for _, c := range []struct {
+		from, to int64
+		more     bool
+		want     api.Executions
+	}{
+		{from: 6, to: 1, want: api.Executions{More: true, Next: 2, Searched: 5}}, {from: 5, to: 1, want: api.Executions{Searched: 5}},
+		{from: 9, to: 5, more: true, want: api.Executions{More: true, Next: 5, Searched: 5}}, {from: 3, to: 1, want: api.Executions{Searched: 3}},
+	} {
+		s := &search{most: 5}
+		if err := s.take(views(c.from, c.to), c.more); err != nil || s.page.More != c.want.More || s.page.Next != c.want.Next || s.page.Searched != c.want.Searched || len(s.page.Executions) != s.page.Searched {
+			t.Errorf("%+v: %+v, %v", c, s.page, err)
+		}
 	}
 }
 

@@ -28,6 +28,13 @@ type Views interface {
 	// ListExecutions returns at most limit of the owner's executions with numbers below before (0:
 	// all), newest first, and whether there are more.
 	ListExecutions(ctx context.Context, owner string, before int64, limit int) ([]executions.Execution, bool, error)
+	// LastNumber is the number of the owner's newest execution, 0 if there is none.
+	LastNumber(ctx context.Context, owner string) (int64, error)
+	// Blocks returns the block that the number before the given one is in and those below it, at most
+	// so many, the newest first. One that is not there is empty.
+	Blocks(ctx context.Context, owner string, before int64, most int) ([]executions.Block, error)
+	// Executions returns those of the owner's executions with these numbers that exist, newest first.
+	Executions(ctx context.Context, owner string, numbers []int64) ([]executions.Execution, error)
 	// Batch says where one of the owner's batches is among their executions.
 	Batch(ctx context.Context, owner, batch string) (executions.Batch, error)
 	// Active returns every execution that has not ended, as of the returned sequence.

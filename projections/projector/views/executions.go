@@ -3,6 +3,7 @@ package views
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,33 +73,58 @@ func (v *Views) ListExecutions(ctx context.Context, owner string, before int64, 
 	return found, false, nil
 }
 
-// numbered returns the owner's executions from one number to another, newest first.
-func (v *Views) numbered(ctx context.Context, owner string, from, to int64) ([]executions.Execution, error) {
-	keys := make([]string, 0, to-from+1)
-	for n := from; n <= to; n++ {
-		keys = append(keys, executions.ViewKey(owner, n))
+// LastNumber is the number of the owner's newest execution, 0 if there is none.
+func (v *Views) LastNumber(ctx context.Context, owner string) (int64, error) {
+	user, err := one[executions.User](ctx, v, executions.Projection, executions.UserKey(owner))
+	return user.Last, err
+}
+
+// Blocks returns the block that the number before the given one is in and those below it, at most so
+// many, the newest first. One that is not there is empty.
+func (v *Views) Blocks(ctx context.Context, owner string, before int64, most int) ([]executions.Block, error) {
+	var keys []string
+	for first := executions.BlockFirst(before - 1); first > 0 && len(keys) < most; first -= executions.BlockSize {
+		keys = append(keys, executions.BlockKey(owner, first))
 	}
-	found, _, err := v.fetchExecutions(ctx, keys)
+	values, _, err := v.fetchAll(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
+	blocks := make([]executions.Block, len(keys))
+	for i, key := range keys {
+		if raw, there := values[key]; there {
+			if blocks[i], err = decode[executions.Block](executions.Projection, key, raw); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return blocks, nil
+}
+
+// Executions returns those of the owner's executions with these numbers that exist, newest first.
+func (v *Views) Executions(ctx context.Context, owner string, numbers []int64) ([]executions.Execution, error) {
+	keys := make([]string, len(numbers))
+	for i, n := range numbers {
+		keys[i] = executions.ViewKey(owner, n)
+	}
+	found, _, err := v.fetchExecutions(ctx, keys)
 	slices.SortFunc(found, func(a, b executions.Execution) int { return int(b.Number - a.Number) })
-	return found, nil
+	return found, err
+}
+
+// numbered returns the owner's executions from one number to another, newest first.
+func (v *Views) numbered(ctx context.Context, owner string, from, to int64) ([]executions.Execution, error) {
+	numbers := make([]int64, 0, to-from+1)
+	for n := from; n <= to; n++ {
+		numbers = append(numbers, n)
+	}
+	return v.Executions(ctx, owner, numbers)
 }
 
 // fetchExecutions returns those of the views that exist, in no order, and a checkpoint that none
 // of them is older than.
 func (v *Views) fetchExecutions(ctx context.Context, keys []string) ([]executions.Execution, uint64, error) {
-	values, at, err := together(ctx, v.js, keys)
-	if errors.Is(err, get.ErrTooMany) && len(keys) > 1 {
-		half := len(keys) / 2
-		found, at, err := v.fetchExecutions(ctx, keys[:half])
-		if err != nil {
-			return nil, 0, err
-		}
-		more, later, err := v.fetchExecutions(ctx, keys[half:])
-		return append(found, more...), min(at, later), err
-	}
+	values, at, err := v.fetchAll(ctx, keys)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -111,6 +137,23 @@ func (v *Views) fetchExecutions(ctx context.Context, keys []string) ([]execution
 		found = append(found, e)
 	}
 	return found, at, nil
+}
+
+// fetchAll returns the values of those of the keys that exist, and a checkpoint that none of them is
+// older than.
+func (v *Views) fetchAll(ctx context.Context, keys []string) (map[string][]byte, uint64, error) {
+	values, at, err := together(ctx, v.js, keys)
+	if !errors.Is(err, get.ErrTooMany) || len(keys) < 2 {
+		return values, at, err
+	}
+	half := len(keys) / 2
+	values, at, err = v.fetchAll(ctx, keys[:half])
+	if err != nil {
+		return nil, 0, err
+	}
+	more, later, err := v.fetchAll(ctx, keys[half:])
+	maps.Copy(values, more)
+	return values, min(at, later), err
 }
 
 // together returns the values of the keys (or wildcards) of the executions' bucket and its

@@ -303,14 +303,15 @@ func (h *quotaHistory) deploy() {
 func (h *quotaHistory) build() {
 	user := h.user()
 	f := h.functions[user+"/pi"]
-	for _, version := range slices.Sorted(maps.Keys(f.Pending)) {
-		var end events.Data = events.FunctionBuildFailed{Version: version, Build: f.Pending[version].Build, Reason: events.ReasonMake}
-		if h.int("built", 0, 1) == 1 {
-			end = events.FunctionBuilt{Version: version, Build: f.Pending[version].Build, Artifact: h.blob()}
-		}
-		h.store(events.FunctionSubject(user, "pi"), end)
+	if len(f.Pending) == 0 {
 		return
 	}
+	version := slices.Min(slices.Collect(maps.Keys(f.Pending)))
+	var end events.Data = events.FunctionBuildFailed{Version: version, Build: f.Pending[version].Build, Reason: events.ReasonMake}
+	if h.int("built", 0, 1) == 1 {
+		end = events.FunctionBuilt{Version: version, Build: f.Pending[version].Build, Artifact: h.blob()}
+	}
+	h.store(events.FunctionSubject(user, "pi"), end)
 }
 
 func (h *quotaHistory) remove(user string) {

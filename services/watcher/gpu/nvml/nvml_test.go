@@ -14,6 +14,7 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxa100"
+	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/server"
 	"golang.org/x/sys/unix"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -23,7 +24,7 @@ import (
 
 // driver is a simulated DGX A100, of whose GPUs the last is partitioned.
 type driver struct {
-	*dgxa100.Server
+	*server.Server
 	events chan nvml.EventData
 }
 
@@ -66,10 +67,10 @@ func newDriver() *driver {
 	return d
 }
 
-func (d *driver) device(n int) *dgxa100.Device { return d.Devices[n].(*dgxa100.Device) }
+func (d *driver) device(n int) *server.Device { return d.Devices[n].(*server.Device) }
 
 // fill adds what the simulation leaves out.
-func (d *driver) fill(device *dgxa100.Device) {
+func (d *driver) fill(device *server.Device) {
 	device.IsMigDeviceHandleFunc = func() (bool, nvml.Return) { return false, nvml.SUCCESS }
 	device.RegisterEventsFunc = func(uint64, nvml.EventSet) nvml.Return { return nvml.SUCCESS }
 	device.GetRemappedRowsFunc = func() (int, int, bool, bool, nvml.Return) { return 0, 0, false, false, nvml.SUCCESS }
@@ -83,7 +84,7 @@ func (d *driver) fill(device *dgxa100.Device) {
 	device.GetTotalEccErrorsFunc = func(nvml.MemoryErrorType, nvml.EccCounterType) (uint64, nvml.Return) { return 0, nvml.SUCCESS }
 }
 
-func (d *driver) part(parent *dgxa100.Device, n int) *mock.Device {
+func (d *driver) part(parent *server.Device, n int) *mock.Device {
 	uuid := []string{"MIG-11111111-aaaa-bbbb-cccc-111111111111", "MIG-22222222-aaaa-bbbb-cccc-222222222222"}[n-1]
 	return &mock.Device{
 		GetUUIDFunc:              func() (string, nvml.Return) { return uuid, nvml.SUCCESS },

@@ -25,12 +25,13 @@ const (
 	unknownCommand = "UnknownCommand"
 	unknownSetting = "UnknownSetting"
 	noMakefile     = "NoMakefile"
+	fileExists     = "FileExists"
 	folderExists   = "FolderExists"
 	buildFailed    = "BuildFailed"
 	buildCancelled = "BuildCancelled"
 	authFailed     = api.AuthenticationError
 	waitTimeout    = "WaitTimeout"
-	notEnded       = "NotEnded"
+	notEnded       = api.NotEnded
 	outputGone     = "OutputGone"
 )
 

@@ -20,7 +20,7 @@ func newExecutionCmd(a *app) *cobra.Command {
 		Short:   "See and end what runs and what has run",
 		Example: "  hermes execution list\n  hermes execution inspect 15\n  hermes execution logs 15 -f",
 	})
-	cmd.AddCommand(newExecutionListCmd(a, nil), newExecutionInspectCmd(a, nil), newExecutionHistoryCmd(a, nil), newExecutionLogsCmd(a, nil), newExecutionAttachCmd(a, nil), newExecutionReplayCmd(a, nil), newExecutionRerunCmd(a, nil), newExecutionWaitCmd(a, nil), newExecutionStatsCmd(a, nil), newExecutionCancelCmd(a, nil))
+	cmd.AddCommand(newExecutionListCmd(a, nil), newExecutionInspectCmd(a, nil), newExecutionFilesCmd(a, nil), newExecutionHistoryCmd(a, nil), newExecutionLogsCmd(a, nil), newExecutionAttachCmd(a, nil), newExecutionReplayCmd(a, nil), newExecutionRerunCmd(a, nil), newExecutionWaitCmd(a, nil), newExecutionStatsCmd(a, nil), newExecutionCancelCmd(a, nil))
 	return cmd
 }
 
@@ -85,6 +85,8 @@ type executionJSON struct {
 	// Interactive: its input was sent while it ran. Given is what that was, known at its end.
 	Interactive bool       `json:"interactive,omitempty"`
 	Given       *givenJSON `json:"given,omitempty"`
+	// Results is what it left in its folder of results.
+	Results *events.Results `json:"results,omitempty"`
 
 	// Batch is the map that it is of, BatchIndex the number of its input there.
 	Batch      string `json:"batch,omitempty"`
@@ -109,7 +111,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
 		GPU: gpuOf(e.Request), Devices: e.Devices,
-		Interactive: e.Request.Interactive, Given: givenOf(e),
+		Interactive: e.Request.Interactive, Given: givenOf(e), Results: e.Results,
 	}
 	if b := e.Request.Batch; b != nil {
 		j.Batch, j.BatchIndex = b.ID, b.Index

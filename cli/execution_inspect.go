@@ -173,7 +173,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		{"cpuTime", micros(e.Usage.CPUMicros)}, {"peakMemory", bytesOf(e.Usage.PeakMemoryBytes)},
 	}
 	fields = append(fields, gpuFields(e.Usage.GPU)...)
-	fields = append(fields, [2]string{"given", givenText(e)})
+	fields = append(fields, [2]string{"given", givenText(e)}, [2]string{"results", resultsText(e)})
 	fields = append(fields, givenFields(e.Request.Args, e.Request.Env)...)
 	if err := o.app.printFields(w, fields); err != nil {
 		return err

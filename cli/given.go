@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/base64"
+	"fmt"
 	"unicode/utf8"
 
 	"github.com/hermes-serverless/hermes/services/api"
@@ -32,6 +33,22 @@ func givenOf(e api.Execution) *givenJSON {
 		g.Base64 = base64.StdEncoding.EncodeToString(inline)
 	}
 	return g
+}
+
+// resultsText says in words what an execution left.
+func resultsText(e api.Execution) string {
+	r := e.Results
+	switch {
+	case r == nil:
+		return ""
+	case r.Files == 0:
+		return join(": ", "none", r.Cut)
+	}
+	files := "1 file"
+	if r.Files > 1 {
+		files = fmt.Sprintf("%d files", r.Files)
+	}
+	return join("; ", files+", "+size(r.Bytes), r.Cut)
 }
 
 // givenText says in words how much an execution was sent.

@@ -38,6 +38,7 @@ const (
 	NoSuchArtifact        = "NoSuchArtifact"
 	FunctionAlreadyExists = "FunctionAlreadyExists"
 	BuildInProgress       = "BuildInProgress"
+	NotEnded              = "NotEnded"
 	ProcessFinished       = "ProcessFinished"
 	NotPermitted          = "NotPermitted"
 	ReadOnlyErr           = "ReadOnly"

@@ -26,6 +26,7 @@ const (
 	OpExecutionGPU     = "execution.gpu"     // ExecutionGPU → GPUPlot
 	OpGPUList          = "gpu.list"          // GPUList → GPUs
 	OpExecutionHistory = "execution.history" // ExecutionRef → History
+	OpExecutionFiles   = "execution.files"   // ExecutionFiles → FilesPage and raw bytes (see files.go)
 	OpExecutionInput   = "execution.input"   // ExecutionInput → InputTaken
 	OpEvents           = "events"            // EventsRequest → Events
 )

@@ -128,6 +128,8 @@ type Report struct {
 	Artifact *events.Blob  `json:"artifact,omitempty"`
 	// Given is what an interactive attempt was sent.
 	Given *events.Given `json:"given,omitempty"`
+	// Results is what a run left in its folder of results; nil if nothing.
+	Results *events.Results `json:"results,omitempty"`
 }
 
 // ReportReply answers Report: it is taken, forget it.

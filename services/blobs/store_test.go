@@ -202,6 +202,33 @@ func getSoon(t *testing.T, store *Store, blob events.Blob) error {
 	return store.Get(ctx, blob, io.Discard)
 }
 
+func TestPartsMakeTheWhole(t *testing.T) {
+	store, _ := bucket(t)
+	for _, size := range []int{0, 1, chunkBytes, 3*chunkBytes + 5} {
+		raw := random(size)
+		blob := blobOf(raw)
+		must(t, store.Put(t.Context(), blob, bytes.NewReader(raw)))
+		// What is stored between two parts is not of it.
+		other := random(100)
+		must(t, store.Put(t.Context(), blobOf(other), bytes.NewReader(other)))
+		var got []byte
+		for cursor := uint64(0); ; {
+			part, next, err := store.Part(t.Context(), blob.Digest, cursor)
+			must(t, err)
+			if len(part) == 0 {
+				break
+			}
+			got, cursor = append(got, part...), next
+		}
+		if !bytes.Equal(got, raw) {
+			t.Errorf("of %d bytes %d came back", size, len(got))
+		}
+	}
+	if _, _, err := store.Part(t.Context(), blobOf([]byte("none")).Digest, 0); !errors.Is(err, ErrNoBlob) {
+		t.Errorf("of what is not there: %v", err)
+	}
+}
+
 func TestHoldersAreNoted(t *testing.T) {
 	store, _ := bucket(t)
 	blob := blobOf([]byte("x"))

@@ -121,10 +121,10 @@ func (t *tally) entry(name string) error {
 
 // content counts bytes of a file.
 func (t *tally) content(name string, n int64) error {
-	t.bytes += n
-	if t.bytes > t.limits.TotalBytes {
+	if n > t.limits.TotalBytes-t.bytes {
 		return wrong(name, "makes the folder larger than %d bytes", t.limits.TotalBytes)
 	}
+	t.bytes += n
 	return nil
 }
 

@@ -42,9 +42,11 @@ type packer struct {
 	ignore *ignore
 	// follow packs links to files as those files.
 	follow bool
-	tally  tally
-	tar    *tar.Writer
-	sum    *events.BlobWriter
+	// kept is nil where nothing may be left out but what is ignored.
+	kept  *Kept
+	tally tally
+	tar   *tar.Writer
+	sum   *events.BlobWriter
 }
 
 func pack(ctx context.Context, p *packer, w io.Writer) (events.Blob, error) {
@@ -76,7 +78,10 @@ func (p *packer) folder(ctx context.Context, dir string) error {
 	}
 	entries, err := p.list(dir)
 	if err != nil {
-		return err
+		if !p.leave(err) {
+			return err
+		}
+		return nil
 	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -87,7 +92,10 @@ func (p *packer) folder(ctx context.Context, dir string) error {
 			continue
 		}
 		if err := p.tally.entry(name); err != nil {
-			return err
+			if !p.leave(err) {
+				return err
+			}
+			continue
 		}
 		if e.IsDir() {
 			err = p.subfolder(ctx, name)
@@ -144,31 +152,46 @@ func (p *packer) subfolder(ctx context.Context, name string) error {
 }
 
 func (p *packer) file(ctx context.Context, name string, kind fs.FileMode) error {
-	switch {
-	case kind.IsRegular():
-	case kind&fs.ModeSymlink != 0 && p.follow:
-		if info, err := p.root.Stat(name); err != nil || !info.Mode().IsRegular() {
-			return wrong(name, "is a link that does not lead to a file inside the folder")
-		}
-	default:
-		return wrong(name, "is %s; only files and folders can be packed", kindName(kind))
-	}
-	f, err := openRegular(p.root, name)
+	f, before, err := p.openFile(name, kind)
 	if err != nil {
-		return err
+		if !p.leave(err) {
+			return err
+		}
+		return nil
 	}
 	defer f.Close()
-	before, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("pack %s: %w", name, err)
-	}
-	if err := p.tally.content(name, before.Size()); err != nil {
-		return err
-	}
+	p.keep(before.Size())
 	if err := p.content(ctx, name, f, before); err != nil {
 		return err
 	}
 	return p.tally.ratio(p.tally.bytes, p.sum.SizeBytes()+ratioFloor/p.tally.limits.Ratio)
+}
+
+// openFile opens what is to be packed as a file, and counts it.
+func (p *packer) openFile(name string, kind fs.FileMode) (_ *os.File, _ fs.FileInfo, err error) {
+	switch {
+	case kind.IsRegular():
+	case kind&fs.ModeSymlink != 0 && p.follow:
+		if info, err := p.root.Stat(name); err != nil || !info.Mode().IsRegular() {
+			return nil, nil, wrong(name, "is a link that does not lead to a file inside the folder")
+		}
+	default:
+		return nil, nil, wrong(name, "is %s; only files and folders can be packed", kindName(kind))
+	}
+	f, err := openRegular(p.root, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, fmt.Errorf("pack %s: %w", name, err)
+	}
+	return f, info, p.tally.content(name, info.Size())
 }
 
 func (p *packer) content(ctx context.Context, name string, f *os.File, before fs.FileInfo) error {

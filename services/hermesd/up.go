@@ -45,7 +45,7 @@ not only root's, below ~/.config, with copies of their keys that only you can re
 SIGTERM or Ctrl-C drains: running executions may go on for --grace, what is queued stays queued.
 
 --max, --default and --build bound what runs. Their keys are those of hermes.config.json: timeout, memory,
-cpus, pids, tmp and output; ` + "`hermes remote info`" + ` shows what holds.`,
+cpus, pids, tmp, output and results; ` + "`hermes remote info`" + ` shows what holds.`,
 		Example: "  hermesd up\n  hermesd up --data-dir /srv/hermes --listen 127.0.0.1:4333 --slots 8\n  hermesd up --listen 0.0.0.0:4222 --tls-self-signed --registration invite\n" +
 			"  hermesd up --max memory=16GiB,timeout=12h --default memory=2GiB --build timeout=15m\n" +
 			"  hermesd up --keep-executions 90d --keep-output 14d --max-output-bytes 20GiB",

@@ -29,6 +29,7 @@ func Limits() []Limit {
 		{"pids", countText, func(l *events.Limits) *int64 { return &l.PIDs }, readPIDs},
 		{"tmp", SizeText, func(l *events.Limits) *int64 { return &l.TmpBytes }, readTmp},
 		{"output", SizeText, func(l *events.Limits) *int64 { return &l.OutputBytes }, readOutput},
+		{"results", SizeText, func(l *events.Limits) *int64 { return &l.ResultsBytes }, readResults},
 	}
 }
 

@@ -37,6 +37,7 @@ func fields() []field {
 		{"pids", false, "", readPIDs},
 		{"tmp", false, "", readTmp},
 		{"output", false, "", readOutput},
+		{"results", false, "", readResults},
 		{"args", false, "", readArgs},
 		{"env", false, "", readEnv},
 		{"sandbox", false, "", readSandbox},

@@ -72,6 +72,11 @@ func readOutput(m *Manifest, raw json.RawMessage) (err error) {
 	return err
 }
 
+func readResults(m *Manifest, raw json.RawMessage) (err error) {
+	m.Config.Limits.ResultsBytes, err = readSize(raw, minTmpBytes)
+	return err
+}
+
 // readSize reads whole bytes, written with a unit or as a number.
 func readSize(raw json.RawMessage, least uint64) (int64, error) {
 	var size float64

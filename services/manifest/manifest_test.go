@@ -46,6 +46,7 @@ func TestOptionalKeys(t *testing.T) {
 		`"pids": 4e3`:          {PIDs: 4000},
 		`"tmp": "256MiB"`:      {TmpBytes: 256 << 20},
 		`"tmp": 4096`:          {TmpBytes: 4096},
+		`"results": "64MiB"`:   {ResultsBytes: 64 << 20},
 		`"output": "64MiB"`:    {OutputBytes: 64 << 20},
 		`"cpus": 2, "timeout": 1, "memory": "1gb"`: {CPUMillis: 2000, TimeoutMillis: 1000, MemoryBytes: 1_000_000_000},
 	} {
@@ -85,6 +86,7 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"pids": 1.5`:             `hermes.config.json:8: pids: 1.5 must be a whole number from 1 to 4194304`,
 		`"pids": "many"`:          `hermes.config.json:8: pids: must be a number, like 256; is a string`,
 		`"tmp": "256"`:            `hermes.config.json:8: tmp: "256" must be whole bytes from 4.0 KiB to 1.0 PiB`,
+		`"results": 1`:            `hermes.config.json:8: results: 1 must be whole bytes from 4.0 KiB to 1.0 PiB`,
 		`"tmp": []`:               `hermes.config.json:8: tmp: must be a size like "512MiB", or bytes as a number; is a list`,
 		`"output": "10"`:          `hermes.config.json:8: output: "10" must be whole bytes from 1.0 KiB to 1.0 PiB`,
 		`"args": "-v"`:            `hermes.config.json:8: args: must be a list like ["--depth", "3"], is a string`,
@@ -100,7 +102,7 @@ func TestProblemsAreNamedWithTheirLine(t *testing.T) {
 		`"Timeout": "1m"`:         `hermes.config.json:8: Timeout: is not a key; did you mean timeout?`,
 		`"handler": "x"`:          `hermes.config.json:8: handler: is there twice, first on line 6`,
 		`"zzz": {"a": [1]}`: `hermes.config.json:8: zzz: is not a key; the keys are functionName, language, ` +
-			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, output, args, env, sandbox, base, network, gpu`,
+			`gpuCapable, scope, functionVersion, handler, timeout, memory, cpus, pids, tmp, output, results, args, env, sandbox, base, network, gpu`,
 	} {
 		_, err := Parse([]byte(with(line)))
 		if err == nil || err.Error() != want {
@@ -181,7 +183,7 @@ func TestWhatIsNotAnObject(t *testing.T) {
 func TestMarshalIsReadBack(t *testing.T) {
 	want := Manifest{Name: "pi", Version: "1.2.3", Config: events.FunctionConfig{
 		Language: "cuda", GPUCapable: true, Scope: "private", Handler: "bin/pi",
-		Limits: events.Limits{TimeoutMillis: 90_500, MemoryBytes: 10_000_001, CPUMillis: 1500, PIDs: 7, TmpBytes: 3 << 20, OutputBytes: 5000},
+		Limits: events.Limits{TimeoutMillis: 90_500, MemoryBytes: 10_000_001, CPUMillis: 1500, PIDs: 7, TmpBytes: 3 << 20, OutputBytes: 5000, ResultsBytes: 7000},
 		Args:   []string{"", "<two words>", "\x01\u2028é"},
 		Env:    map[string]string{"PATH": "/bin", "_a1": "", "B": "x=\"y\"\n"},
 

@@ -23,6 +23,7 @@ type file struct {
 	PIDs            int64    `json:"pids,omitempty"`
 	Tmp             any      `json:"tmp,omitempty"`
 	Output          any      `json:"output,omitempty"`
+	Results         any      `json:"results,omitempty"`
 
 	Args []string          `json:"args,omitempty"`
 	Env  map[string]string `json:"env,omitempty"`
@@ -46,7 +47,7 @@ func TimeoutText(millis int64) string {
 	return s
 }
 
-// SizeText says bytes as the keys memory, tmp and output may have them: "512MiB", or a plain number where
+// SizeText says bytes as the keys memory, tmp, output and results may have them: "512MiB", or a plain number where
 // they are no whole MiB.
 func SizeText(bytes int64) string {
 	switch {
@@ -70,8 +71,8 @@ func Marshal(m Manifest) ([]byte, error) {
 		Language: m.Config.Language, GPUCapable: m.Config.GPUCapable, Scope: m.Config.Scope,
 		Handler: "./" + m.Config.Handler,
 		Memory:  sizeValue(m.Config.Limits.MemoryBytes), Tmp: sizeValue(m.Config.Limits.TmpBytes),
-		Output: sizeValue(m.Config.Limits.OutputBytes),
-		PIDs:   m.Config.Limits.PIDs, Args: m.Config.Args, Env: m.Config.Env,
+		Output: sizeValue(m.Config.Limits.OutputBytes), Results: sizeValue(m.Config.Limits.ResultsBytes),
+		PIDs: m.Config.Limits.PIDs, Args: m.Config.Args, Env: m.Config.Env,
 		Sandbox: SandboxText(m.Config.ReuseSandbox),
 		Base:    m.Base,
 		Network: m.Config.Network,

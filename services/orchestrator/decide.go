@@ -205,6 +205,7 @@ func withDefaults(asked, defaults, maxima events.Limits) events.Limits {
 		PIDs:          pick(asked.PIDs, defaults.PIDs, maxima.PIDs),
 		TmpBytes:      pick(asked.TmpBytes, defaults.TmpBytes, maxima.TmpBytes),
 		OutputBytes:   pick(asked.OutputBytes, defaults.OutputBytes, maxima.OutputBytes),
+		ResultsBytes:  pick(asked.ResultsBytes, defaults.ResultsBytes, maxima.ResultsBytes),
 	}
 }
 
@@ -266,23 +267,23 @@ func decideReport(state executions.Execution, placedOn put, watcher string, r ap
 }
 
 func end(state executions.Execution, attempt int, r api.Report) events.Data {
-	given := reportedGiven(state, r.Given)
+	given, left := reportedGiven(state, r.Given), reportedResults(state, r.Results)
 	switch {
 	case r.Outcome == api.Succeeded && attempt > 0:
-		return events.ExecutionSucceeded{Attempt: attempt, Output: r.Output, Usage: r.Usage, Artifact: r.Artifact, Given: given}
+		return events.ExecutionSucceeded{Attempt: attempt, Output: r.Output, Usage: r.Usage, Artifact: r.Artifact, Given: given, Results: left}
 	case r.Outcome == api.TimedOut && attempt > 0:
 		return events.ExecutionTimedOut{
 			Attempt: attempt, TimeoutMillis: state.Request.Limits.TimeoutMillis,
-			ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage, Given: given,
+			ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage, Given: given, Results: left,
 		}
 	case r.Outcome == api.Cancelled && state.CancelRequestedBy != "":
 		return events.ExecutionCancelled{
-			Attempt: attempt, ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage, Given: given,
+			Attempt: attempt, ExitCode: r.ExitCode, Signal: r.Signal, Output: r.Output, Usage: r.Usage, Given: given, Results: left,
 		}
 	}
 	return events.ExecutionFailed{
 		Attempt: attempt, Reason: r.Reason, Message: r.Message, ExitCode: r.ExitCode, Signal: r.Signal,
-		Output: r.Output, Usage: r.Usage, Given: given,
+		Output: r.Output, Usage: r.Usage, Given: given, Results: left,
 	}
 }
 

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/projector/views"
 	"github.com/hermes-serverless/hermes/projections/users"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/blobs"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -48,6 +50,25 @@ func (oneBlob) IsHolder(_ context.Context, user, digest string) (bool, error) {
 }
 
 func (oneBlob) Keep(_ context.Context, digest string) (bool, error) { return digest == uploaded, nil }
+
+// theArchive is what is stored of results, in parts of a few bytes.
+var theArchive = []byte("an archive of more than one part")
+
+func blobOf(content []byte) events.Blob {
+	sum := events.NewBlobWriter(io.Discard)
+	_, _ = sum.Write(content)
+	return sum.Blob()
+}
+
+func (oneBlob) Part(_ context.Context, digest string, after uint64) ([]byte, uint64, error) {
+	const part = 10
+	if digest != blobOf(theArchive).Digest {
+		return nil, 0, blobs.ErrNoBlob
+	}
+	rest := theArchive[min(after, uint64(len(theArchive))):]
+	rest = rest[:min(part, len(rest))]
+	return rest, after + uint64(len(rest)), nil
+}
 
 type noBundles struct{}
 

@@ -125,7 +125,7 @@ func givenTo(e executions.Execution) (events.Input, error) {
 	again := "give it again: --input FILE"
 	switch {
 	case !e.Status.Final():
-		return events.Input{}, api.Errorf(api.State, api.InvalidArguments, "execution %s has not ended: what it is given is not all known yet", label(e)).
+		return events.Input{}, api.Errorf(api.State, api.NotEnded, "execution %s has not ended: what it is given is not all known yet", label(e)).
 			WithHint("wait for its end: hermes execution wait %s", label(e))
 	case e.Status == executions.Lost:
 		return events.Input{}, api.Errorf(api.NotFound, api.NoSuchBlob, "what execution %s was given was lost with its watcher", label(e)).WithHint("%s", again)

@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"encoding/json"
-	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -144,7 +143,7 @@ func TestInputIsRefused(t *testing.T) {
 		t.Errorf("interactive, with an input ahead: %v", err)
 	}
 	_, err := ask[api.Accepted](w, api.OpRerun, api.Rerun{ID: api.NewID(), Of: api.ExecutionRef{ID: id}})
-	if errorName(err) != api.InvalidArguments || !strings.Contains(err.Error(), "not ended") {
+	if errorName(err) != api.NotEnded {
 		t.Errorf("a rerun of what is still given something: %v", err)
 	}
 }
@@ -190,7 +189,7 @@ func TestGivenAsReportedAndRepeated(t *testing.T) {
 		"never ran":  {func(e *executions.Execution) { e.Status = executions.Cancelled }, ""},
 		"lost":       {func(e *executions.Execution) { e.Status = executions.Lost }, api.NoSuchBlob},
 		"not kept":   {func(e *executions.Execution) { e.Given = &events.Given{Cut: "disk full"} }, api.NoSuchBlob},
-		"still runs": {func(e *executions.Execution) { e.Status = executions.Running }, api.InvalidArguments},
+		"still runs": {func(e *executions.Execution) { e.Status = executions.Running }, api.NotEnded},
 	} {
 		e := interactive
 		c.change(&e)

@@ -54,6 +54,9 @@ type Blobs interface {
 	IsHolder(ctx context.Context, user, digest string) (bool, error)
 	// Keep reports whether the content is stored, and keeps it for a while if nothing refers to it yet.
 	Keep(ctx context.Context, digest string) (bool, error)
+	// Part returns some of the content behind a cursor (0: from its beginning), at most 512 KiB, and the
+	// cursor for what follows; nothing at its end. Errors: blobs.ErrNoBlob.
+	Part(ctx context.Context, digest string, after uint64) (data []byte, cursor uint64, err error)
 }
 
 // Bundles reads a function's config out of a stored bundle.
@@ -204,6 +207,7 @@ func (s *Service) serve() (*api.Server, error) {
 		api.HandleUser(server, api.OpEvents, s.events),
 		api.HandleUser(server, api.OpFleet, s.fleet),
 		api.HandleAdmin(server, api.OpEvents, s.allEvents),
+		server.Handle(api.OpExecutionFiles, "hermes.api.*."+api.OpExecutionFiles, s.files),
 		server.Handle(api.OpExecutionOutput, "hermes.api.*."+api.OpExecutionOutput, s.output),
 	)
 	if err != nil {

@@ -67,15 +67,15 @@ func (l *leader) preparing(_ context.Context, watcher string, p api.Preparing) (
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.prepares(key{owner: p.Owner, id: p.ID}, watcher, plainLine(p.Doing), time.Now())
+	l.state.prepares(key{owner: p.Owner, id: p.ID}, watcher, plainLine(p.Doing, maxDoing), time.Now())
 	return api.PreparingReply{}, nil
 }
 
-// plainLine is what a terminal can be shown of a text that nobody vouches for.
-func plainLine(text string) string {
+// plainLine is what a terminal can be shown of a text that nobody vouches for, up to so many runes.
+func plainLine(text string, most int) string {
 	line := []rune{}
 	for _, r := range text {
-		if len(line) == maxDoing {
+		if len(line) == most {
 			break
 		}
 		if unicode.IsPrint(r) {

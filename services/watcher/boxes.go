@@ -70,14 +70,21 @@ func (w *Watcher) artifact(ctx context.Context, artifact events.Blob) (dir strin
 }
 
 func sandboxLimits(l events.Limits) sandbox.Limits {
-	return sandbox.Limits{MemoryBytes: l.MemoryBytes, CPUs: float64(l.CPUMillis) / 1000, PIDs: l.PIDs, TmpBytes: l.TmpBytes}
+	return sandbox.Limits{MemoryBytes: l.MemoryBytes, CPUs: float64(l.CPUMillis) / 1000, PIDs: l.PIDs, TmpBytes: l.TmpBytes, ResultsBytes: l.ResultsBytes}
 }
 
 func (w *Watcher) buildSpec(a *attempt) sandbox.Spec {
 	return sandbox.Spec{
 		ID: a.sandboxID(), Kind: sandbox.Build, Base: a.Request.Base, WorkBytes: w.BuildBytes,
-		Limits: sandboxLimits(a.Request.Limits),
+		Limits: buildLimits(a.Request.Limits),
 	}
+}
+
+// buildLimits are without a folder of results: what a build leaves is its artifact.
+func buildLimits(l events.Limits) sandbox.Limits {
+	limits := sandboxLimits(l)
+	limits.ResultsBytes = 0
+	return limits
 }
 
 // createBox makes a sandbox on its base, which it brings here first.

@@ -124,6 +124,9 @@ func environment(a *attempt, base []string) []string {
 	maps.Copy(env, a.Request.Env)
 	env["HERMES_FUNCTION"] = a.Request.Function.String()
 	env["HERMES_EXECUTION"] = a.ID
+	if a.Request.Kind == events.KindRun && a.Request.Limits.ResultsBytes > 0 {
+		env["HERMES_RESULTS"] = sandbox.ResultsDir
+	}
 	list := make([]string, 0, len(env))
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, name+"="+env[name])

@@ -144,6 +144,9 @@ func (w *Watcher) run(a *attempt, p *prepared) (report api.Report, e ending) {
 	report.Reason, report.Message = v.reason, v.message
 	report.Usage = r.usage
 	report.Given = w.given(a)
+	if p != nil && !r.ending.stuck {
+		report.Results = w.results(a, p.Box)
+	}
 	if v.outcome == api.Succeeded {
 		report.Artifact = r.artifact
 	}

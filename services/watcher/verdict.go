@@ -143,6 +143,8 @@ func (e ending) mendFull() string {
 		return "make fewer files"
 	case full.Path == "/tmp":
 		return e.mend("write less", "tmp")
+	case full.Path == sandbox.ResultsDir:
+		return e.mend("leave less", "results")
 	case full.Path == sandbox.FunctionDir:
 		return "make less"
 	}

@@ -67,11 +67,11 @@ func defaultPolicy() orchestrator.Policy {
 	return orchestrator.Policy{
 		Defaults: events.Limits{
 			TimeoutMillis: time.Hour.Milliseconds(), MemoryBytes: gib, CPUMillis: cores,
-			PIDs: 256, TmpBytes: 256 * mib, OutputBytes: 10 * mib,
+			PIDs: 256, TmpBytes: 256 * mib, OutputBytes: 10 * mib, ResultsBytes: 64 * mib,
 		},
 		Maxima: events.Limits{
 			TimeoutMillis: (7 * 24 * time.Hour).Milliseconds(), MemoryBytes: 1 << 40, CPUMillis: cores,
-			PIDs: 4096, TmpBytes: 16 * gib, OutputBytes: 100 * mib,
+			PIDs: 4096, TmpBytes: 16 * gib, OutputBytes: 100 * mib, ResultsBytes: gib,
 		},
 		Build: events.Limits{
 			TimeoutMillis: (5 * time.Minute).Milliseconds(), MemoryBytes: 4 * gib, CPUMillis: cores,

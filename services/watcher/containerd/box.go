@@ -24,6 +24,7 @@ type box struct {
 	user      uint32 // everything inside runs as this user and group of the host
 	work      *os.Root
 	renewal   *renewal // nil unless the spec is Renewable
+	results   *results // nil without such a folder
 
 	removing sync.Mutex
 	removed  bool

@@ -173,7 +173,7 @@ func (b *box) open(c *container) (err error) {
 			return err
 		}
 	}
-	folders, err := openWritables(b.link.pid, b.spec.Kind)
+	folders, err := openWritables(b.link.pid, b.spec)
 	if err != nil {
 		return err
 	}
@@ -183,9 +183,11 @@ func (b *box) open(c *container) (err error) {
 	b.link.count = c.counters.read
 	b.link.before = c.counters.read()
 	if b.spec.Renewable {
-		b.renewal, err = newRenewal(b.link.pid)
+		if b.renewal, err = newRenewal(b.link.pid, writablePaths(b.spec)); err != nil {
+			return err
+		}
 	}
-	return err
+	return b.openResults(folders)
 }
 
 // boot starts the container and waits for its init.

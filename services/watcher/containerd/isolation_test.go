@@ -15,10 +15,14 @@ import (
 )
 
 func testSpec(id string, kind sandbox.Kind, dir string) sandbox.Spec {
-	return sandbox.Spec{
+	spec := sandbox.Spec{
 		ID: id, Kind: kind, Base: "host", Dir: dir, WorkBytes: 16 << 20,
 		Limits: sandbox.Limits{MemoryBytes: 128 << 20, CPUs: 1, PIDs: 64, TmpBytes: 16 << 20},
 	}
+	if kind == sandbox.Run {
+		spec.Limits.ResultsBytes = 16 << 20
+	}
+	return spec
 }
 
 func create(t testing.TB, r *Runtime, spec sandbox.Spec) sandbox.Sandbox {

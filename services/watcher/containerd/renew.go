@@ -12,7 +12,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
-// What a command can leave behind in a sandbox, once all its processes are dead, are files in the two
+// What a command can leave behind in a sandbox, once all its processes are dead, are files in its
 // tmpfs (everything else is read-only), objects of the IPC namespace, and attributes of the init,
 // which are its children's too. All of it is looked at from the host, through descriptors that were
 // opened before the first command: no path of the sandbox is followed, and a sandbox that was left
@@ -40,8 +40,8 @@ type disk struct {
 	free uint64   // inodes when it was empty
 }
 
-// newRenewal looks at a sandbox in which nothing has run.
-func newRenewal(pid int) (_ *renewal, err error) {
+// newRenewal looks at a sandbox in which nothing has run, and that can write to these folders.
+func newRenewal(pid int, folders []string) (_ *renewal, err error) {
 	r := &renewal{pid: pid}
 	defer func() {
 		if err != nil {
@@ -54,7 +54,7 @@ func newRenewal(pid int) (_ *renewal, err error) {
 	if err := inNamespaceOf(pid, "ipc", r.openIPC); err != nil {
 		return nil, fmt.Errorf("open the IPC namespace: %w", err)
 	}
-	if err := inNamespaceOf(pid, "mnt", r.openDisks); err != nil {
+	if err := inNamespaceOf(pid, "mnt", func() error { return r.openDisks(folders) }); err != nil {
 		return nil, fmt.Errorf("enter the sandbox's mounts: %w", err)
 	}
 	return r, r.openRoots()
@@ -83,8 +83,8 @@ func (r *renewal) openIPC() error {
 }
 
 // openDisks is called in the sandbox's mounts.
-func (r *renewal) openDisks() error {
-	for _, name := range []string{"/tmp", "/dev/shm"} {
+func (r *renewal) openDisks(folders []string) error {
+	for _, name := range folders {
 		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", name, err)

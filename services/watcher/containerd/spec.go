@@ -12,16 +12,18 @@ import (
 
 // What a sandbox is, beside the caller's limits.
 const (
-	nobody       = 65534 // user and group of everything inside
-	hostname     = base.Hostname
-	shmBytes     = 64 << 20
-	tmpInodes    = 65536
-	workInodes   = 262144
-	devBytes     = 64 << 10
-	openFiles    = 1024
-	oomScore     = 500    // the machine's own memory shortage hits functions before services
-	cpuPeriod    = 100000 // microseconds
-	minimumQuota = 1000   // microseconds; the kernel refuses less
+	nobody     = 65534 // user and group of everything inside
+	hostname   = base.Hostname
+	shmBytes   = 64 << 20
+	tmpInodes  = 65536
+	workInodes = 262144
+	// resultsInodes is as many files as are kept of them, with the folder itself.
+	resultsInodes = 16385
+	devBytes      = 64 << 10
+	openFiles     = 1024
+	oomScore      = 500    // the machine's own memory shortage hits functions before services
+	cpuPeriod     = 100000 // microseconds
+	minimumQuota  = 1000   // microseconds; the kernel refuses less
 )
 
 // Where the init and its socket appear inside; nothing of the function's can be there.
@@ -120,6 +122,10 @@ func mounts(p plan) []specs.Mount {
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: tmpfs(devBytes, 64, "0755", "noexec", "strictatime")},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: tmpfs(shmBytes, tmpInodes, "1777", "nodev", "noexec")},
 		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: tmpfs(p.spec.Limits.TmpBytes, tmpInodes, "1777", "nodev")},
+	}
+	if bytes := p.spec.Limits.ResultsBytes; bytes > 0 {
+		// Below /dev, as every base has that: its mount points are made when it is prepared.
+		list = append(list, specs.Mount{Destination: sandbox.ResultsDir, Type: "tmpfs", Source: "results", Options: tmpfs(bytes, resultsInodes, "1777", "nodev", "noexec")})
 	}
 	for _, path := range p.base {
 		list = append(list, readOnly(path, path))

@@ -17,14 +17,22 @@ type writable struct {
 	folder *os.File
 }
 
-// openWritables opens what a sandbox can write to as its init, the process pid, sees it. Nothing of the
-// user's may have run there yet.
-func openWritables(pid int, kind sandbox.Kind) (folders []writable, err error) {
+// writablePaths are all of them, inside the sandbox.
+func writablePaths(spec sandbox.Spec) []string {
 	paths := []string{"/tmp", "/dev/shm"}
-	if kind == sandbox.Build {
+	if spec.Kind == sandbox.Build {
 		paths = append([]string{sandbox.FunctionDir}, paths...)
 	}
-	for _, path := range paths {
+	if spec.Limits.ResultsBytes > 0 {
+		paths = append(paths, sandbox.ResultsDir)
+	}
+	return paths
+}
+
+// openWritables opens what a sandbox can write to as its init, the process pid, sees it. Nothing of the
+// user's may have run there yet.
+func openWritables(pid int, spec sandbox.Spec) (folders []writable, err error) {
+	for _, path := range writablePaths(spec) {
 		folder, err := os.OpenFile(fmt.Sprintf("/proc/%d/root%s", pid, path), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open %s of the sandbox: %w", path, err), closeWritables(folders))

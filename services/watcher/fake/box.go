@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,6 +24,7 @@ type box struct {
 	state   string // the sandbox's own folder
 	cwd     string
 	work    *os.Root
+	results string // its folder of results, or empty
 
 	mu      sync.Mutex
 	run     *run
@@ -50,7 +53,7 @@ func newBox(r *Runtime, spec sandbox.Spec) (*box, error) {
 		return nil, err
 	}
 	if spec.Kind == sandbox.Run {
-		return b, nil
+		return b, b.makeResults()
 	}
 	b.cwd = filepath.Join(b.state, "work")
 	if err := os.Mkdir(b.cwd, 0o755); err != nil {
@@ -62,6 +65,36 @@ func newBox(r *Runtime, spec sandbox.Spec) (*box, error) {
 	}
 	b.work = work
 	return b, nil
+}
+
+func (b *box) makeResults() error {
+	if b.spec.Limits.ResultsBytes == 0 {
+		return nil
+	}
+	b.results = filepath.Join(b.state, "results")
+	if err := os.Mkdir(b.results, 0o700); err != nil {
+		return errors.Join(err, os.RemoveAll(b.state))
+	}
+	return nil
+}
+
+// Results implements sandbox.Sandbox.
+func (b *box) Results() (*os.Root, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.removed:
+		return nil, fmt.Errorf("results of sandbox %s: %w", b.spec.ID, sandbox.ErrGone)
+	case b.run != nil && !b.run.ended():
+		return nil, fmt.Errorf("results of sandbox %s: %w", b.spec.ID, sandbox.ErrBusy)
+	case b.results == "":
+		return nil, nil
+	}
+	there, err := os.ReadDir(b.results)
+	if err != nil || len(there) == 0 {
+		return nil, err
+	}
+	return os.OpenRoot(b.results)
 }
 
 // ID implements sandbox.Sandbox.
@@ -97,6 +130,7 @@ func (b *box) Start(ctx context.Context, cmd sandbox.Command) error {
 	if err != nil {
 		return fmt.Errorf("start %q in sandbox %s: %w", cmd.Args[0], b.spec.ID, err)
 	}
+	cmd.Env = b.withResults(cmd.Env)
 	process, err := launch(path, b.cwd, cmd)
 	if err != nil {
 		return fmt.Errorf("start %q in sandbox %s: %w", cmd.Args[0], b.spec.ID, err)
@@ -106,6 +140,18 @@ func (b *box) Start(ctx context.Context, cmd sandbox.Command) error {
 	_ = record(b.state, process.Pid)
 	go b.run.watch(process)
 	return nil
+}
+
+// withResults puts the folder that there is in the place of the one inside a real sandbox, where that
+// is the value of a variable.
+func (b *box) withResults(env []string) []string {
+	env = slices.Clone(env)
+	for i, variable := range env {
+		if name, value, _ := strings.Cut(variable, "="); value == sandbox.ResultsDir {
+			env[i] = name + "=" + b.results
+		}
+	}
+	return env
 }
 
 func launch(path, cwd string, cmd sandbox.Command) (*os.Process, error) {
@@ -230,7 +276,8 @@ func (r *run) signal(signal syscall.Signal) error {
 // Kill implements sandbox.Sandbox.
 func (b *box) Kill(ctx context.Context) error { return b.Signal(ctx, syscall.SIGKILL) }
 
-// Renew implements sandbox.Sandbox. There is nothing of its own that a command could have changed.
+// Renew implements sandbox.Sandbox. There is nothing of its own that a command could have changed but the
+// folder of results.
 func (b *box) Renew(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -245,7 +292,13 @@ func (b *box) Renew(ctx context.Context) error {
 		return fmt.Errorf("renew sandbox %s: %w", b.spec.ID, sandbox.ErrBusy)
 	}
 	b.run = nil
-	return nil
+	if b.results == "" {
+		return nil
+	}
+	if err := os.RemoveAll(b.results); err != nil {
+		return fmt.Errorf("renew sandbox %s: %w", b.spec.ID, err)
+	}
+	return os.Mkdir(b.results, 0o700)
 }
 
 // removeWait bounds how long Remove waits for a killed process: one in uninterruptible sleep

@@ -23,11 +23,18 @@ func limits() sandbox.Limits {
 	return sandbox.Limits{MemoryBytes: 128 << 20, CPUs: 1, PIDs: 64, TmpBytes: 16 << 20}
 }
 
+// resultsBytes is the size of the folder of results of a sandbox for a run.
+const resultsBytes = 4 << 20
+
 func specOf(kind sandbox.Kind, dir string) sandbox.Spec {
-	return sandbox.Spec{
+	spec := sandbox.Spec{
 		ID: fmt.Sprintf("test-%d-%d", os.Getpid(), specNumber.Add(1)), Kind: kind, Base: "host",
 		Dir: dir, WorkBytes: 16 << 20, Limits: limits(),
 	}
+	if kind == sandbox.Run {
+		spec.Limits.ResultsBytes = resultsBytes
+	}
+	return spec
 }
 
 // functionDir is a folder with these executable files. It can be read by everybody.

@@ -15,6 +15,9 @@ import (
 // into a binary still holds.
 const FunctionDir = "/function"
 
+// ResultsDir is the folder of results inside a sandbox for a run.
+const ResultsDir = "/dev/results"
+
 // Kind says what a sandbox is for.
 type Kind string
 
@@ -80,6 +83,10 @@ type Sandbox interface {
 	// nil for Kind Run. It stays open until Remove. What the host puts there belongs to the
 	// sandbox's user from the next Start on; what commands put there is theirs: trust none of it.
 	Work() *os.Root
+	// Results is the folder of results as the host sees it, opened so that no path leaves it, when the
+	// last command has ended; nil when nothing is there, and where there is no such folder. The caller
+	// closes it. What lies there is the sandbox's user's: trust none of it.
+	Results() (*os.Root, error)
 	// Start forks the command inside the sandbox and returns when it executes. The three files are
 	// duplicated into the sandbox: the caller closes its own copies when it likes. Pipes are handed
 	// over to the sandbox's user, so that /dev/stdout and its like can be opened.
@@ -100,7 +107,7 @@ type Sandbox interface {
 	// Processes are the numbers, on the host, of the processes that commands have started and that
 	// have not ended.
 	Processes() ([]int, error)
-	// Renew makes the sandbox as it was before its first command: /tmp and /dev/shm are empty, no IPC
+	// Renew makes the sandbox as it was before its first command: /tmp, /dev/shm and ResultsDir are empty, no IPC
 	// object is left, limits and usage count anew. It is for a spec that is Renewable, when no command
 	// runs. What cannot be put right is an error: remove the sandbox then.
 	Renew(ctx context.Context) error
@@ -133,7 +140,7 @@ type Spec struct {
 	Devices []string
 }
 
-// Limits bound one sandbox. All are required; the caller has applied the defaults.
+// Limits bound one sandbox. All but ResultsBytes are required; the caller has applied the defaults.
 type Limits struct {
 	// MemoryBytes bounds resident memory, tmpfs included; there is no swap.
 	MemoryBytes int64
@@ -143,6 +150,8 @@ type Limits struct {
 	PIDs int64
 	// TmpBytes is the size of /tmp.
 	TmpBytes int64
+	// ResultsBytes is the size of the folder of results; 0 is none. A build has none.
+	ResultsBytes int64
 }
 
 // Command is one process to run in a sandbox.
@@ -174,7 +183,7 @@ type Exit struct {
 
 // Full is a folder without room for more; the zero value is none.
 type Full struct {
-	// Path inside the sandbox: FunctionDir of a build, /tmp or /dev/shm.
+	// Path inside the sandbox: FunctionDir of a build, /tmp, /dev/shm or ResultsDir.
 	Path string
 	// What it holds at most and was reached, bytes or files; the other is 0.
 	Bytes, Files int64

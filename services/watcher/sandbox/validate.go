@@ -29,6 +29,8 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("sandbox %s: function folder %q: want an absolute path", s.ID, s.Dir)
 	case s.Kind == Build && s.WorkBytes <= 0:
 		return fmt.Errorf("sandbox %s: size of the work folder is %d bytes: want more than 0", s.ID, s.WorkBytes)
+	case s.Kind == Build && s.Limits.ResultsBytes != 0:
+		return fmt.Errorf("sandbox %s: a %s has no folder of results", s.ID, s.Kind)
 	case s.Network != NoNetwork && (s.Network != Outbound || s.Kind == Build):
 		return fmt.Errorf("sandbox %s: network %q of a %s: want %q, of a %s", s.ID, s.Network, s.Kind, Outbound, Run)
 	case len(s.Devices) > 0 && (s.Kind != Run || s.Renewable):
@@ -44,8 +46,8 @@ func (s Spec) Validate() error {
 
 // Validate says which limit is missing.
 func (l Limits) Validate() error {
-	if l.MemoryBytes <= 0 || l.CPUs <= 0 || l.PIDs <= 0 || l.TmpBytes <= 0 {
-		return fmt.Errorf("sandbox limits %+v: all must be more than 0", l)
+	if l.MemoryBytes <= 0 || l.CPUs <= 0 || l.PIDs <= 0 || l.TmpBytes <= 0 || l.ResultsBytes < 0 {
+		return fmt.Errorf("sandbox limits %+v: all must be more than 0, that of results may be", l)
 	}
 	return nil
 }

@@ -228,14 +228,14 @@ func TestUnkillableOnAGPU(t *testing.T) {
 	g := newGPUWorld(t, one, two)
 	g.opts.KillWait = 50 * time.Millisecond
 	g.watch()
-	g.box.immortal = true
+	g.box.immortal.Store(true)
 	r := g.on(forever, []string{one.UUID})
 	g.computes(one.UUID, gib)
 	g.cancel(r)
 	report := next(t, "report", g.reports)
 	expect(t, report, api.Failed, events.ReasonGPU, "SIGKILL")
 	g.told(one.UUID, "SIGKILL")
-	g.box.immortal = false
+	g.box.immortal.Store(false)
 	g.on("true", []string{two.UUID})
 	if report := next(t, "report", g.reports); report.Outcome != api.Succeeded {
 		t.Errorf("on the other: %+v", report)

@@ -388,7 +388,7 @@ func TestUnclaimedRequestIsGivenBackOnDrain(t *testing.T) {
 
 func TestCommandThatCannotBeKilled(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.KillWait = 50 * time.Millisecond; o.MaxHeld = 2 })
-	w.box.immortal = true
+	w.box.immortal.Store(true)
 	stop := w.watch()
 	_, report := w.run("echo on", func(r *api.RunRequest) { r.Request.Limits.TimeoutMillis = 50 })
 	expect(t, report, api.Failed, events.ReasonSandbox, "not even by SIGKILL")

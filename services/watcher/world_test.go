@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -455,7 +456,7 @@ type runtime struct {
 	made []sandbox.Spec
 	last sandbox.Sandbox
 	// immortal commands hear no signal and do not end.
-	immortal bool
+	immortal atomic.Bool
 	// renew is what renewing a sandbox fails with.
 	renew error
 	// reap is what reaping fails with, first to last, before it works.
@@ -500,7 +501,7 @@ func (r *runtime) Create(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbo
 }
 
 func (b *countedBox) Wait(ctx context.Context) (sandbox.Exit, error) {
-	if b.runtime.immortal {
+	if b.runtime.immortal.Load() {
 		<-ctx.Done()
 		return sandbox.Exit{}, ctx.Err()
 	}
@@ -508,7 +509,7 @@ func (b *countedBox) Wait(ctx context.Context) (sandbox.Exit, error) {
 }
 
 func (b *countedBox) Kill(ctx context.Context) error {
-	if b.runtime.immortal {
+	if b.runtime.immortal.Load() {
 		return nil
 	}
 	return b.Sandbox.Kill(ctx)

@@ -2,6 +2,9 @@ package instance_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -9,6 +12,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
 	gpufake "github.com/hermes-serverless/hermes/services/watcher/gpu/fake"
 )
 
@@ -21,7 +25,11 @@ func TestGPUsOfAnInstance(t *testing.T) {
 	one, two := gpufake.Whole(1, "NVIDIA H100", 80<<30), gpufake.Whole(2, "NVIDIA H100", 80<<30)
 	two.Fault = "rows of its memory failed"
 	dir := t.TempDir()
-	in := startWith(t, dir, func(o *instance.Options) { o.GPUs = gpufake.New(one, two) })
+	set := metrics.New("0.0.0")
+	server := httptest.NewServer(set.Handler())
+	defer server.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	in := startWith(t, dir, func(o *instance.Options) { o.GPUs, o.Metrics = gpufake.New(one, two), set })
 	c := client(t, dir, in)
 	var list api.GPUs
 	var err error
@@ -56,6 +64,16 @@ func TestGPUsOfAnInstance(t *testing.T) {
 	}
 	if known == 0 {
 		t.Errorf("no reading of a run of two seconds is in its plot: %+v", plot)
+	}
+	told := series(scrape(ctx, t, server.URL))
+	for uuid, fault := range map[string]float64{one.UUID: 0, two.UUID: 1} {
+		labels := fmt.Sprintf("{gpu=%q,model=%q}", uuid, one.Model)
+		if got, there := told["gauge hermes_gpu_fault"+labels]; !there || got != fault {
+			t.Errorf("hermes_gpu_fault%s is %v, %v; want %v", labels, got, there, fault)
+		}
+		if _, there := told["gauge hermes_gpu_memory_used_bytes"+labels]; !there {
+			t.Errorf("the memory of %s is not told", uuid)
+		}
 	}
 	if err := in.Stop(); err != nil {
 		t.Error(err)

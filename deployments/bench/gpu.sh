@@ -92,7 +92,7 @@ gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/nu
 [ -n "$gpu" ] || gpu=$("$bin/hermes" gpu list | sed -n 2p)
 
 # as USER ARGUMENTS...: ana is the local user, bob has a context of his own.
-as() { who=$1; shift; if [ "$who" = ana ]; then "$bin/hermes" "$@"; else "$bin/hermes" --context "$who" "$@"; fi; }
+as() { who=$1; shift; [ "$who" != ana ] || who=hermes-local; "$bin/hermes" --context "$who" "$@"; }
 printf 'gpu-script-only\n' | "$bin/hermesd" user add bob --password-stdin >&2
 as ana remote add "nats://127.0.0.1:$port" --name bob >&2
 printf 'gpu-script-only\n' | as bob remote login bob --password-stdin >&2

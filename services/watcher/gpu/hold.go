@@ -69,7 +69,7 @@ type Hold struct {
 // holds them all, or none. Errors: ErrNotGiven, the context's.
 func (k *Keeper) Hold(ctx context.Context, ask Ask) (*Hold, error) {
 	for {
-		k.read(k.idle(ask.Devices))
+		k.read(k.known(ask.Devices)) // whether they are there and clean must be known now
 		k.mu.Lock()
 		h, err := k.take(ask)
 		freed := k.freed
@@ -88,16 +88,16 @@ func (k *Keeper) Hold(ctx context.Context, ask Ask) (*Hold, error) {
 	}
 }
 
-// idle are those of the devices that nobody holds: whether they are clean must be known now.
-func (k *Keeper) idle(uuids []string) (idle []*device) {
+// known are those of the devices that there are.
+func (k *Keeper) known(uuids []string) (known []*device) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, uuid := range uuids {
-		if d := k.devices[uuid]; d != nil && len(d.holds) == 0 {
-			idle = append(idle, d)
+		if d := k.devices[uuid]; d != nil {
+			known = append(known, d)
 		}
 	}
-	return idle
+	return known
 }
 
 // take holds the devices; neither a hold nor an error: they are not free yet. The caller holds mu.

@@ -335,8 +335,8 @@ func TestDriverComesAndGoes(t *testing.T) {
 		if m := b.keeper.Machine(); m.Driver != "570.1" || len(m.GPUs) != 1 {
 			t.Errorf("with a driver: %+v", m)
 		}
-		b.fake.Trouble(one.UUID, "Xid 79")
 		r := b.hold(gpu.Ask{Devices: []string{one.UUID}}).begin(1)
+		b.fake.Trouble(one.UUID, "Xid 79")
 		b.pass(time.Second)
 		b.wantEnded(r, gpu.Faulty, "Xid 79")
 		r.Stop()

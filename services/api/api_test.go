@@ -176,3 +176,49 @@ func TestMeIsTheCaller(t *testing.T) {
 		}
 	}
 }
+
+// TestOneCannotHoldTheOthersUp: somebody has asked for as much as is taken of them, and none of it ends;
+// others are answered, and what is beyond all measure is refused by name.
+func TestOneCannotHoldTheOthersUp(t *testing.T) {
+	nc := connect(t)
+	end := make(chan struct{})
+	s := serve(t, nc)
+	err := api.HandleUser(s, api.OpInfo, func(_ context.Context, caller string, _ api.InfoRequest) (api.Info, error) {
+		if caller == "eve" {
+			<-end
+		}
+		return api.Info{User: caller}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eve, err := nats.Connect(nc.ConnectedUrl())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer eve.Close()
+	inbox := eve.NewInbox()
+	answers, err := eve.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3000 {
+		if err := eve.PublishRequest(api.Subject("eve", api.OpInfo), inbox, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, err := answers.NextMsg(20 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(first.Data), api.TooManyRequests) {
+		t.Errorf("the first answer is %s", first.Data)
+	}
+	for range 20 {
+		info, err := api.Call[api.Info](t.Context(), api.NewClient(nc, "ana"), api.OpInfo, api.InfoRequest{})
+		if err != nil || info.User != "ana" {
+			t.Fatalf("somebody else: %+v, %v", info, err)
+		}
+	}
+	close(end)
+}

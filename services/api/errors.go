@@ -57,6 +57,7 @@ const (
 	TooManyAttempts       = "TooManyAttempts"
 	NoSuchWatcher         = "NoSuchWatcher"
 	NoSuchGPU             = "NoSuchGPU"
+	TooManyRequests       = "TooManyRequests"
 	NoSuchKey             = "NoSuchKey"
 	KeysLimitReached      = "KeysLimitReached"
 	QuotaExceeded         = "QuotaExceeded"

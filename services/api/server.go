@@ -36,6 +36,8 @@ type Server struct {
 	limit func(user string) error
 	// readOnly is the answer to whoever would change something; nil: they may.
 	readOnly error
+	// asks and waits are whose requests of users are worked on.
+	asks, waits *turns
 }
 
 // NewServer starts a service without endpoints. name is letters, digits and '-'; version is semver.
@@ -44,7 +46,7 @@ func NewServer(nc *nats.Conn, name, version, description string, log *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("start the service %s: %w", name, err)
 	}
-	s := &Server{svc: svc, conn: nc, log: log}
+	s := &Server{svc: svc, conn: nc, log: log, asks: newTurns(askTurns), waits: newTurns(waitTurns)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -83,6 +85,12 @@ func HandleUser[Request, Reply any](s *Server, op string, h func(context.Context
 	return s.Handle(op, userSubjects+"*."+op, JSON(h))
 }
 
+// HandleUserWait answers an operation of users that waits for something to happen: many of one user may
+// be at work, for they do nothing.
+func HandleUserWait[Request, Reply any](s *Server, op string, h func(context.Context, string, Request) (Reply, error)) error {
+	return s.handleInTurn(op, userSubjects+"*."+op, s.waits, JSON(h))
+}
+
 // HandleWatcher answers an operation of watchers.
 func HandleWatcher[Request, Reply any](s *Server, op string, h func(context.Context, string, Request) (Reply, error)) error {
 	return s.Handle("watch-"+op, "hermes.watch.*."+op, JSON(h))
@@ -119,21 +127,14 @@ func JSON[Request, Reply any](h func(context.Context, string, Request) (Reply, e
 }
 
 // Handle answers requests on the subject, whose third token is the caller. The name is for
-// `nats micro`.
+// `nats micro`. Users' requests are worked on in their turn.
 func (s *Server) Handle(name, subject string, h RawHandler) error {
-	places := make(chan struct{}, maxConcurrent)
-	if s.readOnly != nil && !slices.Contains(looks, name) {
-		h = func(context.Context, string, []byte) (nats.Header, []byte, error) { return nil, nil, s.readOnly }
+	if strings.HasPrefix(subject, userSubjects) {
+		return s.handleInTurn(name, subject, s.asks, h)
 	}
-	limited := strings.HasPrefix(subject, userSubjects)
+	places := make(chan struct{}, maxConcurrent)
+	h = s.unlessReadOnly(name, h)
 	handler := micro.HandlerFunc(func(r micro.Request) {
-		if limited && s.limit != nil {
-			caller := callerOf(r)
-			if err := s.limit(caller); err != nil {
-				s.refuse(r, name, caller, err)
-				return
-			}
-		}
 		places <- struct{}{}
 		s.work.Add(1)
 		go func() {
@@ -141,6 +142,42 @@ func (s *Server) Handle(name, subject string, h RawHandler) error {
 			s.answer(r, name, h)
 		}()
 	})
+	return s.addEndpoint(name, subject, handler)
+}
+
+// handleInTurn answers what a user asks when it is their turn; what they ask beyond all measure it refuses.
+func (s *Server) handleInTurn(name, subject string, t *turns, h RawHandler) error {
+	h = s.unlessReadOnly(name, h)
+	return s.addEndpoint(name, subject, micro.HandlerFunc(func(r micro.Request) {
+		caller := callerOf(r)
+		if s.limit != nil {
+			if err := s.limit(caller); err != nil {
+				s.refuse(r, name, caller, err)
+				return
+			}
+		}
+		s.work.Add(1)
+		taken := t.take(caller, len(r.Data()), func() {
+			defer s.work.Done()
+			s.answer(r, name, h)
+		})
+		if !taken {
+			defer s.work.Done()
+			s.refuse(r, name, caller, Errorf(LimitReached, TooManyRequests, "%s has %d requests waiting already", caller, t.waiting).
+				WithHint("wait for answers before you ask more"))
+		}
+	}))
+}
+
+// unlessReadOnly is the handler, or the one that says why nothing can be changed.
+func (s *Server) unlessReadOnly(name string, h RawHandler) RawHandler {
+	if s.readOnly == nil || slices.Contains(looks, name) {
+		return h
+	}
+	return func(context.Context, string, []byte) (nats.Header, []byte, error) { return nil, nil, s.readOnly }
+}
+
+func (s *Server) addEndpoint(name, subject string, handler micro.HandlerFunc) error {
 	endpoint := strings.ReplaceAll(name, ".", "-")
 	if err := s.svc.AddEndpoint(endpoint, handler, micro.WithEndpointSubject(subject)); err != nil {
 		return fmt.Errorf("answer on %s: %w", subject, err)

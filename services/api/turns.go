@@ -1,0 +1,104 @@
+package api
+
+import "sync"
+
+// The bounds of what is worked on for users at once. Of one user it is so little that the others'
+// requests hardly notice it; what comes beyond that waits for its own user's.
+var (
+	// askTurns are requests that are answered as soon as they can be.
+	askTurns = bounds{all: 256, each: 2, waiting: 1024, waitingBytes: 8 << 20}
+	// waitTurns are requests that wait on purpose, and cost little meanwhile.
+	waitTurns = bounds{all: 8192, each: 256, waiting: 1024, waitingBytes: 8 << 20}
+)
+
+// bounds of turns: at work for all and for each caller; and of what waits for each caller, in number and
+// in bytes.
+type bounds struct{ all, each, waiting, waitingBytes int }
+
+// turns lets callers' requests be worked on in their turn: each caller's in order, and the callers one
+// after another. Who asks without end waits for themselves, and nobody else does.
+type turns struct {
+	bounds
+	mu      sync.Mutex
+	running int
+	callers map[string]*line
+	// next are the callers who have something waiting, each once.
+	next []*line
+}
+
+// line is what one caller has at work and waiting.
+type line struct {
+	name         string
+	running      int
+	waiting      []turn
+	waitingBytes int
+}
+
+type turn struct {
+	work  func()
+	bytes int
+}
+
+func newTurns(b bounds) *turns {
+	return &turns{bounds: b, callers: map[string]*line{}}
+}
+
+// take has the work done in the caller's turn, in a goroutine of its own. bytes is what it holds in memory
+// until then. It does not wait; false: so much waits already that this is refused.
+func (t *turns) take(caller string, bytes int, work func()) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.callers[caller]
+	if l == nil {
+		l = &line{name: caller}
+		t.callers[caller] = l
+	}
+	// An empty line takes anything: else what is larger than the bound could never be asked.
+	if len(l.waiting) >= t.waiting || len(l.waiting) > 0 && l.waitingBytes+bytes > t.waitingBytes {
+		return false
+	}
+	if len(l.waiting) == 0 {
+		t.next = append(t.next, l)
+	}
+	l.waiting = append(l.waiting, turn{work, bytes})
+	l.waitingBytes += bytes
+	t.start()
+	return true
+}
+
+// start begins what may begin.
+func (t *turns) start() {
+	for passed := 0; passed < len(t.next) && t.running < t.all; {
+		l := t.next[0]
+		t.next = t.next[1:]
+		if l.running >= t.each {
+			t.next = append(t.next, l)
+			passed++
+			continue
+		}
+		passed = 0
+		first := l.waiting[0]
+		l.waiting[0] = turn{}
+		l.waiting, l.waitingBytes = l.waiting[1:], l.waitingBytes-first.bytes
+		if len(l.waiting) > 0 {
+			t.next = append(t.next, l)
+		}
+		l.running++
+		t.running++
+		go func() {
+			defer t.done(l)
+			first.work()
+		}()
+	}
+}
+
+func (t *turns) done(l *line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l.running--
+	t.running--
+	if l.running == 0 && len(l.waiting) == 0 {
+		delete(t.callers, l.name)
+	}
+	t.start()
+}

@@ -248,11 +248,15 @@ func (l *leader) plan(ctx context.Context) error {
 	}
 }
 
+// sharedFor is how long a slot is kept free for somebody after they have asked for an execution.
+const sharedFor = 10 * time.Minute
+
 func (l *leader) placeWaiting(ctx context.Context) {
 	now := time.Now()
 	l.mu.Lock()
 	queues, nodes := l.state.planInput(now, func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL },
 		func(user string) Room { return l.room(user, now) })
+	l.state.share(queues, now.Add(-sharedFor))
 	plan := l.Policy.GPUs.place(queues, nodes)
 	requests := make([]api.RunRequest, 0, len(plan))
 	for _, p := range plan {

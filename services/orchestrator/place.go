@@ -72,7 +72,10 @@ type Queue struct {
 	// Running is how many of the user's executions hold a slot.
 	Running int
 	// Room is what the user's quota leaves.
-	Room    Room
+	Room Room
+	// Spare is how many slots of the fleet stay free when the user has one already: for others, who have
+	// asked for something lately.
+	Spare   int
 	Waiting []Need
 }
 
@@ -85,7 +88,8 @@ type Placement struct {
 
 // Place plans which waiting executions go where now. It is pure and deterministic: equal inputs
 // give equal plans. Users share fairly: the next place goes to the user who holds the fewest; a
-// user's own executions go in their order. An execution that fits nowhere now, or not into what the
+// user's own executions go in their order. Who has a slot leaves the last one to others, while there are
+// any. An execution that fits nowhere now, or not into what the
 // user's quota leaves, lets the user's later ones wait, so that a large one is not starved by its
 // owner's small ones.
 //
@@ -112,7 +116,8 @@ func (o GPUOrder) plan(queues []Queue, nodes []Node) ([]Placement, *floor) {
 		}
 		q := &queues[i]
 		need := q.Waiting[0]
-		if q.Room.over(need) != nil { // it is no machine that it waits for
+		// It is no machine that it waits for.
+		if q.Room.over(need) != nil || q.Running > 0 && !leaves(free.sites, q.Spare) {
 			q.Waiting = nil
 			continue
 		}
@@ -128,6 +133,22 @@ func (o GPUOrder) plan(queues []Queue, nodes []Node) ([]Placement, *floor) {
 		q.Room.take(need)
 		plan = append(plan, Placement{User: need.User, ID: need.ID, Watcher: free.sites[n].Name, Devices: devices})
 	}
+}
+
+// leastShared is how many slots a fleet must have for one of them to be left free: of fewer, one would be
+// too much.
+const leastShared = 4
+
+// leaves reports whether so many slots are free besides one more.
+func leaves(sites []site, spare int) bool {
+	all, free := 0, 0
+	for _, n := range sites {
+		if n.Accepting {
+			all += n.Machine.Slots
+			free += max(n.Machine.Slots-n.UsedSlots, 0)
+		}
+	}
+	return all < leastShared || free > spare
 }
 
 // nextQueue is the queue of the user who holds the fewest slots; between equals, the one whose

@@ -6,11 +6,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/projections/executions"
 )
 
 func drawFleet(t *rapid.T) []Node {
@@ -166,5 +168,67 @@ func TestPlaceGivesANetworkOnlyWhereThereIsOne(t *testing.T) {
 	queue := []Queue{{User: "ana", Waiting: []Need{{ID: "01", Base: "host", Network: true}, {ID: "02", Base: "host", Network: true}}}}
 	if got := Place(queue, nodes); len(got) != 1 || got[0].Watcher != "small" {
 		t.Errorf("placed %+v", got)
+	}
+}
+
+// TestPlaceLeavesASlotToOthers: who has one already leaves the last one, if there are others and slots enough;
+// who has none gets it.
+func TestPlaceLeavesASlotToOthers(t *testing.T) {
+	node := func(name string, slots, used int) Node {
+		return Node{Name: name, Machine: events.Machine{Slots: slots, MemoryBytes: 100, Bases: []string{"host"}}, Accepting: true, UsedSlots: used}
+	}
+	queue := func(user string, running, spare, waiting int) Queue {
+		q := Queue{User: user, Running: running, Spare: spare}
+		for i := range waiting {
+			q.Waiting = append(q.Waiting, Need{ID: fmt.Sprint(user, i), User: user, Kind: events.KindRun, Base: "host"})
+		}
+		return q
+	}
+	away := node("c", 4, 0)
+	away.Accepting = false
+	for name, c := range map[string]struct {
+		queues []Queue
+		nodes  []Node
+		want   map[string]int
+	}{
+		"alone":                    {[]Queue{queue("eve", 0, 0, 9)}, []Node{node("a", 4, 0)}, map[string]int{"eve": 4}},
+		"others have asked":        {[]Queue{queue("eve", 0, 1, 9)}, []Node{node("a", 4, 0)}, map[string]int{"eve": 3}},
+		"and ask again":            {[]Queue{queue("eve", 3, 1, 9), queue("ana", 0, 1, 2)}, []Node{node("a", 4, 3)}, map[string]int{"ana": 1}},
+		"of few slots all go":      {[]Queue{queue("eve", 0, 1, 9)}, []Node{node("a", 3, 0)}, map[string]int{"eve": 3}},
+		"one of all machines'":     {[]Queue{queue("eve", 0, 1, 9)}, []Node{node("a", 3, 0), node("b", 3, 0)}, map[string]int{"eve": 5}},
+		"none of one that is away": {[]Queue{queue("eve", 0, 1, 9)}, []Node{node("a", 4, 0), away}, map[string]int{"eve": 3}},
+	} {
+		got := map[string]int{}
+		for _, p := range Place(c.queues, c.nodes) {
+			got[p.User]++
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestShare(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	s := newState()
+	ask := func(user string, ago time.Duration) {
+		s.load(executions.Execution{ID: "id", Owner: user, Status: executions.Queued, RequestedAt: now.Add(-ago), Sequence: 1})
+	}
+	spare := func(user string) int {
+		queues := []Queue{{User: user}}
+		s.share(queues, now.Add(-time.Minute))
+		return queues[0].Spare
+	}
+	ask("eve", 0)
+	if spare("eve") != 0 {
+		t.Error("a slot is kept free for nobody")
+	}
+	ask("old", time.Hour)
+	if spare("eve") != 0 {
+		t.Error("a slot is kept free for one who asked long ago")
+	}
+	ask("ana", time.Second)
+	if spare("eve") != 1 || spare("ana") != 1 || spare("bob") != 1 {
+		t.Error("no slot is kept free for others")
 	}
 }

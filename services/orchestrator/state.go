@@ -107,6 +107,8 @@ type state struct {
 	machines map[string]events.Machine
 	// cordons are what the operator has taken out of placement, by watcher.
 	cordons map[string][]fleet.Cordon
+	// asked is when each user asked for an execution last, as far as that is of use.
+	asked map[string]time.Time
 	// architectures are those that images are for, by digest.
 	architectures map[string]string
 	// followed is the last sequence of the log that has been followed; later ones may have been
@@ -117,7 +119,8 @@ type state struct {
 func newState() *state {
 	return &state{
 		execs: map[key]*entry{}, queues: map[string][]ticket{}, held: map[key]*entry{}, nodes: map[string]*node{},
-		machines: map[string]events.Machine{}, cordons: map[string][]fleet.Cordon{}, architectures: map[string]string{},
+		machines: map[string]events.Machine{}, asked: map[string]time.Time{}, cordons: map[string][]fleet.Cordon{},
+		architectures: map[string]string{},
 	}
 }
 
@@ -136,8 +139,23 @@ func (s *state) load(exec executions.Execution) *entry {
 		return e
 	}
 	e.exec = exec
+	if exec.RequestedAt.After(s.asked[exec.Owner]) {
+		s.asked[exec.Owner] = exec.RequestedAt
+	}
 	s.index(e)
 	return e
+}
+
+// share has every user of a queue leave a slot to the others, if any of them asked for something since then.
+func (s *state) share(queues []Queue, since time.Time) {
+	maps.DeleteFunc(s.asked, func(_ string, at time.Time) bool { return at.Before(since) })
+	for i, q := range queues {
+		others := len(s.asked)
+		if _, too := s.asked[q.User]; too {
+			others--
+		}
+		queues[i].Spare = min(others, 1)
+	}
 }
 
 // apply folds a record that follows what is known; older ones change nothing.

@@ -24,7 +24,7 @@ func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err err
 	if len(a.Devices) > 0 {
 		// What it holds is known only now, and costs more to start than a sandbox does: none is made ahead.
 		key.reuse = false
-		done := w.spares.Cold()
+		done := w.spares.Cold(key)
 		defer done()
 		p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key, a.Devices, w.telling(a))
 		return err
@@ -33,7 +33,7 @@ func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err err
 	if p.Ready = p.taken.Ready; p.Box != nil {
 		return nil
 	}
-	done := w.spares.Cold()
+	done := w.spares.Cold(key)
 	defer done()
 	p.Ready, err = w.makeRunBox(ctx, a.sandboxID(), key, nil, w.telling(a))
 	return err

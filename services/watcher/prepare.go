@@ -52,7 +52,7 @@ func (w *Watcher) prepare(ctx context.Context, a *attempt) (*prepared, *failure)
 	group, together := errgroup.WithContext(ctx)
 	if a.Request.Kind == events.KindBuild {
 		group.Go(func() (err error) {
-			done := w.spares.Cold()
+			done := w.spares.Cold(spareKey{})
 			defer done()
 			p.Ready, err = w.createBox(together, w.buildSpec(a), w.telling(a))
 			return err

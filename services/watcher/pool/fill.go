@@ -23,19 +23,33 @@ func (p *Pool[K]) fillSoon() {
 
 // fill starts to make what is missing, as far as the bounds allow. The caller holds mu.
 func (p *Pool[K]) fill() {
-	for !p.closed && p.colds == 0 && p.making < p.Makers {
+	for !p.closed && p.making < p.Makers {
 		s := p.neediest()
-		if s == nil || !p.makeRoom(s) {
+		if s == nil || p.colds > 0 && !s.bare() || !p.makeRoom(s) {
 			return
 		}
+		s.filled = time.Now()
 		s.making++
 		p.making++
 		p.work.Go(func() { p.make(s) })
 	}
 }
 
-// neediest is the shelf that lacks most; of equals, the one that was used last.
+// bare says that it has nothing, and that nothing is under way for it: one is made for it whatever the
+// others lack.
+func (s *shelf[K]) bare() bool { return s.want > 0 && len(s.ready)+s.making+s.out+s.colds == 0 }
+
+// neediest is the shelf that is bare, of several the one that was filled longest ago; else the one that
+// lacks most, of equals the one that was used last.
 func (p *Pool[K]) neediest() (found *shelf[K]) {
+	for _, s := range p.shelves {
+		if s.bare() && (found == nil || s.filled.Before(found.filled)) {
+			found = s
+		}
+	}
+	if found != nil {
+		return found
+	}
 	most := 0
 	for _, s := range p.shelves {
 		missing := s.want - len(s.ready) - s.making - s.away()
@@ -46,7 +60,8 @@ func (p *Pool[K]) neediest() (found *shelf[K]) {
 	return found
 }
 
-// makeRoom makes sure that one more fits, at the cost of the shelf that was used longest ago.
+// makeRoom makes sure that one more fits, at the cost of the shelf that was used longest ago; for a bare
+// one, of that which has most.
 func (p *Pool[K]) makeRoom(wanted *shelf[K]) bool {
 	all := 0
 	var oldest *shelf[K]
@@ -59,12 +74,26 @@ func (p *Pool[K]) makeRoom(wanted *shelf[K]) bool {
 	if all < p.Most {
 		return true
 	}
+	if wanted.bare() {
+		oldest = p.fullest()
+	}
 	if oldest == nil {
 		return false
 	}
 	p.drop(oldest)
 	oldest.want = len(oldest.ready) + oldest.making + oldest.away()
 	return true
+}
+
+// fullest is the shelf that has most of what waits, if that is more than one.
+func (p *Pool[K]) fullest() (found *shelf[K]) {
+	most := 1
+	for _, s := range p.shelves {
+		if n := len(s.ready); n > most {
+			most, found = n, s
+		}
+	}
+	return found
 }
 
 // away is how many are out and will come back.

@@ -71,7 +71,7 @@ type Pool[K comparable] struct {
 	mu      sync.Mutex
 	closed  bool
 	shelves map[K]*shelf[K]
-	// colds is how many cold starts are under way: nothing is made beside them.
+	// colds is how many cold starts are under way: little is made beside them.
 	colds int
 	// making is how many are being made, forgotten shelves' too.
 	making int
@@ -90,6 +90,9 @@ type shelf[K comparable] struct {
 	// takers wait for one that is being made; at most as many as are. out counts them too.
 	takers []chan Ready
 	used   time.Time // last
+	// colds is how many of its cold starts are under way, filled when one was last made for it.
+	colds  int
+	filled time.Time
 }
 
 // New starts a pool. Close ends it.
@@ -198,15 +201,23 @@ func (p *Pool[K]) await(ctx context.Context, s *shelf[K], handed chan Ready) Rea
 }
 
 // Cold says that a sandbox is being made for a start that waits: until done is called (once) the
-// pool makes none, which would only slow it down.
-func (p *Pool[K]) Cold() (done func()) {
+// pool makes none, which would only slow it down, but for other keys that have nothing at all: who
+// starts without end must not keep the others cold.
+func (p *Pool[K]) Cold(key K) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.colds++
+	s := p.shelves[key]
+	if s != nil {
+		s.colds++
+	}
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.colds--
+		if s != nil {
+			s.colds--
+		}
 		p.fillSoon()
 	}
 }

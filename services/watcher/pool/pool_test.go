@@ -100,7 +100,7 @@ func run(t *testing.T, p *pool.Pool[string], key string) (warm bool) {
 		}
 		return taken.How == pool.Warm
 	}
-	done := p.Cold()
+	done := p.Cold(key)
 	time.Sleep(makeTime)
 	done()
 	return false
@@ -232,7 +232,7 @@ func TestNothingIsMadeBesideAColdStart(t *testing.T) {
 		defer p.Close()
 		run(t, p, "a")
 		time.Sleep(time.Second)
-		done := p.Cold()
+		done := p.Cold("a")
 		run(t, p, "a")
 		time.Sleep(time.Second)
 		if len(f.made) != 1 {
@@ -241,6 +241,28 @@ func TestNothingIsMadeBesideAColdStart(t *testing.T) {
 		done()
 		time.Sleep(time.Second)
 		waiting(t, p, 1)
+	})
+}
+
+// TestWhoStartsWithoutEndKeepsNobodyCold: beside one key's cold starts, which never end, another that has
+// nothing gets one, also when the pool is full of the first one's.
+func TestWhoStartsWithoutEndKeepsNobodyCold(t *testing.T) {
+	in(t, func(t *testing.T) {
+		p, _ := newPool(func(o *pool.Options[string]) { o.Most, o.MostEach = 3, 3 })
+		defer p.Close()
+		for range 3 {
+			done := p.Cold("flood") // three at once, so that it wants three
+			p.Take(t.Context(), "flood")
+			done()
+		}
+		time.Sleep(time.Second)
+		waiting(t, p, 3)
+		defer p.Cold("flood")()
+		run(t, p, "quiet")
+		time.Sleep(time.Second)
+		if !run(t, p, "quiet") {
+			t.Error("the other's second run is cold")
+		}
 	})
 }
 
@@ -339,7 +361,7 @@ func TestNoBoxIsLostOrUsedTwice(t *testing.T) {
 						taken := p.Take(ctx, string(rune('a'+rng.IntN(3))))
 						cancel()
 						if taken.Box == nil {
-							done := p.Cold()
+							done := p.Cold("a")
 							time.Sleep(upTo(rng, makeTime))
 							done()
 							continue

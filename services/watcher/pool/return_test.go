@@ -49,7 +49,7 @@ func use(t *testing.T, p *pool.Pool[string], f *factory, key string) (*pool.Take
 	taken := p.Take(t.Context(), key)
 	r := taken.Ready
 	if r.Box == nil {
-		done := p.Cold()
+		done := p.Cold(key)
 		time.Sleep(makeTime)
 		f.mu.Lock()
 		r = f.new(key)

@@ -46,8 +46,13 @@ func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err err
 		return err
 	}
 	defer nc.Close()
+	bulk, err := o.connect("hermesd watcher "+o.name+", output", instance.WatcherInbox(o.name), log)
+	if err != nil {
+		return err
+	}
+	defer bulk.Close()
 	w, err := instance.NewWatcher(ctx, instance.WatcherOptions{
-		Name: o.name, Conn: nc, Runtime: boxes.runtime, GPUs: boxes.gpus, Dir: data.Path("watcher"),
+		Name: o.name, Conn: nc, Bulk: bulk, Runtime: boxes.runtime, GPUs: boxes.gpus, Dir: data.Path("watcher"),
 		Slots: o.slots, Warm: o.warm, Grace: o.grace, Version: api.Version, Metrics: set, Log: log,
 	})
 	if err != nil {

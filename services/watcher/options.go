@@ -46,6 +46,9 @@ type Bases interface {
 type Options struct {
 	Name string
 	Conn *nats.Conn
+	// Bulk is another connection of the watcher, for the output of those that print much: what it has
+	// to say must not wait behind that. Default: Conn.
+	Bulk *nats.Conn
 	// JS is Conn's JetStream, with the prefix of its API that the watcher's account has.
 	JS      jetstream.JetStream
 	Runtime sandbox.Runtime

@@ -1,6 +1,7 @@
 package watcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func New(o Options) (*Watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := output.New(o.Conn)
+	out, err := output.New(o.Conn, cmp.Or(o.Bulk, o.Conn))
 	if err != nil {
 		return nil, err
 	}

@@ -227,8 +227,12 @@ func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) erro
 	if err != nil {
 		return err
 	}
+	bulk, err := in.connect("hermesd watcher, output", WatcherInbox(watcherName), k.watcher, o.Log)
+	if err != nil {
+		return err
+	}
 	w, err := NewWatcher(ctx, WatcherOptions{
-		Name: watcherName, Conn: nc, Runtime: o.Runtime, GPUs: o.GPUs, Dir: o.Data.Path("watcher"),
+		Name: watcherName, Conn: nc, Bulk: bulk, Runtime: o.Runtime, GPUs: o.GPUs, Dir: o.Data.Path("watcher"),
 		Slots: o.Slots, Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace, Version: o.Version, Metrics: o.Metrics, Log: o.Log,
 	})
 	if err != nil {

@@ -35,6 +35,8 @@ const DefaultWarm = -1
 type WatcherOptions struct {
 	Name string
 	Conn *nats.Conn
+	// Bulk is another connection of the watcher, for much output. Default: Conn.
+	Bulk *nats.Conn
 	// Runtime stays the caller's.
 	Runtime sandbox.Runtime
 	// GPUs are the machine's, which Runtime must be able to give; nil: there are none. They stay the
@@ -109,7 +111,7 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 		gpus = gpu.NewKeeper(gpu.Options{Inventory: o.GPUs, Log: log})
 	}
 	w, err := watcher.New(watcher.Options{
-		Name: o.Name, Conn: o.Conn, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
+		Name: o.Name, Conn: o.Conn, Bulk: o.Bulk, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
 		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, GPUs: gpus, Log: log,
 		Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
 	})

@@ -14,6 +14,12 @@ const (
 	// inFlightBytes bounds what all executions of a watcher together hold in memory: gathered, or
 	// sent and not yet acknowledged. At the bound the functions' own writes wait.
 	inFlightBytes = 8 << 20
+	// streamBytes bounds the same for each of them, so that one cannot take it all.
+	streamBytes = 2 << 20
+	// bulkAfter is how much an execution prints before it is sent on the connection for those that print
+	// much: a server takes in one message of a connection after another, and the others must not wait
+	// behind what was printed at full speed.
+	bulkAfter = 1 << 20
 	// partOverheadBytes is what a chunk costs besides its data.
 	partOverheadBytes = 512
 	// chunkBytes is the most that one message carries; a server with a smaller limit lowers it.
@@ -39,28 +45,41 @@ type transport interface {
 
 // Publisher publishes the output of all executions of one watcher.
 type Publisher struct {
-	transport  transport
-	chunkBytes int
-	budget     *semaphore.Weighted
+	// transport is for what is little, and for the ends of all; bulk for what is much.
+	transport, bulk transport
+	chunkBytes      int
+	budget          *semaphore.Weighted
 }
 
-// New returns a publisher on the connection. It needs no closing: what it holds goes with the
-// connection.
-func New(nc *nats.Conn) (*Publisher, error) {
+// New returns a publisher on two connections of the same watcher: bulk takes the output of those that
+// print much, and may be nc itself. It needs no closing: what it holds goes with the connections.
+func New(nc, bulk *nats.Conn) (*Publisher, error) {
+	light, err := open(nc)
+	if err != nil {
+		return nil, err
+	}
+	heavy, err := open(bulk)
+	if err != nil {
+		return nil, err
+	}
+	size := chunkBytes
+	if limit := int(min(nc.MaxPayload(), bulk.MaxPayload())) - headerBytes; limit > 0 {
+		size = min(size, limit)
+	}
+	return newPublisher(light, heavy, size), nil
+}
+
+func open(nc *nats.Conn) (transport, error) {
 	js, err := jetstream.New(nc,
 		jetstream.WithPublishAsyncMaxPending(maxPendingAcks), jetstream.WithPublishAsyncTimeout(ackTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("publish output: %w", err)
 	}
-	size := chunkBytes
-	if limit := int(nc.MaxPayload()) - headerBytes; limit > 0 {
-		size = min(size, limit)
-	}
-	return newPublisher(streams{js}, size), nil
+	return streams{js}, nil
 }
 
-func newPublisher(t transport, size int) *Publisher {
-	return &Publisher{transport: t, chunkBytes: size, budget: semaphore.NewWeighted(inFlightBytes)}
+func newPublisher(light, bulk transport, size int) *Publisher {
+	return &Publisher{transport: light, bulk: bulk, chunkBytes: size, budget: semaphore.NewWeighted(inFlightBytes)}
 }
 
 // streams is the real transport.

@@ -23,9 +23,13 @@ type sent struct {
 // sender publishes chunks and keeps each until it is acknowledged. It belongs to one goroutine,
 // but for what says otherwise.
 type sender struct {
-	transport transport
-	subject   string
-	ref       api.AttemptRef
+	// transport is the one in use, bulk the one that is used when much was sent.
+	transport, bulk transport
+	isBulk          bool
+	// held are parts that wait for the change from one to the other: what was sent must be stored first.
+	held    []part
+	subject string
+	ref     api.AttemptRef
 	// name begins the message ids.
 	name    string
 	release func(int64)
@@ -56,16 +60,28 @@ func (s *sender) giveUp(why string) {
 		for _, c := range s.unacked {
 			s.release(c.cost())
 		}
-		s.unacked = nil
+		for _, p := range s.held {
+			s.release(p.cost())
+		}
+		s.unacked, s.held = nil, nil
 	}
 }
 
-// publish sends parts in order.
+// publish sends parts in order, behind those that are held. It is called again when something was
+// acknowledged.
 func (s *sender) publish(parts []part) {
-	for _, p := range parts {
+	parts, s.held = append(s.held, parts...), nil
+	for i, p := range parts {
 		if s.discards() {
 			s.release(p.cost())
 			continue
+		}
+		if !s.isBulk && s.offset >= bulkAfter {
+			if len(s.unacked) > 0 {
+				s.held = parts[i:]
+				return
+			}
+			s.transport, s.isBulk = s.bulk, true
 		}
 		c := &sent{part: p, offset: s.offset}
 		s.offset += int64(len(p.data))

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -42,6 +44,8 @@ type Stream struct {
 	ctx       context.Context
 	files     [2]*os.File
 	pumped    chan struct{}
+	// share is its part of the publisher's budget.
+	share *semaphore.Weighted
 
 	mu    sync.Mutex
 	ended bool
@@ -55,9 +59,9 @@ type Stream struct {
 func (p *Publisher) Open(ctx context.Context, stdout, stderr *os.File, o Options) *Stream {
 	s := &Stream{
 		Options: o, publisher: p, ctx: ctx, files: [2]*os.File{stdout, stderr},
-		gather: newGather(p.chunkBytes, 2), pumped: make(chan struct{}),
+		gather: newGather(p.chunkBytes, 2), pumped: make(chan struct{}), share: semaphore.NewWeighted(streamBytes),
 	}
-	s.sender = &sender{transport: p.transport, subject: o.Subject, ref: o.Ref, name: rand.Text(), release: p.budget.Release, sum: newSum()}
+	s.sender = &sender{transport: p.transport, bulk: p.bulk, subject: o.Subject, ref: o.Ref, name: rand.Text(), release: s.release, sum: newSum()}
 	go s.read(api.Stdout, stdout)
 	go s.read(api.Stderr, stderr)
 	go s.pump()
@@ -93,16 +97,33 @@ func (s *Stream) put(stream string, data []byte) bool {
 	if s.sender.discards() {
 		return true // nothing more can be stored, but the function may go on printing
 	}
-	if s.publisher.budget.Acquire(s.ctx, int64(len(data))+partOverheadBytes) != nil {
+	if s.acquire(int64(len(data))+partOverheadBytes) != nil {
 		s.mu.Lock()
 		s.note(stoppedEarly)
 		s.mu.Unlock()
 		return false
 	}
 	if !s.gather.add(stream, time.Now(), data, partOverheadBytes) {
-		s.publisher.budget.Release(partOverheadBytes)
+		s.release(partOverheadBytes)
 	}
 	return true
+}
+
+// acquire waits until so much more may be held in memory: of this stream, then of all.
+func (s *Stream) acquire(n int64) error {
+	if err := s.share.Acquire(s.ctx, n); err != nil {
+		return err
+	}
+	if err := s.publisher.budget.Acquire(s.ctx, n); err != nil {
+		s.share.Release(n)
+		return err
+	}
+	return nil
+}
+
+func (s *Stream) release(n int64) {
+	s.publisher.budget.Release(n)
+	s.share.Release(n)
 }
 
 // exceeded stops the reading of both pipes and says so once.

@@ -115,7 +115,7 @@ const limit = 1 << 20
 func start(t *testing.T, ctx context.Context, s *store, onLimit func(string)) (stream *Stream, stdout, stderr *os.File, p *Publisher) { //nolint:revive // t first
 	t.Helper()
 	s.ids = map[string]bool{}
-	p = newPublisher(s, 1<<10)
+	p = newPublisher(s, s, 1<<10)
 	outR, outW, err1 := os.Pipe()
 	errR, errW, err2 := os.Pipe()
 	if err := errors.Join(err1, err2); err != nil {
@@ -322,5 +322,59 @@ func TestMessageIDsAreNobodyElses(t *testing.T) {
 			}
 			seen[id] = true
 		}
+	}
+}
+
+// TestMuchGoesAnotherWay: what is printed beyond a bound goes on the connection for much, when all before
+// it is stored, and in order; the end and what is little do not.
+func TestMuchGoesAnotherWay(t *testing.T) {
+	light, bulk := &store{ids: map[string]bool{}}, &store{ids: map[string]bool{}}
+	p := newPublisher(light, bulk, 64<<10)
+	outR, outW, err1 := os.Pipe()
+	errR, errW, err2 := os.Pipe()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	stream := p.Open(t.Context(), outR, errR, Options{
+		Subject: "hermes.output.w.o.id", Ref: api.AttemptRef{Owner: "o", ID: "id", Attempt: 1}, LimitBytes: 10 << 20,
+	})
+	want := text(3 << 20)
+	if _, err := outW.Write(want); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(outW.Close(), errW.Close()); err != nil {
+		t.Fatal(err)
+	}
+	sum := stream.Finish()
+	if sum.Cut != "" || sum.StdoutBytes != int64(len(want)) {
+		t.Fatalf("%+v", sum)
+	}
+	var got []byte
+	sizes := map[string]int{}
+	for name, s := range map[string]*store{"light": light, "bulk": bulk} {
+		for _, m := range s.msgs {
+			c, err := api.ParseChunk(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Stream == api.End {
+				if name != "light" {
+					t.Error("the end goes with what is much")
+				}
+				continue
+			}
+			sizes[name] += len(c.Data)
+			got = append(got, make([]byte, max(0, int(c.Offset)+len(c.Data)-len(got)))...)
+			copy(got[c.Offset:], c.Data)
+		}
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("what is stored is not what was printed")
+	}
+	if sizes["light"] < bulkAfter || sizes["light"] > bulkAfter+streamBytes || sizes["bulk"] == 0 {
+		t.Errorf("sizes: %v", sizes)
+	}
+	if !p.budget.TryAcquire(inFlightBytes) || !stream.share.TryAcquire(streamBytes) {
+		t.Error("something is held although all is stored")
 	}
 }

@@ -142,7 +142,7 @@ func wantError(t *testing.T, what string, err error, name string) {
 }
 
 func TestKeysEndAtOnce(t *testing.T) {
-	everywhere(t, func(t *testing.T, open func(*testing.T) place) {
+	everywhereAndOnACluster(t, func(t *testing.T, open func(*testing.T) place) {
 		p := open(t)
 		first := registered(t, p, "bob")
 		second := loggedIn(t, p, "bob", time.Hour)
@@ -274,7 +274,7 @@ func checkNoSecret(t *testing.T, p place, secrets ...string) {
 }
 
 func TestUnregisterRemovesEverything(t *testing.T) {
-	everywhere(t, func(t *testing.T, open func(*testing.T) place) {
+	everywhereAndOnACluster(t, func(t *testing.T, open func(*testing.T) place) {
 		p := open(t)
 		bob := registered(t, p, "bob")
 		c := bob.connect(t, p, "bob")
@@ -330,7 +330,7 @@ func hello(scope string) map[string]string {
 
 // TestScope: what is private does not exist for others, in any request that names it.
 func TestScope(t *testing.T) {
-	everywhere(t, func(t *testing.T, open func(*testing.T) place) {
+	everywhereAndOnACluster(t, func(t *testing.T, open func(*testing.T) place) {
 		p := open(t)
 		bob, eve := registered(t, p, "bob").connect(t, p, "bob"), registered(t, p, "eve").connect(t, p, "eve")
 		deploy(t.Context(), t, bob.Client, hello("private"))

@@ -39,7 +39,7 @@ func readAll(t *testing.T, l log.Log, filter string) []events.Record {
 // TestPasswordChange: the old password is asked for, the new one is the only one that is good, logins stay
 // or end as was asked, and each change is an event that says who made it.
 func TestPasswordChange(t *testing.T) {
-	everywhere(t, func(t *testing.T, open func(*testing.T) place) {
+	everywhereAndOnACluster(t, func(t *testing.T, open func(*testing.T) place) {
 		p := open(t)
 		bob := registered(t, p, "bob")
 		other := loggedIn(t, p, "bob", 0)

@@ -163,6 +163,11 @@ func startNATSServer(t *testing.T, conf, listen string) {
 // serveParts runs the services and a watcher against the server.
 func serveParts(t *testing.T, p place, dir string) {
 	t.Helper()
+	serveReplicated(t, p, dir, 1)
+}
+
+func serveReplicated(t *testing.T, p place, dir string, replicas int) {
+	t.Helper()
 	log := p.log.logger(t)
 	connect := func(name, key, inbox string) *nats.Conn {
 		sign, err := nats.NkeyOptionFromSeed(p.key(key))
@@ -183,7 +188,7 @@ func serveParts(t *testing.T, p place, dir string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended, ready := make(chan error, 2), make(chan struct{})
 	go func() {
-		ended <- instance.Serve(ctx, instance.ServeOptions{Conn: services, Replicas: 1, Gate: gate, Version: api.Version, Log: log, Ready: func() { close(ready) }})
+		ended <- instance.Serve(ctx, instance.ServeOptions{Conn: services, Replicas: replicas, Gate: gate, Version: api.Version, Log: log, Ready: func() { close(ready) }})
 	}()
 	<-ready
 	boxes := filepath.Join(dir, "fake")

@@ -46,7 +46,7 @@ func TestRegisteredUserIsConfined(t *testing.T) {
 
 // TestRegisteredUserCannotForge: nor can a guest.
 func TestRegisteredUserCannotForge(t *testing.T) {
-	everywhere(t, func(t *testing.T, open func(*testing.T) place) {
+	everywhereAndOnACluster(t, func(t *testing.T, open func(*testing.T) place) {
 		var carl connection
 		var guest identity
 		v := newVictim(t, func(t *testing.T) place {
@@ -89,7 +89,7 @@ func TestForgingNeedsNoSkillInOneAccount(t *testing.T) {
 
 // TestWhoConnects: only who holds the seed of a key that is enrolled now, by this server.
 func TestWhoConnects(t *testing.T) {
-	everywhere(t, func(t *testing.T, open func(*testing.T) place) {
+	everywhereAndOnACluster(t, func(t *testing.T, open func(*testing.T) place) {
 		p := open(t)
 		bob, eve := registered(t, p, "bob"), registered(t, p, "eve")
 		probes := 0

@@ -1,5 +1,6 @@
 // Command bench compares Hermes with the other ways of running a program on a machine: the same
-// small program, in the same run, one way after another. It brings up an instance and all that it
+// small program, in the same run, one way after another. With the word flood it measures what one user
+// can do to another's runs. It brings up an instance and all that it
 // compares with in a folder of its own, and takes all of it away again.
 package main
 
@@ -13,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -40,14 +42,38 @@ func main() {
 	flag.StringVar(&o.out, "out", "bin/bench.json", "the file for all figures")
 	flag.StringVar(&o.bin, "bin", "bin", "the folder of hermes and hermesd")
 	flag.StringVar(&o.probe, "probe", "deployments/bench/probe", "the folder of the program that is run")
-	flag.Parse()
+	words := flags(os.Args[1:])
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o)
+	err := begin(ctx, o, words)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
+}
+
+// flags parses the flags, before and behind the words, and returns those.
+func flags(args []string) (words []string) {
+	for len(args) > 0 {
+		_ = flag.CommandLine.Parse(args) // it exits
+		if args = flag.Args(); len(args) > 0 {
+			words, args = append(words, args[0]), args[1:]
+		}
+	}
+	return words
+}
+
+// begin does what the words say: compare with other ways, flood, or be the one who floods.
+func begin(ctx context.Context, o options, words []string) error {
+	switch {
+	case len(words) == 0:
+		return run(ctx, o)
+	case words[0] == "flood":
+		return runFloods(ctx, o, words[1:])
+	case words[0] == "flooder" && len(words) == 3:
+		return runFlooder(ctx, words[1], words[2])
+	}
+	return fmt.Errorf("%q: there is `flood [KIND…]`, of %s", strings.Join(words, " "), strings.Join(floodKinds, ", "))
 }
 
 // bench is what the ways of running a program share.

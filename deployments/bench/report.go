@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -42,7 +43,9 @@ type report struct {
 	Idle    []process `json:"idle"`
 	Warm    []process `json:"warm"`
 	Budgets []budget  `json:"budgets"`
-	Skipped []skipped `json:"skipped"`
+	// Floods are what one user did to another's runs.
+	Floods  []floodedKind `json:"floods,omitempty"`
+	Skipped []skipped     `json:"skipped"`
 
 	samples map[string][]sample
 }
@@ -202,3 +205,19 @@ func newTable(w io.Writer, header ...any) table.Writer {
 
 // ms says microseconds as milliseconds.
 func ms(micros int64) string { return fmt.Sprintf("%.2f ms", float64(micros)/1000) }
+
+// printFloods shows what one user can do to another's runs.
+func (r *report) printFloods(w io.Writer) {
+	fmt.Fprintf(w, "%s, load average %.1f\n", r.Machine, r.LoadAverage)
+	t := newTable(w, "flood of", "runs", "quiet p50", "p99", "flooded p50", "p99", "x p50", "x p99", "warm", "failed")
+	for _, f := range r.Floods {
+		t.AppendRow(table.Row{f.Kind, f.Flooded.Count, ms(f.Quiet.P50Micros), ms(f.Quiet.P99Micros), ms(f.Flooded.P50Micros), ms(f.Flooded.P99Micros),
+			fmt.Sprintf("%.1f", f.P50), fmt.Sprintf("%.1f", f.P99), f.Warm, f.Failed})
+	}
+	t.Render()
+	for _, f := range r.Floods {
+		for _, what := range slices.Sorted(maps.Keys(f.Flood)) {
+			fmt.Fprintf(w, "%s: %d %s\n", f.Kind, f.Flood[what], what)
+		}
+	}
+}

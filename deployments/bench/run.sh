@@ -3,6 +3,8 @@
 # of the project are met. Installs what it compares with; needs root and Debian. What cannot be
 # installed is left out by name. Everything runs on loopback, in a folder that is removed at the end.
 #   deployments/bench/run.sh [--rounds 100] [--seconds 5] [--out bin/bench.json]   # or --help
+# With the word flood it measures, without the others, what one user can do to another's runs.
+#   deployments/bench/run.sh flood [KIND...] [--rounds 100]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 deployments/build.sh
@@ -38,7 +40,8 @@ install() {
 	if [ -n "$made" ]; then rm -f $policy; fi
 }
 
-packages=$(missing_packages)
+packages=
+if [ "${1:-}" != flood ]; then packages=$(missing_packages); fi
 if [ -n "$packages" ]; then
 	if command -v apt-get >/dev/null 2>&1; then
 		# shellcheck disable=SC2086 # one word a package

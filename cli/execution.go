@@ -54,6 +54,8 @@ type executionJSON struct {
 	Doing         string `json:"doing,omitempty"`
 	// Waits is the bound of the user's own quota that it waits for in the queue.
 	Waits string `json:"waits,omitempty"`
+	// StartsInMillis is how long it is likely to wait yet.
+	StartsInMillis int64 `json:"startsInMillis,omitempty"`
 	// ExitCode is there when a command has ended.
 	ExitCode *int   `json:"exitCode,omitempty"`
 	Signal   string `json:"signal,omitempty"`
@@ -107,7 +109,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 	j := executionJSON{
 		RunID: e.Number, ID: e.ID, Kind: string(e.Request.Kind), Status: string(e.Status),
 		Function: e.Request.Function.String(), RequestedAt: e.RequestedAt, StartTime: e.StartedAt, EndTime: e.EndedAt,
-		Position: e.Position, Doing: e.Doing, Waits: e.Waits, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
+		Position: e.Position, Doing: e.Doing, Waits: e.Waits, StartsInMillis: e.StartsInMillis, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
 		GPU: gpuOf(e.Request), Devices: e.Devices,

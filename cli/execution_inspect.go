@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hermes-serverless/hermes/cli/follow"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -166,7 +167,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 	}
 	fields := [][2]string{
 		{"runID", fmt.Sprint(e.Number)}, {"id", e.ID}, {"function", functionOf(e)},
-		{"repeats", e.Request.Origin}, {"batch", batchOf(e)}, {"status", o.app.executionStatus(e.Status)}, {"position", position}, {"doing", e.Doing}, {"waits for", e.Waits},
+		{"repeats", e.Request.Origin}, {"batch", batchOf(e)}, {"status", o.app.executionStatus(e.Status)}, {"position", position}, {"startsIn", startsIn(e.StartsInMillis)}, {"doing", e.Doing}, {"waits for", e.Waits},
 		{"startTime", clockTime(e.StartedAt)}, {"runningTime", j.RunningTime}, {"endTime", clockTime(e.EndedAt)},
 		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)}, {"network", j.Network}, {"gpu", gpuText(j.GPU)}, {"devices", strings.Join(j.Devices, ", ")},
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},
@@ -193,6 +194,14 @@ func batchOf(e api.Execution) string {
 		return fmt.Sprintf("%s, input %d", b.ID, b.Index)
 	}
 	return ""
+}
+
+// startsIn says how long it will wait yet.
+func startsIn(millis int64) string {
+	if millis == 0 {
+		return ""
+	}
+	return "about " + follow.About(time.Duration(millis)*time.Millisecond)
 }
 
 // sandboxOf is how the sandbox came to be, and how long that took.

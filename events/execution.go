@@ -125,6 +125,9 @@ type ExecutionRequested struct {
 	GPU    *GPURequest `json:"gpu,omitempty"`
 	Input  Input       `json:"input,omitzero"`
 	Limits Limits      `json:"limits"`
+	// ComputeCapabilities are what CUDA code is to be compiled for, those of the fleet's GPUs: "8.0",
+	// "9.0". A run has none.
+	ComputeCapabilities []string `json:"computeCapabilities,omitempty"`
 	// Retries is how often it may be started again after its watcher was lost.
 	Retries int `json:"retries,omitempty"`
 	// Args and Env are those of the function's config. A build has none.

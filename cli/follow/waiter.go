@@ -3,6 +3,7 @@ package follow
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/hermes-serverless/hermes/projections/executions"
@@ -94,12 +95,27 @@ func (w *waiter) queued(e api.Execution) {
 	}
 	switch {
 	case position > 0 && position != w.position:
-		w.note("queued, position %d", position)
+		if e.StartsInMillis > 0 {
+			w.note("queued, position %d, starts in about %s", position, About(time.Duration(e.StartsInMillis)*time.Millisecond))
+		} else {
+			w.note("queued, position %d", position)
+		}
 	case position == 0 && w.position == 0:
 		w.note("queued")
 		position = -1 // said once
 	}
 	w.position = position
+}
+
+// About rounds a time to what a guess is worth: "40s", "12m", "3h10m".
+func About(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return max(d.Round(time.Second), time.Second).String()
+	case d < time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return strings.TrimSuffix(d.Round(10*time.Minute).String(), "0s")
 }
 
 // away tells, once, that the server has not answered since it should have.

@@ -282,6 +282,9 @@ type Execution struct {
 	Doing string `json:"doing,omitempty"`
 	// Waits is the bound of the user's own quota that it waits for in the queue.
 	Waits string `json:"waits,omitempty"`
+	// StartsInMillis is how long it is likely to wait yet, by how long earlier runs took, or else by
+	// timeouts; 0 when nobody knows.
+	StartsInMillis int64 `json:"startsInMillis,omitempty"`
 }
 
 // ExecutionOutput asks for stored output from an offset (bytes of both streams together, in order).

@@ -173,4 +173,6 @@ type QueuePositionReply struct {
 	Doing string `json:"doing,omitempty"`
 	// Waits is the bound of its user's quota that it waits for.
 	Waits string `json:"waits,omitempty"`
+	// StartsInMillis is how long it is likely to wait yet; 0 when nobody knows.
+	StartsInMillis int64 `json:"startsInMillis,omitempty"`
 }

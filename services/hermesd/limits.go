@@ -21,6 +21,7 @@ func limitFlags(cmd *cobra.Command, to *instance.Limits) {
 		"the most that functions may ask for, like memory=16GiB,timeout=2h, and what they may be given, like input=1GiB,bundle=1GiB; may be repeated")
 	f.Var(limits{to: &to.Default}, "default", "limits of functions that ask for none, like memory=2GiB,output=64MiB; may be repeated")
 	f.Var(quotaFlag{&to.Quota}, "quota", "what each user may use who has no quota of their own, like concurrent=8,gpus=2,memory=64GiB; 0 is nothing, unlimited no bound; may be repeated")
+	f.StringVar(&to.GPUs, "gpu-order", "", "how GPUs are given away: `pack`, so that whole machines stay free for what needs many, or spread (default pack)")
 	f.Var(limits{to: &to.Build}, "build", "limits of builds, like timeout=15m,memory=8GiB; may be repeated")
 }
 

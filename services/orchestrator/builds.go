@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
@@ -77,7 +80,7 @@ func (l *leader) requestBuild(ctx context.Context, owner, name, version string, 
 		return nil
 	}
 	ref := events.FunctionRef{Owner: owner, Name: name, Version: version}
-	event, err := decideBuild(l.policyOf(owner), executions.Execution{}, buildRequest(ref, p))
+	event, err := decideBuild(l.policyOf(owner), executions.Execution{}, buildRequest(ref, p, l.capabilities()))
 	if err != nil {
 		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}
@@ -92,11 +95,39 @@ func (l *leader) requestBuild(ctx context.Context, owner, name, version string, 
 	return nil
 }
 
-func buildRequest(ref events.FunctionRef, p functions.Pending) events.ExecutionRequested {
-	return events.ExecutionRequested{
+// buildRequest is for a fleet with GPUs of these compute capabilities.
+func buildRequest(ref events.FunctionRef, p functions.Pending, capabilities []string) events.ExecutionRequested {
+	r := events.ExecutionRequested{
 		Kind: events.KindBuild, Function: ref, Source: p.Bundle, Base: p.Base,
 		Handler: p.Config.Handler, Language: p.Config.Language,
 	}
+	if r.Language == languageCUDA {
+		r.ComputeCapabilities = capabilities
+	}
+	return r
+}
+
+const languageCUDA = "cuda"
+
+// capabilities are those of every GPU that was ever known: one that is away may come back.
+func (l *leader) capabilities() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return capabilitiesOf(maps.Values(l.state.machines))
+}
+
+// capabilitiesOf names each compute capability once.
+func capabilitiesOf(machines iter.Seq[events.Machine]) []string {
+	var all []string
+	for m := range machines {
+		for _, g := range m.GPUs {
+			if g.ComputeCapability != "" {
+				all = append(all, g.ComputeCapability)
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // requestEventID is the id of an execution's first event. It follows from the execution's name, so

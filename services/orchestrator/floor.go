@@ -21,6 +21,9 @@ type Hold struct {
 	GPU     events.GPURequest
 	// Ends is when it will have ended at the latest, counted from now.
 	Ends time.Duration
+	// Likely is when it will have ended if it takes as long as those before it.
+	Likely time.Duration
+	need   Need
 }
 
 // site is a watcher while a plan is made, with what the plan has put there.

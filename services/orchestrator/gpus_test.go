@@ -153,3 +153,35 @@ func TestNoGPUInTheFleetEndsARunAtOnce(t *testing.T) {
 		t.Errorf("it ended with %s: %s", e.Reason, e.Message)
 	}
 }
+
+// What is compiled is for the GPUs that the fleet has, wherever it is compiled.
+func TestBuildsAreForTheFleetsGPUs(t *testing.T) {
+	h100, l4 := gpus(2, "h", "NVIDIA H100", 80), gpus(1, "l", "NVIDIA L4", 24)
+	h100[0].ComputeCapability, h100[1].ComputeCapability, l4[0].ComputeCapability = "9.0", "9.0", "8.9"
+	w := newWorld(t)
+	w.orchestrate()
+	w.gpuWatcher("gpu1", h100...).hello()
+	w.gpuWatcher("gpu2", l4...).hello()
+	w.eventually("the fleet is seen", func() bool {
+		watchers, err := w.opts.Views.Watchers(t.Context())
+		return err == nil && len(watchers) == 2
+	})
+	for language, want := range map[string][]string{"cuda": {"8.9", "9.0"}, "cpp": nil} {
+		name := "of_" + language
+		w.append(w.opts.Functions, events.FunctionSubject("ana", name), 0, events.FunctionRegistered{
+			Version: "1.0.0", Base: "host", Build: api.NewID(), Bundle: events.Blob{Digest: uploaded, SizeBytes: 1},
+			Config: events.FunctionConfig{Language: language, Handler: "a.out"},
+		})
+		var build api.Execution
+		w.eventually("its build is asked for", func() bool {
+			page, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{ExecutionFilter: api.ExecutionFilter{Function: events.FunctionRef{Name: name}}})
+			if err == nil && len(page.Executions) == 1 {
+				build = page.Executions[0]
+			}
+			return build.ID != ""
+		})
+		if got := w.state(build.ID).Request.ComputeCapabilities; !slices.Equal(got, want) {
+			t.Errorf("a build of %s is for %v, want %v", language, got, want)
+		}
+	}
+}

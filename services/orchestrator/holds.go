@@ -10,13 +10,20 @@ import (
 )
 
 // hold is what a placed or running execution has of its watcher.
-func (e *entry) hold(now time.Time) Hold {
-	need := e.need()
-	h := Hold{User: need.User, MemoryBytes: need.MemoryBytes, Devices: e.has(), GPU: need.gpu(), Ends: need.takes()}
-	if e.exec.Status == executions.Running && h.Ends != forEver {
-		h.Ends = max(0, h.Ends-now.Sub(e.exec.StartedAt))
+func (s *state) hold(e *entry, now time.Time) Hold {
+	h := s.need(e).hold(e.has())
+	if e.exec.Status == executions.Running {
+		passed := now.Sub(e.exec.StartedAt)
+		h.Ends, h.Likely = less(h.Ends, passed), less(h.Likely, passed)
 	}
 	return h
+}
+
+// need is what an execution asks of a machine, and for how long.
+func (s *state) need(e *entry) Need {
+	n := e.need()
+	n.Likely = s.times.likely(jobOf(e.exec.Request), n.takes())
+	return n
 }
 
 // has are the GPUs that it was given.

@@ -36,6 +36,8 @@ type leader struct {
 	// sending are the run requests that are being stored.
 	sending map[key]bool
 
+	forecasts forecasts
+
 	// hellos lets one hello be worked on at a time: what is lost is decided on one state.
 	hellos sync.Mutex
 
@@ -96,6 +98,7 @@ func (l *leader) recover(ctx context.Context) error {
 	for _, exec := range live {
 		l.state.load(exec)
 	}
+	l.seedTimes(ctx, live)
 	l.state.followed = checkpoint
 	for record, err := range l.Executions.Read(ctx, executionsFilter, checkpoint+1) {
 		if err := l.skipUndecodable(err); err != nil {
@@ -254,9 +257,7 @@ const sharedFor = 10 * time.Minute
 func (l *leader) placeWaiting(ctx context.Context) {
 	now := time.Now()
 	l.mu.Lock()
-	queues, nodes := l.state.planInput(now, func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL },
-		func(user string) Room { return l.room(user, now) })
-	l.state.share(queues, now.Add(-sharedFor))
+	queues, nodes := l.planInput(now)
 	plan := l.Policy.GPUs.place(queues, nodes)
 	requests := make([]api.RunRequest, 0, len(plan))
 	for _, p := range plan {

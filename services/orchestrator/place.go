@@ -32,6 +32,8 @@ type Need struct {
 	Network bool
 	// TimeoutMillis bounds how long it runs; 0 is for ever.
 	TimeoutMillis int64
+	// Likely is how long it will run if it takes as long as those before it.
+	Likely time.Duration
 }
 
 // gpu is what it asks of GPUs.
@@ -216,7 +218,7 @@ func Unplaceable(nodes []Node, need Need) string {
 	case len(nodes) == 0:
 		return ""
 	case need.Kind == events.KindBuild && need.Language == "cuda":
-		return fmt.Sprintf("no watcher of the fleet has a CUDA toolkit (%s): install one there (nvcc on PATH or /usr/local/cuda) and restart hermesd", why)
+		return fmt.Sprintf("no watcher of the fleet has a CUDA toolkit (%s): install one on a machine of the fleet, below /usr where builds see it (nvcc on PATH, /usr/local/cuda or /usr/local/cuda-12.4), and restart hermesd there; the machine needs no GPU", why)
 	case need.Kind == events.KindBuild:
 		return fmt.Sprintf("no watcher of the fleet can build %s (%s): install g++ and make there and restart hermesd", need.Language, why)
 	case need.Network && !anyNetwork(nodes):

@@ -54,6 +54,12 @@ func (r Room) passes(need Need) bool {
 
 func (r *Room) take(need Need) { r.Used = r.Used.Add(need.asked()) }
 
+func (r *Room) give(need Need) {
+	for f, n := range need.asked() {
+		r.Used[f] -= n
+	}
+}
+
 // asked is what it holds of its user's quota when it is placed.
 func (n Need) asked() quotas.Amounts {
 	return quotas.Amounts{quotas.Concurrent: 1, quotas.CPU: n.CPUMillis, quotas.Memory: n.MemoryBytes, quotas.GPUs: int64(n.GPUs)}

@@ -33,7 +33,7 @@ func shown(user string, e executions.Execution, place api.QueuePositionReply) ap
 	if e.Request.Function.Owner != user {
 		e.Request.Args, e.Request.Env = nil, nil
 	}
-	return api.Execution{Execution: e, Position: place.Position, Doing: place.Doing, Waits: place.Waits}
+	return api.Execution{Execution: e, Position: place.Position, Doing: place.Doing, Waits: place.Waits, StartsInMillis: place.StartsInMillis}
 }
 
 // find returns one of the user's executions, from the view, or from the log when the view has not

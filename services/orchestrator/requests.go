@@ -11,6 +11,7 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/functions"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -59,11 +60,28 @@ func (s *Service) build(ctx context.Context, user string, ask api.FunctionBuild)
 		return api.Accepted{}, err
 	}
 	ref.Owner = user
+	capabilities, err := s.capabilities(ctx)
+	if err != nil {
+		return api.Accepted{}, err
+	}
 	return s.accept(ctx, user, ask.Build, func(state executions.Execution) (events.Data, error) {
-		return decideBuild(s.policyOf(user), state, events.ExecutionRequested{
-			Function: ref, Source: ask.Bundle, Base: base, Handler: config.Handler, Language: config.Language,
-		})
+		return decideBuild(s.policyOf(user), state, buildRequest(ref, functions.Pending{Bundle: ask.Bundle, Base: base, Config: config}, capabilities))
 	})
+}
+
+// capabilities are those of every GPU that was ever known.
+func (s *Service) capabilities(ctx context.Context) ([]string, error) {
+	watchers, err := s.Views.Watchers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the fleet: %w", err)
+	}
+	return capabilitiesOf(func(yield func(events.Machine) bool) {
+		for _, w := range watchers {
+			if !yield(w.Machine) {
+				return
+			}
+		}
+	}), nil
 }
 
 // accept appends the request of a new execution, or finds that it was accepted before.

@@ -111,6 +111,8 @@ type state struct {
 	asked map[string]time.Time
 	// architectures are those that images are for, by digest.
 	architectures map[string]string
+	// times are how long executions took that have been seen to end.
+	times runTimes
 	// followed is the last sequence of the log that has been followed; later ones may have been
 	// applied too, by those who appended them.
 	followed uint64
@@ -120,7 +122,7 @@ func newState() *state {
 	return &state{
 		execs: map[key]*entry{}, queues: map[string][]ticket{}, held: map[key]*entry{}, nodes: map[string]*node{},
 		machines: map[string]events.Machine{}, asked: map[string]time.Time{}, cordons: map[string][]fleet.Cordon{},
-		architectures: map[string]string{},
+		architectures: map[string]string{}, times: runTimes{},
 	}
 }
 
@@ -185,6 +187,9 @@ func (s *state) apply(r events.Record) (*entry, error) {
 func (s *state) follow(r events.Record) (*entry, error) {
 	e, err := s.apply(r)
 	s.followed = max(s.followed, r.Sequence)
+	if e != nil && e.exec.Status.Final() && e.exec.Sequence == r.Sequence {
+		s.times.add(e.exec)
+	}
 	if e != nil && e.exec.Status.Final() && e.exec.Sequence <= s.followed {
 		delete(s.execs, e.key())
 	}
@@ -298,7 +303,7 @@ func (s *state) planInput(now time.Time, alive func(*node) bool, room func(user 
 		if n := nodes[e.holder()]; n != nil {
 			n.UsedSlots++
 			n.UsedMemoryBytes += e.exec.Request.Limits.MemoryBytes
-			n.Holds = append(n.Holds, e.hold(now))
+			n.Holds = append(n.Holds, s.hold(e, now))
 		}
 	}
 	var queues []Queue
@@ -343,7 +348,7 @@ func (s *state) waitingOf(user string, most int, room Room) []Need {
 		if len(needs) == most {
 			break
 		}
-		need := s.execs[key{owner: user, id: t.id}].need()
+		need := s.need(s.execs[key{owner: user, id: t.id}])
 		if room.passes(need) {
 			continue
 		}

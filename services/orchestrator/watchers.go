@@ -47,15 +47,24 @@ func (l *leader) serve() (*api.Server, error) {
 }
 
 func (l *leader) queuePosition(_ context.Context, _ string, ask api.QueuePosition) (api.QueuePositionReply, error) {
+	k := key{owner: ask.Owner, id: ask.ID}
+	reply := l.standing(k)
+	if reply.Position > 0 && reply.Waits == "" {
+		reply.StartsInMillis = l.startsIn(k).Milliseconds()
+	}
+	return reply, nil
+}
+
+// standing is what is known of where an execution stands.
+func (l *leader) standing(k key) api.QueuePositionReply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	k := key{owner: ask.Owner, id: ask.ID}
 	reply := api.QueuePositionReply{Position: l.state.position(k), Doing: l.state.doing(k)}
 	now := time.Now()
 	if over := l.state.waitsFor(k, l.room(k.owner, now)); over != nil {
 		reply.Waits = api.QuotaWaitText(*over, now)
 	}
-	return reply, nil
+	return reply
 }
 
 // maxDoing bounds, in runes, what a watcher can have told to a person.

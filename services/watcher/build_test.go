@@ -12,6 +12,7 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/bundle"
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 )
 
 // build places the build of these files and returns its report.
@@ -123,5 +124,35 @@ func TestHandOver(t *testing.T) {
 		if s := info.Sys().(*syscall.Stat_t); s.Uid != 12345 || s.Gid != 54321 {
 			t.Errorf("%s belongs to %d:%d", name, s.Uid, s.Gid)
 		}
+	}
+}
+
+// A build on the machine itself finds its CUDA toolkit, and knows what the fleet's GPUs are.
+func TestBuildFindsCUDA(t *testing.T) {
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "nvcc"), []byte("#!/bin/sh\necho \"nvcc $*\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(o *Options) { o.CUDA = cuda.Toolkit{Bin: bin, Architectures: []int{80, 90}} })
+	stop := w.watch()
+	for _, c := range []struct {
+		capabilities []string
+		want         string
+	}{
+		{nil, "nvcc -arch=all-major\nfor\n"},
+		{[]string{"8.0", "9.0", "12.0"}, "nvcc -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90\nfor 80 90\n"},
+	} {
+		r := w.request(w.pack(map[string]string{"Makefile": "NVCC_GENCODE ?= -arch=all-major\nall:\n\t@nvcc $(NVCC_GENCODE); echo for $(CUDA_ARCHS); touch handler; chmod +x handler\nclean:\n\t@true\n"}))
+		r.Request.Kind, r.Request.ComputeCapabilities = events.KindBuild, c.capabilities
+		w.place(r)
+		if report := next(t, "report", w.reports); report.Outcome != api.Succeeded {
+			t.Errorf("report %+v", report)
+		}
+		if stdout, _, _ := w.output(r); stdout != c.want {
+			t.Errorf("%v: make printed %q, want %q", c.capabilities, stdout, c.want)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -109,12 +110,19 @@ func judge(err error, missing func(error) *failure) *failure {
 
 // environment is what every command finds in its environment. What the base says replaces what is
 // only a default, and the function's own config both, but not what Hermes says of the execution.
-func environment(a *attempt, base []string) []string {
+//
+// A build is told what the fleet's GPUs are, and finds the machine's CUDA toolkit where it stands on that
+// machine.
+func environment(a *attempt, base []string, toolkit cuda.Toolkit) []string {
+	if a.Request.Base != events.HostBase {
+		toolkit = cuda.Toolkit{}
+	}
 	env := map[string]string{
-		"PATH": "/usr/local/cuda/bin:" + sandbox.DefaultPath,
+		"PATH": toolkit.Path(),
 		"HOME": "/tmp",
 		"LANG": "C.UTF-8",
 	}
+	maps.Copy(env, toolkit.Environment(a.Request.ComputeCapabilities))
 	for _, variable := range base {
 		// An image's home belongs to its own user.
 		if name, value, _ := strings.Cut(variable, "="); name != "HOME" {

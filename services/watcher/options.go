@@ -14,6 +14,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -60,7 +61,9 @@ type Options struct {
 	// Machine is what the watcher offers, but for its GPUs, which GPUs knows; nil: there are none.
 	Machine events.Machine
 	GPUs    *gpu.Keeper
-	Log     *slog.Logger // discards
+	// CUDA is the machine's toolkit, which builds on base host find.
+	CUDA cuda.Toolkit
+	Log  *slog.Logger // discards
 	// Grace is how long running executions may go on when the watcher is asked to end: 0 is none.
 	Grace time.Duration
 	// StopGrace is the time from SIGTERM to SIGKILL: 10 s.

@@ -75,7 +75,7 @@ func (r *runner) step(name, reason string, args []string, stdin *os.File, missin
 	}
 	started := time.Now()
 	exit, err := r.watcher.command(r.attempt, r.prepared.Box, sandbox.Command{
-		Args: args, Env: environment(r.attempt, r.prepared.Env), Stdin: stdin, Stdout: r.pipes.outW, Stderr: r.pipes.errW,
+		Args: args, Env: environment(r.attempt, r.prepared.Env, r.watcher.CUDA), Stdin: stdin, Stdout: r.pipes.outW, Stderr: r.pipes.errW,
 	})
 	r.usage.RunMicros += time.Since(started).Microseconds()
 	r.usage.CPUMicros += exit.Usage.CPU.Microseconds()

@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 // describeMachine says what this machine offers.
-func describeMachine(slots int, version string, info sandbox.Info) (events.Machine, error) {
+func describeMachine(slots int, version string, info sandbox.Info, toolkit cuda.Toolkit) (events.Machine, error) {
 	var memory unix.Sysinfo_t
 	if err := unix.Sysinfo(&memory); err != nil {
 		return events.Machine{}, fmt.Errorf("ask for the machine's memory: %w", err)
@@ -31,17 +32,17 @@ func describeMachine(slots int, version string, info sandbox.Info) (events.Machi
 		// A tenth is for the machine itself.
 		MemoryBytes: int64(memory.Totalram) * int64(memory.Unit) / 10 * 9,
 		CPUMillis:   int64(runtime.NumCPU()) * 1000,
-		Bases:       info.Bases, Languages: languages(), Network: info.Network,
+		Bases:       info.Bases, Languages: languages(toolkit), Network: info.Network,
 	}, nil
 }
 
 // languages that this machine can build on its own /usr, which base host is.
-func languages() []string {
+func languages(toolkit cuda.Toolkit) []string {
 	has := func(program string) bool { _, err := exec.LookPath(program); return err == nil }
 	if !has("make") || !has("g++") {
 		return nil
 	}
-	if has("nvcc") || has("/usr/local/cuda/bin/nvcc") {
+	if toolkit.Bin != "" {
 		return []string{"cpp", "cuda"}
 	}
 	return []string{"cpp"}

@@ -26,6 +26,8 @@ type Limits struct {
 	MaxInputBytes, MaxBundleBytes int64
 	// Quota bounds each user who has none of their own.
 	Quota events.UserQuotaSet
+	// GPUs is how they are given away: "pack" or "spread".
+	GPUs string
 }
 
 // quota is what bounds a user of whom the operator has said nothing.
@@ -56,6 +58,11 @@ func (l Limits) policy() (orchestrator.Policy, error) {
 		*def = min(cmp.Or(*limit.Of(&l.Default), *def), *most)
 	}
 	p.MaxInputBytes = cmp.Or(l.MaxInputBytes, p.MaxInputBytes)
+	switch p.GPUs = orchestrator.GPUOrder(l.GPUs); p.GPUs {
+	case "", orchestrator.Pack, orchestrator.Spread:
+	default:
+		return p, fmt.Errorf("--gpu-order %q: must be pack or spread", l.GPUs)
+	}
 	p.MaxBundleBytes = cmp.Or(l.MaxBundleBytes, p.MaxBundleBytes)
 	return p, nil
 }

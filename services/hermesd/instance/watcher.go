@@ -18,6 +18,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/bundle"
 	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
 	"github.com/hermes-serverless/hermes/services/watcher"
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -96,7 +97,8 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask the container runtime what it is: %w", err)
 	}
-	machine, err := describeMachine(o.Slots, o.Version, info)
+	toolkit := cuda.Find(ctx)
+	machine, err := describeMachine(o.Slots, o.Version, info, toolkit)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +114,7 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	}
 	w, err := watcher.New(watcher.Options{
 		Name: o.Name, Conn: o.Conn, Bulk: o.Bulk, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
-		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, GPUs: gpus, Log: log,
+		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, GPUs: gpus, CUDA: toolkit, Log: log,
 		Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
 	})
 	if err != nil {

@@ -106,7 +106,7 @@ func checkGiven(t interface{ Fatalf(string, ...any) }, f *Feed, typed []byte) {
 func TestNothingGrowsWithoutAReader(t *testing.T) {
 	f, r := newFeed(t, t.TempDir(), time.Hour)
 	defer f.Close()
-	typed := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
+	typed := bytes.Repeat([]byte("0123456789abcde\n"), 1<<19)
 	taken := int64(0)
 	fill := func() {
 		for tries := 0; tries < 1000; tries++ {

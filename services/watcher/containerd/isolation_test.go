@@ -123,7 +123,10 @@ func statusIsHarmless(t *testing.T, box sandbox.Sandbox) {
 			t.Errorf("%s: %q, want %q", command, got, want)
 		}
 	}
-	const devices = "fd full null ptmx random shm stderr stdin stdout tty urandom zero"
+	devices := "fd full null ptmx random results shm stderr stdin stdout tty urandom zero"
+	if box.Work() != nil { // a build leaves no results
+		devices = strings.Replace(devices, " results", "", 1)
+	}
 	if got := strings.Join(strings.Fields(output(t, box, "ls", "/dev")), " "); got != devices {
 		t.Errorf("in /dev are %q, want %q", got, devices)
 	}

@@ -61,7 +61,7 @@ func (p *Pool[K]) neediest() (found *shelf[K]) {
 }
 
 // makeRoom makes sure that one more fits, at the cost of the shelf that was used longest ago; for a bare
-// one, of that which has most.
+// one, of that which has most, if one has more than others.
 func (p *Pool[K]) makeRoom(wanted *shelf[K]) bool {
 	all := 0
 	var oldest *shelf[K]
@@ -74,8 +74,8 @@ func (p *Pool[K]) makeRoom(wanted *shelf[K]) bool {
 	if all < p.Most {
 		return true
 	}
-	if wanted.bare() {
-		oldest = p.fullest()
+	if fullest := p.fullest(); fullest != nil && wanted.bare() {
+		oldest = fullest
 	}
 	if oldest == nil {
 		return false

@@ -47,7 +47,7 @@ func buildAttacks() map[string]buildAttack {
 		"make clean never ends": {make: makeHandler, clean: "sleep 1000", limit: soon, want: timedOut(0, "")},
 		"make hears nothing":    {make: "trap '' TERM; ./abuse deaf", limit: soon, want: timedOut(137, "SIGKILL")},
 		"processes":             {make: "./abuse processes 100 && " + makeHandler, want: wanted{outcome: api.Failed, reason: events.ReasonPIDs}, less: "./abuse processes 20; " + makeHandler},
-		"fork bomb":             {make: "./abuse bomb", limit: soon, want: timedOut(137, "SIGKILL")},
+		"fork bomb":             {make: "./abuse bomb", limit: crowded, want: timedOut(137, "SIGKILL")},
 		"memory":                {make: "./abuse anonymous 100", want: wanted{outcome: api.Failed, reason: events.ReasonOOM, message: "use less"}, less: "./abuse anonymous 20; " + makeHandler},
 		"output":                {make: "./abuse both", want: wanted{outcome: api.Failed, reason: events.ReasonOutputLimit}, less: "./abuse both 1; " + makeHandler},
 		"the folder":            {make: "./abuse fill 100 big", limit: spacious, want: wanted{api.Failed, events.ReasonDisk, 2, "", "/function full, 32 MiB, and exited with code 2; make less"}, less: "./abuse fill 20 big; " + makeHandler},

@@ -36,7 +36,11 @@ var (
 	fine      = wanted{outcome: api.Succeeded}
 )
 
-func soon(l *events.Limits)   { l.TimeoutMillis = 700 }
+func soon(l *events.Limits) { l.TimeoutMillis = 700 }
+
+// crowded is for as many processes as may be, which take memory to be.
+func crowded(l *events.Limits) { l.TimeoutMillis, l.MemoryBytes = 700, 256<<20 }
+
 func roomy(l *events.Limits)  { l.MemoryBytes, l.PIDs = 512<<20, 1000 }
 func bigTmp(l *events.Limits) { l.TmpBytes, l.MemoryBytes = 256<<20, 512<<20 }
 func wordy(l *events.Limits)  { l.OutputBytes = 64 << 20 }
@@ -49,7 +53,7 @@ func abuses() map[string]abuse {
 		"processes":             {args: []string{"processes", "100"}, without: roomy, want: exited(events.ReasonPIDs, "48 processes")},
 		"threads":               {args: []string{"threads", "900"}, without: roomy, want: exited(events.ReasonPIDs, "48 processes")},
 		"zombies":               {args: []string{"zombies", "100"}, without: roomy, want: exited(events.ReasonPIDs, "48 processes")},
-		"fork bomb":             {args: []string{"bomb"}, limit: soon, want: timedOut(137, "SIGKILL")},
+		"fork bomb":             {args: []string{"bomb"}, limit: crowded, want: timedOut(137, "SIGKILL")},
 		"processes come and go": {args: []string{"churn"}, limit: soon, want: timedOut(0, "")},
 		"spinning threads":      {args: []string{"spin", "40"}, limit: soon, want: timedOut(0, "")},
 		"daemons":               {args: []string{"daemons", "9"}, want: fine},

@@ -69,7 +69,13 @@ func (i identity) ask(t *testing.T, p place, op string, ask any) (api.LoggedIn, 
 func registered(t *testing.T, p place, name string) identity {
 	t.Helper()
 	i := newIdentity(t)
-	got, err := i.ask(t, p, api.OpRegister, api.Register{Login: api.Login{User: name, Password: password, Label: "test"}})
+	var got api.LoggedIn
+	var err error
+	// The servers of a cluster tell one another of the services in their own time.
+	eventually(t, "the services answer", func() bool {
+		got, err = i.ask(t, p, api.OpRegister, api.Register{Login: api.Login{User: name, Password: password, Label: "test"}})
+		return !api.IsKind(err, api.Unavailable)
+	})
 	if err != nil || got.User != name || got.Key != i.public || time.Until(got.Expires) < 29*24*time.Hour {
 		t.Fatalf("register %s: %+v, %v", name, got, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 )
 
@@ -46,6 +47,12 @@ func clustered(t *testing.T) place {
 	first.url = servers[0].ClientURL()
 	serveReplicated(t, first, dir, len(servers))
 	p.url = servers[len(servers)-1].ClientURL()
+	nc, _ := as(t, p, "user", api.InboxPrefix("ana"))
+	eventually(t, "the services are known to the last server", func() bool {
+		_, err := api.Call[api.Info](t.Context(), api.NewClient(nc, "ana"), api.OpInfo, api.InfoRequest{})
+		_, listErr := api.Call[api.Functions](t.Context(), api.NewClient(nc, "ana"), api.OpFunctionList, api.FunctionList{})
+		return err == nil && listErr == nil
+	})
 	return p
 }
 

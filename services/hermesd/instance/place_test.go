@@ -190,7 +190,11 @@ func serveReplicated(t *testing.T, p place, dir string, replicas int) {
 	go func() {
 		ended <- instance.Serve(ctx, instance.ServeOptions{Conn: services, Replicas: replicas, Gate: gate, Version: api.Version, Log: log, Ready: func() { close(ready) }})
 	}()
-	<-ready
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatalf("the services ended before they were ready: %v", err)
+	}
 	boxes := filepath.Join(dir, "fake")
 	w, err := instance.NewWatcher(ctx, instance.WatcherOptions{
 		Name: "local", Conn: watcher, Runtime: fake.New(boxes), Dir: filepath.Join(dir, "watcher"), Slots: 4, StopGrace: time.Second, Version: api.Version, Log: log,

@@ -184,7 +184,34 @@ func OpenBases(logs Logs, store *blobs.Store, logger *slog.Logger) registry.Base
 	}
 }
 
+const (
+	// codeNoPeers is the server's word for a cluster that has too few servers for the replicas.
+	codeNoPeers = 10005
+	// clusterComesUp is how long a cluster may take to know all of its servers.
+	clusterComesUp, clusterLook = 30 * time.Second, 250 * time.Millisecond
+)
+
+// ensureStreams waits for a cluster that is just coming up.
 func ensureStreams(ctx context.Context, js jetstream.JetStream, o serviceOptions) error {
+	until := time.Now().Add(clusterComesUp)
+	for told := false; ; told = true {
+		err := ensureOnce(ctx, js, o)
+		var e *jetstream.APIError
+		if !errors.As(err, &e) || e.ErrorCode != codeNoPeers || time.Now().After(until) {
+			return err
+		}
+		if !told {
+			o.log.Warn("the cluster has too few servers for the replicas; waiting for them", "err", err)
+		}
+		select {
+		case <-time.After(clusterLook):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func ensureOnce(ctx context.Context, js jetstream.JetStream, o serviceOptions) error {
 	changes, err := streams.Ensure(ctx, js, streams.Options{
 		Replicas: o.replicas, DataDir: o.syncDir,
 		OutputAge: o.keep.Output, OutputBytes: o.keep.OutputBytes, AllowOutputLoss: o.keep.LetOutputGo,

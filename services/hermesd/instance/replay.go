@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/jsm.go/natscontext"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	natsconf "github.com/hermes-serverless/hermes/deployments/nats"
 	"github.com/hermes-serverless/hermes/events"
@@ -94,8 +95,35 @@ func Replay(ctx context.Context, o ReplayOptions) (err error) {
 			err = errors.Join(err, natscontext.DeleteContext(name))
 		}
 	}()
-	o.Ready(names, n)
-	return ignoreCanceled(s.look(ctx))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.look(ctx) })
+	g.Go(func() error {
+		if err := answers(ctx, nc); err != nil {
+			return err
+		}
+		o.Ready(names, n)
+		return nil
+	})
+	return ignoreCanceled(g.Wait())
+}
+
+// answers returns when those who look are answered, or the context ends.
+func answers(ctx context.Context, nc *nats.Conn) error {
+	const nobody = "nobody"
+	for {
+		_, err := api.Ask[api.Info](ctx, nc, api.Subject(nobody, api.OpInfo), api.InfoRequest{})
+		if err == nil {
+			_, err = api.Ask[api.Functions](ctx, nc, api.Subject(nobody, api.OpFunctionList), api.FunctionList{})
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // startPast starts the server of a replay, and returns its contexts.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock"
@@ -226,6 +228,67 @@ func TestTroubles(t *testing.T) {
 			t.Errorf("%+v, want %s, %s", got, c.uuid, c.what)
 		}
 	}
+}
+
+// TestTroublesOfAPart: who has another part of the GPU, or of that part, goes on.
+func TestTroublesOfAPart(t *testing.T) {
+	d := newDriver()
+	split := d.device(splitIndex)
+	part := func(uuid string, number, compute int) *mock.Device {
+		p := d.part(split, 1)
+		p.GetUUIDFunc = func() (string, nvml.Return) { return uuid, nvml.SUCCESS }
+		p.GetGpuInstanceIdFunc = func() (int, nvml.Return) { return number, nvml.SUCCESS }
+		p.GetComputeInstanceIdFunc = func() (int, nvml.Return) { return compute, nvml.SUCCESS }
+		return p
+	}
+	parts := []*mock.Device{part("MIG-a", 1, 0), part("MIG-b", 2, 0), part("MIG-c", 2, 1)}
+	split.GetMigDeviceHandleByIndexFunc = func(n int) (nvml.Device, nvml.Return) {
+		if n >= len(parts) {
+			return nil, nvml.ERROR_NOT_FOUND
+		}
+		return parts[n], nvml.SUCCESS
+	}
+	inventory := newInventory(d, "/", quiet())
+	for _, c := range []struct {
+		part, compute uint32
+		want          []string
+	}{
+		{2, 1, []string{"MIG-c"}},
+		{2, nvml.COMPUTE_INSTANCE_ID_ANY, []string{"MIG-b", "MIG-c"}},
+		{3, 0, []string{split.UUID}}, // none that is known
+		{nvml.GPU_INSTANCE_ID_ANY, nvml.COMPUTE_INSTANCE_ID_ANY, []string{split.UUID}},
+	} {
+		d.events <- nvml.EventData{
+			Device: split, EventType: nvml.EventTypeXidCriticalError, EventData: 94, GpuInstanceId: c.part, ComputeInstanceId: c.compute,
+		}
+		troubles, err := inventory.Troubles()
+		var got []string
+		for _, trouble := range troubles {
+			got = append(got, trouble.UUID)
+		}
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("an event of part %d, %d takes out %q, %v; want %q", c.part, c.compute, got, err, c.want)
+		}
+	}
+}
+
+// TestTroublesOfALostGPU: the driver tells of it at once and for ever, which must not keep a CPU busy.
+func TestTroublesOfALostGPU(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDriver()
+		d.EventSetCreateFunc = func() (nvml.EventSet, nvml.Return) {
+			return &mock.EventSet{WaitFunc: func(uint32) (nvml.EventData, nvml.Return) {
+				return nvml.EventData{}, nvml.ERROR_GPU_IS_LOST
+			}}, nvml.SUCCESS
+		}
+		began := time.Now()
+		if troubles, err := newInventory(d, "/", quiet()).Troubles(); len(troubles) > 0 || err != nil {
+			t.Errorf("%+v, %v", troubles, err)
+		}
+		if waited := time.Since(began); waited < troublesMillis*time.Millisecond {
+			t.Errorf("it returns after %s", waited)
+		}
+	})
 }
 
 // driverRoot is a folder with what a driver installs, the nodes of its devices included.

@@ -4,8 +4,8 @@ package nvml
 
 import (
 	"fmt"
-	"math"
 	"slices"
+	"time"
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 
@@ -39,7 +39,10 @@ func (i *Inventory) Troubles() ([]gpu.Trouble, error) {
 	event, ret := set.Wait(troublesMillis)
 	switch ret {
 	case nvml.SUCCESS:
-	case nvml.ERROR_TIMEOUT, nvml.ERROR_GPU_IS_LOST: // a reading tells which one is lost
+	case nvml.ERROR_TIMEOUT:
+		return nil, nil
+	case nvml.ERROR_GPU_IS_LOST: // a reading tells which one; this comes at once, again and again
+		time.Sleep(troublesMillis * time.Millisecond)
 		return nil, nil
 	default:
 		return nil, i.failure("wait for events of the GPUs", ret)
@@ -57,11 +60,15 @@ func (i *Inventory) Troubles() ([]gpu.Trouble, error) {
 	default:
 		return nil, nil
 	}
-	uuid, err := i.uuidOf(event)
+	uuids, err := i.uuidsOf(event)
 	if err != nil {
 		return nil, err
 	}
-	return []gpu.Trouble{{UUID: uuid, What: what + ": look at `dmesg`, and reset or replace the GPU"}}, nil
+	var troubles []gpu.Trouble
+	for _, uuid := range uuids {
+		troubles = append(troubles, gpu.Trouble{UUID: uuid, What: what + ": look at `dmesg`, and reset or replace the GPU"})
+	}
+	return troubles, nil
 }
 
 // events is the set in which the events of all GPUs come, made anew behind each load of the driver.
@@ -98,24 +105,37 @@ func (i *Inventory) events() (nvml.EventSet, error) {
 	return set, nil
 }
 
-// uuidOf is the GPU that an event is of, or the instance, if it is of that alone.
-func (i *Inventory) uuidOf(event nvml.EventData) (string, error) {
-	uuid, ret := event.Device.GetUUID()
+// uuidsOf are the instances that an event is of, which share a part of the hardware; or the GPU, if it is
+// not of that part alone.
+func (i *Inventory) uuidsOf(event nvml.EventData) ([]string, error) {
+	whole, ret := event.Device.GetUUID()
 	if ret != nvml.SUCCESS {
-		return "", i.failure("ask which GPU an event is of", ret)
+		return nil, i.failure("ask which GPU an event is of", ret)
 	}
-	if event.GpuInstanceId == math.MaxUint32 {
-		return uuid, nil
-	}
-	_, instances := i.instances(event.Device)
-	for _, instance := range instances {
-		id, ret := instance.GetGpuInstanceId()
-		if ret != nvml.SUCCESS || uint32(id) != event.GpuInstanceId {
-			continue
-		}
-		if of, ret := instance.GetUUID(); ret == nvml.SUCCESS {
-			return of, nil
+	var uuids []string
+	if event.GpuInstanceId != nvml.GPU_INSTANCE_ID_ANY {
+		_, instances := i.instances(event.Device)
+		for _, instance := range instances {
+			if uuid, ret := instance.GetUUID(); ret == nvml.SUCCESS && meets(event, instance) {
+				uuids = append(uuids, uuid)
+			}
 		}
 	}
-	return uuid, nil
+	if len(uuids) == 0 {
+		return []string{whole}, nil
+	}
+	return uuids, nil
+}
+
+// meets says whether an event of a part of a GPU is of this instance.
+func meets(event nvml.EventData, instance nvml.Device) bool {
+	part, ret := instance.GetGpuInstanceId()
+	if ret != nvml.SUCCESS || uint32(part) != event.GpuInstanceId {
+		return false
+	}
+	if event.ComputeInstanceId == nvml.COMPUTE_INSTANCE_ID_ANY {
+		return true
+	}
+	compute, ret := instance.GetComputeInstanceId()
+	return ret != nvml.SUCCESS || uint32(compute) == event.ComputeInstanceId
 }

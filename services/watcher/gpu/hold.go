@@ -1,6 +1,7 @@
 package gpu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,18 +160,13 @@ func (h *Hold) Begin(holder Holder) {
 	}
 }
 
-// ender returns what ends the holder. The caller holds the keeper's mu, and calls it without.
-func (h *Hold) ender(cause Cause, why string) func() {
-	return func() {
-		if cause == Faulty {
-			h.mu.Lock()
-			if h.failed == "" {
-				h.failed = why
-			}
-			h.mu.Unlock()
-		}
-		h.end(cause, why)
-	}
+// fail ends the holder because a device failed; one that does not run yet, as soon as it does. The
+// caller does not hold the keeper's mu.
+func (h *Hold) fail(why string) {
+	h.mu.Lock()
+	h.failed = cmp.Or(h.failed, why)
+	h.mu.Unlock()
+	h.end(Faulty, why)
 }
 
 // end tells the holder to end, once.
@@ -268,13 +264,6 @@ func (h *Hold) Stop() *events.GPUUsage {
 	defer h.mu.Unlock()
 	h.holder = nil
 	return h.meter.stop(time.Now(), last)
-}
-
-// Failed is the first fault of a device since it was held; empty if there was none.
-func (h *Hold) Failed() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.failed
 }
 
 // Lose takes the devices out: something of the holder's is on them and cannot be ended.

@@ -177,7 +177,7 @@ func (k *Keeper) takeOut(d *device, why string) (after []func()) {
 		k.Log.Error("a GPU is taken out", "gpu", d.uuid, "why", why)
 	}
 	for h := range d.holds {
-		after = append(after, h.ender(Faulty, fmt.Sprintf("the GPU %s failed: %s", d.uuid, why)))
+		after = append(after, func() { h.fail(fmt.Sprintf("the GPU %s failed: %s", d.uuid, why)) })
 	}
 	return after
 }

@@ -280,9 +280,6 @@ func TestFaultBeforeTheBegin(t *testing.T) {
 		b.pass(time.Second)
 		r.begin(1)
 		b.wantEnded(r, gpu.Faulty, "Xid 79")
-		if r.Failed() == "" {
-			t.Error("it does not know that its GPU failed")
-		}
 		r.Stop()
 		r.Free()
 	})

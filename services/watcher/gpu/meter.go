@@ -14,7 +14,7 @@ type meter struct {
 	peak  int64
 	// used is the sum of count known readings of utilisation.
 	used, count int64
-	// joules is the power added up over time, for devices that do not count their energy.
+	// millijoules are the power added up over time, for devices that do not count their energy.
 	millijoules float64
 	lastAt      time.Time
 	lastPower   int64

@@ -109,7 +109,10 @@ func (w *Watcher) createBoxThere(ctx context.Context, spec sandbox.Spec) (box sa
 		box, err = w.Runtime.Create(call, spec)
 		return err
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, sandbox.ErrDevice):
+		return nil, gpuError(err)
+	case err != nil:
 		return nil, &preparing{events.ReasonSandbox, fmt.Errorf("the watcher could not make the sandbox: %w", err)}
 	}
 	return box, nil

@@ -67,9 +67,13 @@ func (w *Watcher) holdGPUs(ctx context.Context, a *attempt, p *prepared) error {
 	defer cancel()
 	var err error
 	if p.hold, err = w.GPUs.Hold(ctx, ask); err != nil {
-		return &preparing{events.ReasonGPU, fmt.Errorf("its GPUs cannot be had: %w; run it again", err)}
+		return gpuError(err)
 	}
 	return nil
+}
+
+func gpuError(err error) error {
+	return &preparing{events.ReasonGPU, fmt.Errorf("its GPUs cannot be had: %w; run it again", err)}
 }
 
 // useGPUs begins to look after the GPUs of an attempt. The function that it returns ends that, and says

@@ -2,6 +2,7 @@ package watcher
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	gpufake "github.com/hermes-serverless/hermes/services/watcher/gpu/fake"
+	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 const gib = 1 << 30
@@ -287,6 +289,12 @@ func TestGPUsThatCannotBeHad(t *testing.T) {
 	expect(t, next(t, "report", g.reports), api.Failed, events.ReasonGPU, "GPU-none")
 	g.on("true", nil, func(r *api.RunRequest) { r.Request.GPUs = 1 })
 	expect(t, next(t, "report", g.reports), api.Failed, events.ReasonGPU, "0 GPUs")
+	// The runtime may find out before the driver is asked.
+	g.box.mu.Lock()
+	g.box.fail = func() error { return fmt.Errorf("%w: no node in /dev", sandbox.ErrDevice) }
+	g.box.mu.Unlock()
+	g.on("true", []string{one.UUID})
+	expect(t, next(t, "report", g.reports), api.Failed, events.ReasonGPU, "no node in /dev")
 	if n := g.box.count(); n != 0 {
 		t.Errorf("%d sandboxes are left", n)
 	}

@@ -17,21 +17,14 @@ import (
 // noted without this watcher can still be there.
 const holdWithin = 2 * time.Minute
 
-// offerGPUs puts what there is into the machine, and says hello when that changes.
-func (w *Watcher) offerGPUs() {
-	if w.GPUs == nil {
-		return
+// machine is what the watcher offers now.
+func (w *Watcher) machine() events.Machine {
+	m := w.Machine
+	if w.GPUs != nil {
+		now := w.GPUs.Machine()
+		m.GPUs, m.Driver, m.CUDA = now.GPUs, now.Driver, now.CUDA
 	}
-	w.describeGPUs()
-	w.GPUs.OnChange(func() { w.describeGPUs(); w.greet() })
-}
-
-func (w *Watcher) describeGPUs() {
-	w.describing.Lock()
-	defer w.describing.Unlock()
-	m, now := *w.machine.Load(), w.GPUs.Machine()
-	m.GPUs, m.Driver, m.CUDA = now.GPUs, now.Driver, now.CUDA
-	w.machine.Store(&m)
+	return m
 }
 
 // gpuReadings are what the lease tells of the machine's devices.
@@ -120,12 +113,12 @@ func (w *Watcher) freeGPUs(p *prepared, e ending) {
 	if p.hold.Free() {
 		return
 	}
-	w.helloWithin(askTimeout)
+	w.helloFirst()
 }
 
-// helloWithin says how the machine is now, ahead of what is said next.
-func (w *Watcher) helloWithin(d time.Duration) {
-	ctx, cancel := context.WithTimeout(w.life, d)
+// helloFirst says how the machine is now, ahead of what is said next.
+func (w *Watcher) helloFirst() {
+	ctx, cancel := context.WithTimeout(w.life, askTimeout)
 	defer cancel()
 	w.hello(ctx)
 }

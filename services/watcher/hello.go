@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -25,17 +24,6 @@ func (w *Watcher) greet() {
 	case w.greetings <- struct{}{}:
 	default:
 	}
-}
-
-// SetMachine says that the machine is not what it was, from any goroutine.
-func (w *Watcher) SetMachine(m events.Machine) {
-	w.describing.Lock()
-	w.machine.Store(&m)
-	w.describing.Unlock()
-	if w.GPUs != nil {
-		w.describeGPUs()
-	}
-	w.greet()
 }
 
 // hellos says hello when it is asked to, and now and then.
@@ -71,7 +59,7 @@ func (w *Watcher) hello(ctx context.Context) bool {
 	defer w.gate.Release(gateAll)
 	for tries := 0; ; tries++ {
 		w.helloNumber++
-		hello := api.Hello{Session: w.session, Number: w.helloNumber, Machine: *w.machine.Load(), Holds: w.held.refs()}
+		hello := api.Hello{Session: w.session, Number: w.helloNumber, Machine: w.machine(), Holds: w.held.refs()}
 		reply, err := once[api.HelloReply](ctx, w.asker, api.OpHello, hello)
 		if err == nil {
 			w.drop(reply.Drop)

@@ -400,24 +400,6 @@ func TestCommandThatCannotBeKilled(t *testing.T) {
 	}
 }
 
-func TestMachineChanged(t *testing.T) {
-	w := newWorld(t)
-	watcher, err := New(w.opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- watcher.Run(ctx) }()
-	next(t, "hello", w.hellos)
-	watcher.SetMachine(events.Machine{Slots: 1})
-	next(t, "hello of another machine", w.hellos)
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-}
-
 // A report may be taken before it is on disk: then nothing of it stays there.
 func TestAReportThatIsTakenWhileItIsSavedIsRemoved(t *testing.T) {
 	w := newWorld(t)

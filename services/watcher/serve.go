@@ -18,7 +18,7 @@ func (w *Watcher) serve(a *attempt) (stuck bool) {
 	p, failed := w.prepareUnlessHalted(a)
 	if failed != nil && a.why() == none && !w.isLeaving() {
 		if failed.reason == events.ReasonGPU {
-			w.helloWithin(askTimeout) // one that was given a broken GPU goes elsewhere, and this report is of no use
+			w.helloFirst() // one that was given a broken GPU goes elsewhere, and this report is of no use
 		}
 		w.report(a, api.Report{AttemptRef: a.AttemptRef, Outcome: api.Failed, Reason: failed.reason, Message: failed.message})
 		return false

@@ -37,7 +37,7 @@ type counters struct {
 
 // Stats may be called at any time, from any goroutine.
 func (w *Watcher) Stats() Stats {
-	s := Stats{Slots: w.machine.Load().Slots, Busy: int(w.counters.busy.Load()), OutputBytes: w.counters.output.Load()}
+	s := Stats{Slots: w.Machine.Slots, Busy: int(w.counters.busy.Load()), OutputBytes: w.counters.output.Load()}
 	if w.GPUs != nil {
 		s.GPUs = w.gpuStats()
 	}

@@ -33,10 +33,6 @@ type Watcher struct {
 	reports reportDir
 	lease   *keeper
 
-	machine atomic.Pointer[events.Machine]
-	// describing is held while a part of the machine is replaced.
-	describing sync.Mutex
-
 	counters counters
 
 	held   *held
@@ -75,8 +71,9 @@ func New(o Options) (*Watcher, error) {
 		held:  newHeld(), places: semaphore.NewWeighted(int64(o.MaxHeld)), gate: semaphore.NewWeighted(gateAll),
 		greetings: make(chan struct{}, 1), greeted: make(chan struct{}), leaving: make(chan struct{}),
 	}
-	w.machine.Store(&o.Machine)
-	w.offerGPUs()
+	if w.GPUs != nil {
+		w.GPUs.OnChange(w.greet)
+	}
 	return w, nil
 }
 
@@ -145,12 +142,14 @@ const (
 // reap removes what an earlier process left. It waits for a runtime that does not answer.
 func (w *Watcher) reap(ctx context.Context) error {
 	until := time.Now().Add(reapWithin)
-	for {
+	for tries := 0; ; tries++ {
 		err := w.Runtime.Reap(ctx)
 		if !errors.Is(err, sandbox.ErrUnavailable) || time.Now().After(until) {
 			return err
 		}
-		w.Log.Warn("what an earlier watcher left cannot be removed yet", "err", err)
+		if tries == 0 {
+			w.Log.Warn("what an earlier watcher left cannot be removed yet; asking again for a while", "for", reapWithin, "err", err)
+		}
 		if !pause(ctx, reapAgain) {
 			return err
 		}

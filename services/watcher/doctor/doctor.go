@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 )
 
@@ -59,6 +60,8 @@ type Options struct {
 	NeedsNetwork bool
 	// GPUs asks the NVIDIA driver what there is; nil: it is not asked.
 	GPUs func() (gpu.Machine, error)
+	// CUDA looks for the toolkit that builds find; cuda.Find when nil.
+	CUDA func(context.Context) cuda.Toolkit
 
 	// Root is put before every path below /proc, /sys and the like; for tests.
 	Root string
@@ -82,6 +85,9 @@ func Checks(opts Options) []Check {
 	}
 	if opts.Version == nil {
 		opts.Version = askVersion
+	}
+	if opts.CUDA == nil {
+		opts.CUDA = cuda.Find
 	}
 	look := looker{opts}
 	return []Check{

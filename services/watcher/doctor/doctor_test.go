@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 )
 
 // machine writes files below a root and returns options that look there and find all else in order.
@@ -27,6 +29,7 @@ func machine(t *testing.T, files map[string]string) Options {
 		Root: root, DataDir: filepath.Join(root, "data", "not", "yet"), Runc: "/l/runc", Init: "/l/init", Launch: "/l/launch", Network: "/l/network",
 		UserID:   func() int { return 0 },
 		LookPath: func(name string) (string, error) { return "/usr/bin/" + name, nil },
+		CUDA:     func(context.Context) cuda.Toolkit { return cuda.Toolkit{} },
 		Version:  func(context.Context, string) (string, error) { return "runc version 1.5.2\nspec: 1.3.0\n", nil },
 	}
 }

@@ -112,16 +112,13 @@ func modelOf(g events.GPU) string {
 }
 
 // toolkit looks for what functions in CUDA are built with on base host.
-func (l looker) toolkit(context.Context) Result {
-	if _, err := l.LookPath("nvcc"); err == nil {
-		return ok("nvcc, for functions in CUDA on base host")
-	}
-	if _, err := l.LookPath("/usr/local/cuda/bin/nvcc"); err == nil {
-		return ok("/usr/local/cuda, for functions in CUDA on base host")
+func (l looker) toolkit(ctx context.Context) Result {
+	if found := l.CUDA(ctx); found.Bin != "" {
+		return ok(strings.TrimSpace("nvcc "+found.Version) + " in " + found.Bin + ", for functions in CUDA on base host")
 	}
 	if l.read("/proc/driver/nvidia/version") == "" {
 		return ok("none: functions in CUDA cannot be built on base host here")
 	}
 	return warn("no CUDA toolkit: functions in CUDA can be run, but not built on base host here",
-		"apt-get install nvidia-cuda-toolkit, or NVIDIA's into /usr/local/cuda")
+		"apt-get install nvidia-cuda-toolkit, or NVIDIA's into /usr/local/cuda: builds see none outside /usr")
 }

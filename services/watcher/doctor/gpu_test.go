@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 )
 
@@ -86,15 +88,19 @@ func with2(files map[string]string, path, text string) map[string]string {
 
 func TestToolkit(t *testing.T) {
 	opts := machine(t, with(driven(nil)))
-	if got := resultOf(t, "cuda toolkit", opts); got.Status != OK || !strings.Contains(got.Detail, "nvcc") {
+	none := opts.CUDA
+	opts.CUDA = func(context.Context) cuda.Toolkit {
+		return cuda.Toolkit{Bin: "/usr/local/cuda-12.4/bin", Version: "12.4"}
+	}
+	if got := resultOf(t, "cuda toolkit", opts); got.Status != OK || !strings.Contains(got.Detail, "nvcc 12.4 in /usr/local/cuda-12.4/bin") {
 		t.Errorf("%+v", got)
 	}
-	opts.LookPath = func(name string) (string, error) { return "", os.ErrNotExist }
+	// That there is an nvcc is not enough: builds see no other.
+	opts.CUDA = none
 	if got := resultOf(t, "cuda toolkit", opts); got.Status != Warn {
 		t.Errorf("a GPU and no toolkit: %+v", got)
 	}
-	opts = machine(t, goodFiles())
-	opts.LookPath = func(name string) (string, error) { return "", os.ErrNotExist }
+	opts.Root = machine(t, goodFiles()).Root
 	if got := resultOf(t, "cuda toolkit", opts); got.Status != OK {
 		t.Errorf("neither: %+v", got)
 	}

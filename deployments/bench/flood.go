@@ -223,14 +223,19 @@ func (in *instance) calm(ctx context.Context) error {
 	})
 }
 
-// connectAs opens a connection as a user who is logged in.
-func (in *instance) connectAs(user string) (*api.Client, error) {
-	return dialAs(in.bench.path(in.name, "config"), user)
+// connectAs opens a connection with a context of the instance: that of a user who is logged in has the
+// user's name.
+func (in *instance) connectAs(name string) (*api.Client, error) {
+	return dialAs(in.bench.path(in.name, "config"), name)
 }
 
 // dialAs opens a connection with a context of this folder.
-func dialAs(config, user string) (*api.Client, error) {
-	c, err := natsctx.Load(config, user)
+func dialAs(config, name string) (*api.Client, error) {
+	c, err := natsctx.Load(config, name)
+	if err != nil {
+		return nil, err
+	}
+	user, err := api.UserOfInbox(c.InboxPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +243,7 @@ func dialAs(config, user string) (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(c.URL, append(options, nats.CustomInboxPrefix(c.InboxPrefix), nats.MaxReconnects(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+	nc, err := nats.Connect(c.URL, append(options, nats.MaxReconnects(-1), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
 	if err != nil {
 		return nil, err
 	}

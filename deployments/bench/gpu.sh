@@ -133,7 +133,7 @@ expect "an endless kernel is cancelled" cancelled "$(as ana execution inspect "$
 expect "its GPU is free again" 500000500000 "$(run bob 'sum 1000000')"
 as ana execution inspect "$id" --gpu >&2 || true
 
-# median of the last column of stdin
+# median of microseconds, one a line, in milliseconds
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.1f", v[int((NR + 1) / 2)] / 1000 }'; }
 now() { echo $(($(date +%s%N) / 1000)); }
 timed() { for _ in $(seq "$rounds"); do t=$(now); "$@" >/dev/null; echo $(($(now) - t)); done | median; }

@@ -11,10 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/hermes-serverless/hermes/cli/follow"
-	"github.com/hermes-serverless/hermes/cli/natsctx"
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -97,24 +94,12 @@ func (in *instance) ready(ctx context.Context) error {
 
 // connect opens a connection as the local user.
 func (in *instance) connect() (*api.Client, error) {
-	c, err := natsctx.Load(in.bench.path(in.name, "config"), "hermes-local")
+	client, err := in.connectAs("hermes-local")
 	if err != nil {
 		return nil, err
 	}
-	user, err := api.UserOfInbox(c.InboxPrefix)
-	if err != nil {
-		return nil, err
-	}
-	options, err := c.Options()
-	if err != nil {
-		return nil, err
-	}
-	nc, err := nats.Connect(c.URL, append(options, nats.CustomInboxPrefix(c.InboxPrefix))...)
-	if err != nil {
-		return nil, err
-	}
-	in.bench.later(func() error { nc.Close(); return nil })
-	return api.NewClient(nc, user), nil
+	in.bench.later(func() error { client.Conn().Close(); return nil })
+	return client, nil
 }
 
 // cold is the API of an instance that makes no sandboxes ahead.

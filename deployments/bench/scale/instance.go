@@ -157,9 +157,6 @@ func (in *running) connectAs(name string) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.InboxPrefix != "" {
-		options = append(options, nats.CustomInboxPrefix(c.InboxPrefix))
-	}
 	nc, err := nats.Connect(c.URL, options...)
 	if err != nil {
 		return nil, fmt.Errorf("connect as %s: %w", name, err)

@@ -8,42 +8,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/events/streams"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
-
-func connect(t *testing.T) jetstream.JetStream {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return js
-}
 
 func ensure(t *testing.T, js jetstream.JetStream, o streams.Options) []streams.Change {
 	t.Helper()
@@ -55,7 +29,7 @@ func ensure(t *testing.T, js jetstream.JetStream, o streams.Options) []streams.C
 }
 
 func TestEnsureCreatesOnce(t *testing.T) {
-	js := connect(t)
+	js := natstest.Connect(t)
 	var synced []string
 	o := streams.Options{
 		OutputBytes: 1 << 20, DataDir: "store",
@@ -79,7 +53,7 @@ func TestEnsureCreatesOnce(t *testing.T) {
 }
 
 func TestEnsureSyncsTheStore(t *testing.T) {
-	js := connect(t)
+	js := natstest.Connect(t)
 	ensure(t, js, streams.Options{OutputBytes: 1 << 20, DataDir: t.TempDir()})
 	_, err := streams.Ensure(t.Context(), js, streams.Options{OutputBytes: 2 << 20, DataDir: "/nonexistent"})
 	if err == nil || !strings.Contains(err.Error(), "/nonexistent") {
@@ -88,7 +62,7 @@ func TestEnsureSyncsTheStore(t *testing.T) {
 }
 
 func TestEnsureUpdates(t *testing.T) {
-	js := connect(t)
+	js := natstest.Connect(t)
 	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
 	changes := ensure(t, js, streams.Options{OutputBytes: 2 << 20, OutputAge: 8 * 24 * time.Hour})
 	var got []string
@@ -107,7 +81,7 @@ func TestEnsureUpdates(t *testing.T) {
 }
 
 func TestEnsureKeepsWhatItDoesNotManage(t *testing.T) {
-	js, o := connect(t), streams.Options{OutputBytes: 1 << 20}
+	js, o := natstest.Connect(t), streams.Options{OutputBytes: 1 << 20}
 	ensure(t, js, o)
 	stream, err := js.Stream(t.Context(), streams.Fleet)
 	if err != nil {
@@ -142,7 +116,7 @@ func TestEnsureRefusesLoss(t *testing.T) {
 		"limit":   {edit: func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 }, want: ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			js, before := connect(t), streams.Options{OutputBytes: 1 << 20}
+			js, before := natstest.Connect(t), streams.Options{OutputBytes: 1 << 20}
 			ensure(t, js, before)
 			if c.edit != nil {
 				edit(t, js, c.edit)
@@ -171,7 +145,7 @@ func TestEnsureRefusesLoss(t *testing.T) {
 
 // TestOutputMayGo: who allows the loss of output allows no other.
 func TestOutputMayGo(t *testing.T) {
-	js := connect(t)
+	js := natstest.Connect(t)
 	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
 	edit(t, js, func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "hermes.more.*") })
 	o := streams.Options{OutputAge: time.Hour, OutputBytes: 1 << 10, AllowOutputLoss: true}
@@ -199,7 +173,7 @@ func edit(t *testing.T, js jetstream.JetStream, change func(*jetstream.StreamCon
 
 // TestBucketsAndBlobsAreOrdinary uses what was provisioned with the client's own types.
 func TestBucketsAndBlobsAreOrdinary(t *testing.T) {
-	js := connect(t)
+	js := natstest.Connect(t)
 	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
 	for _, bucket := range []string{streams.BucketFunctions, streams.BucketExecutions, streams.BucketFleet, streams.BucketUsers, streams.BucketBases, streams.BucketLeases} {
 		kv, err := js.KeyValue(t.Context(), bucket)
@@ -235,7 +209,7 @@ func TestBucketsAndBlobsAreOrdinary(t *testing.T) {
 
 // TestHistoryKeepsTheOrigin appends to an execution and finds it in the history.
 func TestHistoryKeepsTheOrigin(t *testing.T) {
-	js := connect(t)
+	js := natstest.Connect(t)
 	ensure(t, js, streams.Options{OutputBytes: 1 << 20})
 	const id = "01JDY3M8WZ0000000000000000"
 	subject := events.ExecutionSubject("alice", id)
@@ -269,7 +243,7 @@ func TestHistoryKeepsTheOrigin(t *testing.T) {
 
 // TestEnsureOnAnOlderServer: what an earlier Hermes made is brought up to date, losing nothing.
 func TestEnsureOnAnOlderServer(t *testing.T) {
-	js, o := connect(t), streams.Options{}
+	js, o := natstest.Connect(t), streams.Options{}
 	for _, c := range o.All() {
 		switch c.Name {
 		case streams.Executions:

@@ -87,8 +87,8 @@ func forbidden(from, path string) string {
 			return "the parts keep plain counters; services/hermesd/metrics alone shows them to Prometheus"
 		}
 	case within(path, "github.com/nats-io/nats-server/v2/server"):
-		if !within(from, "services/hermesd") {
-			return "the NATS server is embedded by hermesd alone"
+		if !within(from, "services/hermesd", "events/natstest") {
+			return "the NATS server is embedded by hermesd alone, and by tests"
 		}
 	case within(path, "github.com/nats-io/nats.go"):
 		return forbiddenNATS(from)
@@ -99,7 +99,7 @@ func forbidden(from, path string) string {
 }
 
 func forbiddenNATS(from string) string {
-	if within(from, "events/log/jslog", "events/streams", "projections/projector", "services", "cli", "deployments/bench") &&
+	if within(from, "events/log/jslog", "events/streams", "events/natstest", "projections/projector", "services", "cli", "deployments/bench") &&
 		!within(from, "services/manifest", "services/bundle", "services/watcher/sandbox", "services/watcher/containerd", "services/watcher/doctor", "services/watcher/fake", "services/watcher/gpu") {
 		return ""
 	}

@@ -172,11 +172,7 @@ func pastServices(ctx context.Context, o ReplayOptions, nc *nats.Conn) (*service
 	if err != nil {
 		return nil, 0, err
 	}
-	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000))
-	if err != nil {
-		return nil, 0, err
-	}
-	n, err := copyPast(ctx, o, js)
+	n, err := copyPast(ctx, o, nc)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -244,26 +240,55 @@ func pastUsers(ctx context.Context, o ReplayOptions) ([]string, error) {
 }
 
 // copyPast stores the past in streams that are empty. In each, sequences are those that it has in the
-// source, as neither has gaps.
-func copyPast(ctx context.Context, o ReplayOptions, js jetstream.JetStream) (n int, err error) {
+// source, as neither has gaps: an event that cannot be stored ends it.
+func copyPast(ctx context.Context, o ReplayOptions, nc *nats.Conn) (n int, err error) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1000),
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) {
+			fail(fmt.Errorf("store an event of %s: %w; is there room for a copy of the logs? --data names a directory", m.Subject, err))
+		}))
+	if err != nil {
+		return 0, err
+	}
 	err = readPast(ctx, o, func(subject string, m events.Message) error {
 		stored := &nats.Msg{Subject: subject, Data: m.Data, Header: nats.Header{}}
 		for key, value := range m.Header {
 			stored.Header.Set(key, value)
 		}
 		n++
-		_, err := js.PublishMsgAsync(stored, jetstream.WithStallWait(time.Minute))
-		return err
+		if _, err := js.PublishMsgAsync(stored, jetstream.WithStallWait(time.Minute)); err != nil {
+			return fmt.Errorf("store what happened: %w", err)
+		}
+		return ctx.Err()
 	})
-	if err != nil {
-		return n, fmt.Errorf("store what happened: %w", err)
+	if err == nil {
+		select {
+		case <-js.PublishAsyncComplete():
+			err = allStored(ctx, js, n)
+		case <-ctx.Done():
+		}
 	}
-	select {
-	case <-js.PublishAsyncComplete():
-		return n, nil
-	case <-ctx.Done():
-		return n, ctx.Err()
+	if ctx.Err() != nil {
+		return n, context.Cause(ctx)
 	}
+	return n, err
+}
+
+// allStored counts: an answer that the last events were refused may come behind that they were answered.
+func allStored(ctx context.Context, js jetstream.JetStream, want int) error {
+	n := 0
+	for _, name := range []string{streams.Functions, streams.Executions, streams.Fleet, streams.Users, streams.Bases} {
+		stream, err := js.Stream(ctx, name)
+		if err != nil {
+			return err
+		}
+		n += int(stream.CachedInfo().State.Msgs)
+	}
+	if n != want {
+		return fmt.Errorf("of %d events of the past %d could be stored: try again", want, n)
+	}
+	return nil
 }
 
 // ownerOf is whose event a subject is of; empty if it is nobody's.

@@ -1,0 +1,54 @@
+package instance
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/events/natstest"
+	"github.com/hermes-serverless/hermes/events/streams"
+)
+
+func provisioned(t *testing.T) jetstream.JetStream {
+	t.Helper()
+	js := natstest.Connect(t)
+	if _, err := streams.Ensure(t.Context(), js, streams.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// TestThePastIsWhole: what has no room for all that happened does not show a part of it as the past.
+func TestThePastIsWhole(t *testing.T) {
+	source, roomy, full := provisioned(t), provisioned(t), provisioned(t)
+	now := time.Now()
+	for _, user := range []string{"ana", "bob", "carl"} {
+		event := events.Event{ID: user, Source: "test", Time: now, Data: events.UserRegistered{Local: true}}
+		if err := log.AppendLast(t.Context(), OpenLogs(source).Users, events.UserSubject(user), event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := full.Stream(t.Context(), streams.Users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxMsgs, config.Discard = 2, jetstream.DiscardNew
+	if _, err := full.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	o := ReplayOptions{Source: source, Until: now}
+	if n, err := copyPast(t.Context(), o, roomy.Conn()); err != nil || n != 3 {
+		t.Errorf("%d events, %v", n, err)
+	}
+	if _, err := copyPast(t.Context(), o, full.Conn()); err == nil || !strings.Contains(err.Error(), "store an event of hermes.user.carl") {
+		t.Errorf("without room: %v", err)
+	}
+	if err := allStored(t.Context(), full, 3); err == nil || !strings.Contains(err.Error(), "of 3 events of the past 2") {
+		t.Errorf("counted: %v", err)
+	}
+}

@@ -25,16 +25,16 @@ func parseQuota(f quotas.Figure, text string) (int64, error) {
 	case "0":
 		return events.QuotaNothing, nil
 	}
-	switch f {
-	case quotas.Memory, quotas.Stored, quotas.Output:
+	switch {
+	case isSize(f):
 		n, err := humanize.ParseBytes(text)
 		if err != nil || n == 0 || n > 1<<60 {
 			return 0, fmt.Errorf(`%s: %q must be a size, like "64GiB", or unlimited`, f, text)
 		}
 		return int64(n), nil
-	case quotas.CPU:
+	case f == quotas.CPU:
 		n, err := strconv.ParseFloat(text, 64)
-		if err != nil || n < 0.001 || n > 1e6 {
+		if err != nil || !(n >= 0.001 && n <= 1e6) { // nor what is no number
 			return 0, fmt.Errorf("%s: %q must be a number of cores, like 16 or 0.5, or unlimited", f, text)
 		}
 		return int64(math.Round(n * 1000)), nil
@@ -42,6 +42,9 @@ func parseQuota(f quotas.Figure, text string) (int64, error) {
 	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || n < 0 {
 		return 0, fmt.Errorf("%s: %q must be a whole number, or unlimited", f, text)
+	}
+	if n == 0 { // however it is written
+		return events.QuotaNothing, nil
 	}
 	return n, nil
 }

@@ -85,10 +85,7 @@ then logs in: hermes remote add URL, hermes remote login NAME.`,
 		Example: "  hermesd user add ana\n  pass lab/ana | hermesd user add ana --password-stdin",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			password, err := madeUp(), error(nil)
-			if stdin {
-				password, err = firstLine(cmd.InOrStdin())
-			}
+			password, err := givenPassword(cmd, stdin)
 			if err != nil {
 				return err
 			}
@@ -111,6 +108,14 @@ then logs in: hermes remote add URL, hermes remote login NAME.`,
 	}
 	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "take the password from the first line of stdin")
 	return cmd
+}
+
+// givenPassword is the first line of stdin, or made up.
+func givenPassword(cmd *cobra.Command, stdin bool) (string, error) {
+	if stdin {
+		return firstLine(cmd.InOrStdin())
+	}
+	return madeUp(), nil
 }
 
 // madeUp is a password of 100 random bits in groups that can be read out.
@@ -217,10 +222,7 @@ func newUserPasswdCommand(o *operatorOptions) *cobra.Command {
 logged in they stay, unless --revoke ends that; what they have failed until now is forgiven.`,
 		Example: "  hermesd user passwd ana\n  pass lab/ana | hermesd user passwd ana --password-stdin --revoke",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			password, err := madeUp(), error(nil)
-			if stdin {
-				password, err = firstLine(cmd.InOrStdin())
-			}
+			password, err := givenPassword(cmd, stdin)
 			if err != nil {
 				return err
 			}

@@ -136,6 +136,7 @@ func (g *given) addNode(node *cdispecs.DeviceNode) error {
 // driverFile is a file of a driver and where it appears.
 type driverFile struct {
 	host, inside string
+	info         fs.FileInfo
 	// folder is driverLibraries or driverPrograms; empty for one that appears where the base has a place
 	// for it.
 	folder string
@@ -149,6 +150,7 @@ func placeOf(mount *cdispecs.Mount, root string) (driverFile, error) {
 	if err != nil {
 		return file, fmt.Errorf("look for a file of the driver: %w", err)
 	}
+	file.info = info
 	name := path.Base(mount.ContainerPath)
 	switch {
 	case path.Clean(mount.ContainerPath) != mount.ContainerPath || !path.IsAbs(mount.ContainerPath):

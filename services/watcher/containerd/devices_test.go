@@ -3,7 +3,6 @@ package containerd
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,33 +184,6 @@ func lacksDevice(t *testing.T, box sandbox.Sandbox) {
 	}
 }
 
-// runWith is run with an environment.
-func runWith(box sandbox.Sandbox, env []string, args ...string) (string, sandbox.Exit, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return "", sandbox.Exit{}, err
-	}
-	defer null.Close()
-	read, write, err := os.Pipe()
-	if err != nil {
-		return "", sandbox.Exit{}, err
-	}
-	defer read.Close()
-	err = box.Start(ctx, sandbox.Command{Args: args, Env: env, Stdin: null, Stdout: write, Stderr: write})
-	_ = write.Close()
-	if err != nil {
-		return "", sandbox.Exit{}, err
-	}
-	text, err := io.ReadAll(read)
-	if err != nil {
-		return "", sandbox.Exit{}, err
-	}
-	exit, err := box.Wait(ctx)
-	return string(text), exit, err
-}
-
 // TestDeviceRules: a node alone opens nothing; the rule for it is what lets a sandbox in.
 func TestDeviceRules(t *testing.T) {
 	driver := newFakeDriver(t)
@@ -308,5 +280,37 @@ func TestDevicesRefused(t *testing.T) {
 		if bad(&s); s.Validate() == nil {
 			t.Errorf("%+v is taken", s)
 		}
+	}
+}
+
+// TestDriverFolderIsMadeOnce: the libraries are looked into for the first sandbox only, and again when
+// they are others.
+func TestDriverFolderIsMadeOnce(t *testing.T) {
+	r := &Runtime{opts: Options{StateDir: t.TempDir()}}
+	library := filepath.Join(t.TempDir(), "libfake.so.77")
+	place := func(content string) []driverFile {
+		t.Helper()
+		if err := os.WriteFile(library, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		file, err := placeOf(&cdispecs.Mount{HostPath: library, ContainerPath: "/usr/lib/libfake.so.77"}, "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []driverFile{file}
+	}
+	old := place("old")
+	made, err := r.driverFolder(old)
+	if target, linkErr := os.Readlink(filepath.Join(made, "driver/lib/libfake.so")); err != nil || linkErr != nil || target != "libfake.so.77" {
+		t.Fatalf("%q, %v, %v", target, err, linkErr)
+	}
+	if changed, err := r.driverFolder(place("a newer one")); err != nil || changed == made {
+		t.Errorf("of another library: %s as before, %v", changed, err)
+	}
+	if err := os.Remove(library); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := r.driverFolder(old); err != nil || again != made {
+		t.Errorf("made once: %s, then %s, %v", made, again, err)
 	}
 }

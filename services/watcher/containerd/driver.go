@@ -16,23 +16,20 @@ import (
 
 // driverFolder makes a folder of the host that stands at initDir inside: places for the init, its
 // socket and the driver's files, and the links by which programs find libraries. It is made once for
-// the same files, and stays.
+// the same files, and stays: no run but the first waits until each library has been looked into.
 func (r *Runtime) driverFolder(files []driverFile) (string, error) {
-	links, err := libraryLinks(files)
-	if err != nil {
-		return "", err
-	}
 	var text strings.Builder
 	for _, f := range files {
-		fmt.Fprintln(&text, f.inside)
-	}
-	for _, l := range links {
-		fmt.Fprintln(&text, l[0], l[1])
+		fmt.Fprintln(&text, f.inside, f.host, f.info.Size(), f.info.ModTime().UnixNano())
 	}
 	sum := sha256.Sum256([]byte(text.String()))
 	folder := filepath.Join(r.opts.StateDir, "drivers", hex.EncodeToString(sum[:8]))
-	if _, err := os.Stat(folder); err == nil {
+	if isDir(folder) {
 		return folder, nil
+	}
+	links, err := libraryLinks(files)
+	if err != nil {
+		return "", err
 	}
 	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
 		return "", fmt.Errorf("make a folder for the driver's files: %w", err)

@@ -52,6 +52,11 @@ func output(t testing.TB, box sandbox.Sandbox, args ...string) string {
 }
 
 func run(box sandbox.Sandbox, args ...string) (string, sandbox.Exit, error) {
+	return runWith(box, nil, args...)
+}
+
+// runWith is run with an environment.
+func runWith(box sandbox.Sandbox, env []string, args ...string) (string, sandbox.Exit, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	null, err := os.Open(os.DevNull)
@@ -64,7 +69,7 @@ func run(box sandbox.Sandbox, args ...string) (string, sandbox.Exit, error) {
 		return "", sandbox.Exit{}, err
 	}
 	defer read.Close()
-	err = box.Start(ctx, sandbox.Command{Args: args, Stdin: null, Stdout: write, Stderr: write})
+	err = box.Start(ctx, sandbox.Command{Args: args, Env: env, Stdin: null, Stdout: write, Stderr: write})
 	_ = write.Close()
 	if err != nil {
 		return "", sandbox.Exit{}, err

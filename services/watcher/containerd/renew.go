@@ -102,7 +102,7 @@ func (r *renewal) openRoots() (err error) {
 		if d.root, err = os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", d.file.Fd())); err != nil {
 			return fmt.Errorf("open %s: %w", d.name, err)
 		}
-		if d.free, err = d.inodes(); err != nil {
+		if d.free, err = freeInodes(d.file); err != nil {
 			return err
 		}
 	}
@@ -167,18 +167,18 @@ func hasRows(list *os.File) bool {
 	return lines != 1
 }
 
-// inodes is how many are free.
-func (d disk) inodes() (uint64, error) {
+// freeInodes is how many a folder's filesystem has left: how many files are in it costs one system call.
+func freeInodes(folder *os.File) (uint64, error) {
 	var s unix.Statfs_t
-	if err := unix.Fstatfs(int(d.file.Fd()), &s); err != nil {
-		return 0, fmt.Errorf("look at %s: %w", d.name, err)
+	if err := unix.Fstatfs(int(folder.Fd()), &s); err != nil {
+		return 0, fmt.Errorf("look at %s: %w", folder.Name(), err)
 	}
 	return s.Ffree, nil
 }
 
 // clear removes everything from a disk. The kernel's own count says that it is all of it.
 func (d disk) clear() error {
-	free, err := d.inodes()
+	free, err := freeInodes(d.file)
 	if err != nil || free == d.free {
 		return err
 	}
@@ -197,7 +197,7 @@ func (d disk) clear() error {
 	if err != nil {
 		return fmt.Errorf("clear %s: %w", d.name, err)
 	}
-	if free, err = d.inodes(); err == nil && free != d.free {
+	if free, err = freeInodes(d.file); err == nil && free != d.free {
 		err = fmt.Errorf("%w: files in %s that have no name", errLeft, d.name)
 	}
 	return err

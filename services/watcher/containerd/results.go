@@ -4,13 +4,10 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
-// results is the folder of results of a sandbox, a tmpfs of its own. Whether anything is in it costs one
-// system call: the kernel counts.
+// results is the folder of results of a sandbox, a tmpfs of its own.
 type results struct {
 	folder *os.File // one of the counters' folders, which close it
 	free   uint64   // inodes when it was empty
@@ -24,18 +21,10 @@ func (b *box) openResults(folders []writable) error {
 		}
 		b.results = &results{folder: f.folder}
 		var err error
-		b.results.free, err = b.results.inodes()
+		b.results.free, err = freeInodes(f.folder)
 		return err
 	}
 	return nil
-}
-
-func (r *results) inodes() (uint64, error) {
-	var s unix.Statfs_t
-	if err := unix.Fstatfs(int(r.folder.Fd()), &s); err != nil {
-		return 0, fmt.Errorf("look at the folder of results: %w", err)
-	}
-	return s.Ffree, nil
 }
 
 // Results implements sandbox.Sandbox.
@@ -46,7 +35,7 @@ func (b *box) Results() (*os.Root, error) {
 	if b.link.running() != nil {
 		return nil, fmt.Errorf("results of sandbox %s: %w", b.spec.ID, sandbox.ErrBusy)
 	}
-	free, err := b.results.inodes()
+	free, err := freeInodes(b.results.folder)
 	if err != nil || free == b.results.free {
 		return nil, err
 	}

@@ -31,17 +31,17 @@ func PackKept(ctx context.Context, root *os.Root, w io.Writer, limits Limits) (K
 	return kept, err
 }
 
-// leave notes what is left out. It is false where nothing may be, and for an error that is not about
-// what lies there.
-func (p *packer) leave(err error) bool {
+// leave notes what is left out. The error stays where nothing may be, and if it is not about what lies
+// there.
+func (p *packer) leave(err error) error {
 	var why *Error
 	if p.kept == nil || !errors.As(err, &why) {
-		return false
+		return err
 	}
 	if p.kept.Left++; p.kept.First == nil {
 		p.kept.First = why
 	}
-	return true
+	return nil
 }
 
 // keep counts a file that is about to be packed.

@@ -78,10 +78,7 @@ func (p *packer) folder(ctx context.Context, dir string) error {
 	}
 	entries, err := p.list(dir)
 	if err != nil {
-		if !p.leave(err) {
-			return err
-		}
-		return nil
+		return p.leave(err)
 	}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -91,15 +88,13 @@ func (p *packer) folder(ctx context.Context, dir string) error {
 		if p.ignore.match(name, e.IsDir()) {
 			continue
 		}
-		if err := p.tally.entry(name); err != nil {
-			if !p.leave(err) {
-				return err
-			}
-			continue
-		}
-		if e.IsDir() {
+		err := p.tally.entry(name)
+		switch {
+		case err != nil:
+			err = p.leave(err)
+		case e.IsDir():
 			err = p.subfolder(ctx, name)
-		} else {
+		default:
 			err = p.file(ctx, name, e.Type())
 		}
 		if err != nil {
@@ -154,10 +149,7 @@ func (p *packer) subfolder(ctx context.Context, name string) error {
 func (p *packer) file(ctx context.Context, name string, kind fs.FileMode) error {
 	f, before, err := p.openFile(name, kind)
 	if err != nil {
-		if !p.leave(err) {
-			return err
-		}
-		return nil
+		return p.leave(err)
 	}
 	defer f.Close()
 	p.keep(before.Size())

@@ -25,7 +25,6 @@ type Inventory struct {
 	lost     map[string]bool
 	readings map[string]gpu.Reading
 	hang     chan struct{} // nil: it answers
-	edits    map[string]*cdi.ContainerEdits
 	troubles chan gpu.Trouble
 	closed   chan struct{}
 	once     sync.Once
@@ -37,7 +36,7 @@ var _ gpu.Inventory = (*Inventory)(nil)
 func New(gpus ...events.GPU) *Inventory {
 	return &Inventory{
 		machine: gpu.Machine{Driver: "580.95.05", CUDA: "13.0", GPUs: gpus}, lost: map[string]bool{},
-		readings: map[string]gpu.Reading{}, edits: map[string]*cdi.ContainerEdits{},
+		readings: map[string]gpu.Reading{},
 		troubles: make(chan gpu.Trouble, 99), closed: make(chan struct{}),
 	}
 }
@@ -129,13 +128,6 @@ func (i *Inventory) Hang() (release func()) {
 	}
 }
 
-// SetEdits says what a container needs for a device.
-func (i *Inventory) SetEdits(uuid string, edits *cdi.ContainerEdits) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.edits[uuid] = edits
-}
-
 func (i *Inventory) await() {
 	i.mu.Lock()
 	hang := i.hang
@@ -191,24 +183,17 @@ func (i *Inventory) Troubles() ([]gpu.Trouble, error) {
 	return nil, nil
 }
 
-// Edits implements gpu.Inventory.
+// Edits implements gpu.Inventory: its devices need nothing.
 func (i *Inventory) Edits(uuids []string) (*cdi.ContainerEdits, error) {
 	i.await()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	all := &cdi.ContainerEdits{}
 	for _, uuid := range uuids {
 		if err := i.known(uuid); err != nil {
 			return nil, err
 		}
-		if e := i.edits[uuid]; e != nil {
-			all.Env = append(all.Env, e.Env...)
-			all.DeviceNodes = append(all.DeviceNodes, e.DeviceNodes...)
-			all.Mounts = append(all.Mounts, e.Mounts...)
-			all.Hooks = append(all.Hooks, e.Hooks...)
-		}
 	}
-	return all, nil
+	return &cdi.ContainerEdits{}, nil
 }
 
 // Close implements gpu.Inventory.

@@ -101,9 +101,11 @@ func (w *Watcher) createBox(ctx context.Context, spec sandbox.Spec, tell func(st
 	return ready, nil
 }
 
+// permanentRuntime: only a runtime that does not answer is asked again.
+func permanentRuntime(err error) bool { return !errors.Is(err, sandbox.ErrUnavailable) }
+
 func (w *Watcher) createBoxThere(ctx context.Context, spec sandbox.Spec) (box sandbox.Sandbox, err error) {
-	permanent := func(err error) bool { return !errors.Is(err, sandbox.ErrUnavailable) }
-	err = persist(ctx, createFor, permanent, func() (err error) {
+	err = persist(ctx, createFor, permanentRuntime, func() (err error) {
 		call, cancel := context.WithTimeout(ctx, runtimeTimeout)
 		defer cancel()
 		box, err = w.Runtime.Create(call, spec)

@@ -18,7 +18,6 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/watcher/output"
 	"github.com/hermes-serverless/hermes/services/watcher/pool"
-	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
 // ErrConnectionClosed: the connection to NATS was closed for good while the watcher ran.
@@ -131,29 +130,19 @@ func (w *Watcher) recover(ctx context.Context) ([]api.Report, error) {
 	return old, nil
 }
 
-const (
-	// reapWithin is how long a runtime may be away while the watcher starts. A containerd that died is
-	// there again sooner.
-	reapWithin = time.Minute
-	// reapAgain is the pause until it is asked again.
-	reapAgain = 100 * time.Millisecond
-)
+// reapWithin is how long a runtime may be away while the watcher starts. A containerd that died is
+// there again sooner.
+const reapWithin = time.Minute
 
 // reap removes what an earlier process left. It waits for a runtime that does not answer.
 func (w *Watcher) reap(ctx context.Context) error {
-	until := time.Now().Add(reapWithin)
-	for tries := 0; ; tries++ {
+	return persist(ctx, reapWithin, permanentRuntime, func() error {
 		err := w.Runtime.Reap(ctx)
-		if !errors.Is(err, sandbox.ErrUnavailable) || time.Now().After(until) {
-			return err
+		if err != nil {
+			w.Log.Warn("what an earlier watcher left cannot be removed yet", "err", err)
 		}
-		if tries == 0 {
-			w.Log.Warn("what an earlier watcher left cannot be removed yet; asking again for a while", "for", reapWithin, "err", err)
-		}
-		if !pause(ctx, reapAgain) {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // scratch is a folder for what nobody needs after a crash.

@@ -332,28 +332,27 @@ func (s *state) fleet() []Node {
 }
 
 // waitingOf is the head of a user's queue, without those that the quota has passed over. It drops
-// what no longer waits.
+// what no longer waits from as much of the queue as it looks at.
 func (s *state) waitingOf(user string, most int, room Room) []Need {
-	q := slices.DeleteFunc(s.queues[user], func(t ticket) bool {
-		e := s.execs[key{owner: user, id: t.id}]
-		return e == nil || !e.waiting()
-	})
-	if len(q) == 0 {
-		delete(s.queues, user)
-		return nil
-	}
-	s.queues[user] = q
+	q := s.queues[user]
 	needs := make([]Need, 0, min(most, len(q)))
-	for _, t := range q {
-		if len(needs) == most {
-			break
-		}
-		need := s.need(s.execs[key{owner: user, id: t.id}])
-		if room.passes(need) {
+	waiting := make([]ticket, 0, cap(needs)) // of those that were looked at
+	looked := 0
+	for ; looked < len(q) && len(needs) < most; looked++ {
+		e := s.execs[key{owner: user, id: q[looked].id}]
+		if e == nil || !e.waiting() {
 			continue
 		}
-		need.Architecture = s.architectureOf(need.Base)
-		needs = append(needs, need)
+		waiting = append(waiting, q[looked])
+		if need := s.need(e); !room.passes(need) {
+			need.Architecture = s.architectureOf(need.Base)
+			needs = append(needs, need)
+		}
+	}
+	q = q[looked-len(waiting):]
+	copy(q, waiting)
+	if s.queues[user] = q; len(q) == 0 {
+		delete(s.queues, user)
 	}
 	return needs
 }

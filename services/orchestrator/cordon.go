@@ -33,7 +33,7 @@ func decideCordon(w fleet.Watcher, who string, ask api.WatcherDrain) (events.Dat
 	switch {
 	case w.State == "":
 		return nil, noSuchWatcher(ask.Watcher)
-	case len([]rune(ask.Reason)) > maxReason || plainLine(ask.Reason, maxDoing) != ask.Reason:
+	case plainLine(ask.Reason, maxReason) != ask.Reason:
 		return nil, api.Errorf(api.Invalid, api.InvalidArguments, "the reason must be one line of at most %d characters", maxReason)
 	case ask.GPU != "" && !hasGPU(w.Machine, ask.GPU):
 		return nil, api.Errorf(api.NotFound, api.NoSuchGPU, "the watcher %s has no GPU %s", ask.Watcher, ask.GPU).

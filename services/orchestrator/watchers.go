@@ -424,22 +424,16 @@ func (l *leader) loseWatcher(ctx context.Context, watcher string, quiet time.Dur
 func (l *leader) commitWatcher(ctx context.Context, watcher string, decide func(fleet.Watcher) events.Data) error {
 	subject := events.WatcherSubject(watcher)
 	for {
-		var known fleet.Watcher
-		for record, err := range l.Fleet.Read(ctx, subject, 0) {
-			if err != nil {
-				return fmt.Errorf("read watcher %s: %w", watcher, err)
-			}
-			if known, err = fleet.Fold(known, record); err != nil {
-				return fmt.Errorf("fold watcher %s: %w", watcher, err)
-			}
+		known, err := l.foldWatcher(ctx, watcher)
+		if err != nil {
+			return err
 		}
 		data := decide(known)
 		if data == nil {
 			return nil
 		}
 		event := events.Event{ID: api.NewID(), Source: source, Time: time.Now().UTC(), Data: data}
-		_, err := l.Fleet.Append(ctx, subject, known.Sequence, event)
-		if !errors.Is(err, log.ErrConflict) {
+		if _, err = l.Fleet.Append(ctx, subject, known.Sequence, event); !errors.Is(err, log.ErrConflict) {
 			return err
 		}
 	}

@@ -143,11 +143,22 @@ func (w *world) service() *Service {
 // answer answers users, and leads nobody: what is in the log stays as it is.
 func (w *world) answer() {
 	w.t.Helper()
-	server, err := w.service().serve()
+	w.later(0)
+}
+
+// later is answer by a service to which so much more time has gone by.
+func (w *world) later(by time.Duration) {
+	w.t.Helper()
+	s := w.service()
+	s.now = func() time.Time { return time.Now().Add(by) }
+	server, err := s.serve()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = server.Stop() })
+	if err := s.Conn.Flush(); err != nil { // from here on it is heard
+		w.t.Fatal(err)
+	}
 }
 
 // orchestrate starts an orchestrator; the returned function stops it.

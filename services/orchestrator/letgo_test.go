@@ -13,18 +13,6 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// later starts a service to which so much more time has gone by. It leads nobody.
-func (w *world) later(by time.Duration) {
-	w.t.Helper()
-	s := w.service()
-	s.now = func() time.Time { return time.Now().Add(by) }
-	server, err := s.serve()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { _ = server.Stop() })
-}
-
 // keepEvents makes the log of executions let go of all but so many.
 func (w *world) keepEvents(n int64) {
 	w.t.Helper()

@@ -36,6 +36,8 @@ func (s *Service) deploy(ctx context.Context, caller string, ask api.FunctionDep
 	var answer api.Deployed
 	giveBack := func() {}
 	sequence, err := s.commit(ctx, caller, ref.Name, func(f functions.Function) (decided []events.Data, err error) {
+		giveBack() // of a decision that somebody else was faster than
+		giveBack = func() {}
 		if decided, answer, err = decideDeploy(f, command); err != nil || len(decided) == 0 {
 			return nil, err
 		}

@@ -110,6 +110,32 @@ func TestAPlaceThatIsNotUsedIsGivenBack(t *testing.T) {
 	}
 }
 
+// TestThePlaceIsAskedForAnew: somebody else was faster with another version, and the last place is still
+// one.
+func TestThePlaceIsAskedForAnew(t *testing.T) {
+	w, q := newWorld(t), &quotaOf{places: 1}
+	w.options.Quotas = q
+	bundle, other := w.stored(goodConfig, "all:"), w.stored(goodConfig, "all: other")
+	raced := false
+	w.options.Functions = racing{w.functions, func() bool {
+		if raced {
+			return false
+		}
+		raced = true
+		event := events.Event{ID: api.NewID(), Source: "test", Time: noon, Data: events.FunctionRegistered{Version: "0.9.0", Bundle: other, Build: "B"}}
+		_, err := w.functions.Append(w.t.Context(), events.FunctionSubject("ana", "pi"), 0, event)
+		must(w.t, err)
+		return true
+	}}
+	w.start()
+	if _, err := w.deploy("ana", bundle, api.NewID(), false); err != nil {
+		t.Fatal(err)
+	}
+	if q.places != 0 || q.asked != 2 {
+		t.Errorf("%d places are left after %d were asked for", q.places, q.asked)
+	}
+}
+
 func TestUploadsAreWithinTheQuota(t *testing.T) {
 	w, q := newWorld(t), &quotaOf{full: true}
 	w.options.Quotas = q

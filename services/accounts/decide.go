@@ -43,13 +43,18 @@ func decideLocal(u users.User, name string) ([]events.Data, error) {
 type enrol struct {
 	Key, Label string
 	Expires    time.Time
+	// Checked is which password was found to be right; empty for who has just registered.
+	Checked string
 }
 
-// decideEnrol enrols the key. Keys that have expired make room. Error: KeysLimitReached, and what
-// usable refuses.
+// decideEnrol enrols the key. Keys that have expired make room. Error: KeysLimitReached, what usable
+// refuses, and a password that is not the user's any more.
 func decideEnrol(u users.User, e enrol, now time.Time) ([]events.Data, error) {
 	if err := usable(u); err != nil {
 		return nil, err
+	}
+	if e.Checked != "" && e.Checked != u.Password() {
+		return nil, wrong()
 	}
 	var decided []events.Data
 	good := 0

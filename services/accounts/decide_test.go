@@ -38,8 +38,10 @@ func TestDecide(t *testing.T) {
 	leave := func(u users.User) ([]events.Data, error) { return decideDisable(u, "ana", true) }
 	enable := func(u users.User) ([]events.Data, error) { return decideEnable(u, "root") }
 	set := func(u users.User) ([]events.Data, error) { return decidePassword(u, "") }
-	change := func(u users.User) ([]events.Data, error) {
-		return decidePassword(u, foldtest.Record(events.UserSubject("ana"), 1, registered).ID)
+	first := foldtest.Record(events.UserSubject("ana"), 1, registered).ID
+	change := func(u users.User) ([]events.Data, error) { return decidePassword(u, first) }
+	login := func(u users.User) ([]events.Data, error) {
+		return decideEnrol(u, enrol{Key: "UA", Label: "laptop", Expires: at.Add(time.Hour), Checked: first}, at)
 	}
 	others := func(keep string) func(users.User) ([]events.Data, error) {
 		return func(u users.User) ([]events.Data, error) { return decideRevokeOthers(u, keep), nil }
@@ -76,6 +78,8 @@ func TestDecide(t *testing.T) {
 		{"revoke all but none", history{registered, laptop, old}, others(""), history{events.UserKeyRevoked{PublicKey: "UA"}, events.UserKeyRevoked{PublicKey: "UB"}}, ""},
 		{"change the password", history{registered}, change, history{changed}, ""},
 		{"change a password that is the user's no more", history{registered, changed}, change, nil, api.AuthenticationError},
+		{"log in", history{registered}, login, history{laptop}, ""},
+		{"log in by a password that is the user's no more", history{registered, changed}, login, nil, api.AuthenticationError},
 		{"set a password", history{registered, changed, disabled}, set, history{changed}, ""},
 		{"set nobody's password", nil, set, nil, api.NoSuchUser},
 		{"set a local user's password", history{local}, set, nil, api.InvalidArguments},

@@ -20,10 +20,11 @@ func (s *Service) login(ctx context.Context, key string, ask api.Login) (api.Log
 	if err := checkLogin(key, ask); err != nil {
 		return api.LoggedIn{}, err
 	}
-	if _, err := s.checkPassword(ctx, ask.User, ask.Password); err != nil {
+	u, err := s.checkPassword(ctx, ask.User, ask.Password)
+	if err != nil {
 		return api.LoggedIn{}, err
 	}
-	return s.enrol(ctx, key, ask)
+	return s.enrol(ctx, key, u.Password(), ask)
 }
 
 // checkPassword finds out whether the password is the user's. It does the same work whatever is wrong,
@@ -91,13 +92,15 @@ func checkLogin(key string, ask api.Login) error {
 	return checkKey(key)
 }
 
-func (s *Service) enrol(ctx context.Context, key string, ask api.Login) (api.LoggedIn, error) {
+// enrol lets the key act as the user. checked is which password was found to be right: it may have been
+// changed meanwhile, and the keys that it was good for revoked.
+func (s *Service) enrol(ctx context.Context, key, checked string, ask api.Login) (api.LoggedIn, error) {
 	now := s.Now()
 	lasts := time.Duration(ask.ExpiresSeconds) * time.Second
 	if lasts == 0 {
 		lasts = api.DefaultLogin
 	}
-	command := enrol{Key: key, Label: printable(ask.Label), Expires: now.Add(lasts).UTC().Truncate(time.Second)}
+	command := enrol{Key: key, Label: printable(ask.Label), Expires: now.Add(lasts).UTC().Truncate(time.Second), Checked: checked}
 	_, err := s.commit(ctx, ask.User, ask.User, func(u users.User) ([]events.Data, error) { return decideEnrol(u, command, now) })
 	if err != nil {
 		if _, known := api.AsError(err); known {
@@ -153,7 +156,7 @@ func (s *Service) register(ctx context.Context, key string, ask api.Register) (a
 		}
 		return api.LoggedIn{}, err
 	}
-	return s.enrol(ctx, key, ask.Login)
+	return s.enrol(ctx, key, "", ask.Login)
 }
 
 func checkNewUser(name, password string) error {

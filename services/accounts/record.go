@@ -79,7 +79,9 @@ func (s *Service) recordAlways(ctx context.Context) error {
 			if f, failed := data.(events.LoginFailed); failed {
 				s.Log.Warn("logins failed", "user", f.User, "from", f.Address, "reason", f.Reason, "count", f.Count)
 			}
-			s.recordPatiently(ctx, data)
+			if !s.recordPatiently(ctx, data) {
+				break
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRecords)
@@ -93,18 +95,18 @@ func (s *Service) recordAlways(ctx context.Context) error {
 	return context.Canceled
 }
 
-// recordPatiently tries until it is done or the service ends.
-func (s *Service) recordPatiently(ctx context.Context, data events.Data) {
+// recordPatiently tries until it is done, which it reports, or the service ends.
+func (s *Service) recordPatiently(ctx context.Context, data events.Data) bool {
 	for {
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRecords)
 		err := s.record(within, "", data)
 		cancel()
 		if err == nil {
-			return
+			return true
 		}
 		s.Log.Warn("cannot write to the audit yet", "err", err)
 		if ctx.Err() != nil {
-			return
+			return false
 		}
 		select {
 		case <-time.After(time.Second):

@@ -30,7 +30,7 @@ func (s *Store) Keep(ctx context.Context, digest string) (bool, error) {
 		return false, err
 	}
 	for {
-		kept, err := s.touch(ctx, objectName(digest))
+		kept, err := s.touch(ctx, objectName(digest), touchAfter)
 		var conflict *jetstream.APIError
 		switch {
 		case errors.As(err, &conflict) && (conflict.ErrorCode == 10071 || conflict.ErrorCode == 10164):
@@ -42,8 +42,8 @@ func (s *Store) Keep(ctx context.Context, digest string) (bool, error) {
 	}
 }
 
-// touch stores an object's info anew, unless that is young or has been taken away.
-func (s *Store) touch(ctx context.Context, name string) (bool, error) {
+// touch stores an object's info anew, unless that is younger or has been taken away.
+func (s *Store) touch(ctx context.Context, name string, after time.Duration) (bool, error) {
 	info, err := get.LeaderLast(ctx, s.js, streams.BlobsStream(s.bucket), s.infoSubject(name))
 	if errors.Is(err, get.ErrNone) {
 		return false, nil
@@ -54,7 +54,7 @@ func (s *Store) touch(ctx context.Context, name string) (bool, error) {
 	if one, err := parseStored(info); err != nil || one.deleted {
 		return false, err
 	}
-	if time.Since(info.Time) < touchAfter {
+	if time.Since(info.Time) < after {
 		return true, nil
 	}
 	m := nats.NewMsg(info.Subject)

@@ -229,6 +229,35 @@ func TestPartsMakeTheWhole(t *testing.T) {
 	}
 }
 
+// TestTouchedContentIsKept: renewing a name changes nothing but its age, and what was listed before is
+// not forgotten.
+func TestTouchedContentIsKept(t *testing.T) {
+	store, _ := bucket(t)
+	raw := random(100)
+	blob := blobOf(raw)
+	must(t, store.Put(t.Context(), blob, bytes.NewReader(raw)))
+	listed, err := store.Stored(t.Context())
+	must(t, err)
+	for after, renewed := range map[time.Duration]bool{time.Hour: false, 0: true} {
+		if kept, err := store.touch(t.Context(), objectName(blob.Digest), after); !kept || err != nil {
+			t.Fatalf("touched: %t, %v", kept, err)
+		}
+		now, err := store.Stored(t.Context())
+		must(t, err)
+		if len(now) != 1 || now[0].Blob != blob || renewed && !now[0].Since.After(listed[0].Since) {
+			t.Fatalf("touched: %+v, before: %+v", now, listed)
+		}
+	}
+	if gone, err := store.Forget(t.Context(), listed[0]); gone || err != nil {
+		t.Errorf("what was renewed is forgotten: %t, %v", gone, err)
+	}
+	var got bytes.Buffer
+	must(t, store.Get(t.Context(), blob, &got))
+	if !bytes.Equal(got.Bytes(), raw) {
+		t.Error("it is another content")
+	}
+}
+
 func TestHoldersAreNoted(t *testing.T) {
 	store, _ := bucket(t)
 	blob := blobOf([]byte("x"))

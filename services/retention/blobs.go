@@ -61,15 +61,7 @@ type Collection struct {
 
 // Run collects from time to time, until the context ends; it returns nil then.
 func (b Blobs) Run(ctx context.Context) error {
-	next := time.NewTimer(2 * firstAfter)
-	defer next.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-next.C:
-		}
-		next.Reset(collectEvery)
+	regularly(ctx, 2*firstAfter, collectEvery, func() {
 		c, err := b.Collect(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
@@ -77,7 +69,8 @@ func (b Blobs) Run(ctx context.Context) error {
 		case len(c.Removed)+c.Unfinished > 0:
 			b.Log.Info("removed content that nothing refers to", "blobs", len(c.Removed), "bytes", c.RemovedBytes, "unfinished", c.Unfinished, "unfinishedBytes", c.UnfinishedBytes)
 		}
-	}
+	})
+	return nil
 }
 
 // Collect removes what nothing refers to. After an error some may be removed, which is returned; the

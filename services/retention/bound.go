@@ -12,13 +12,13 @@ type standing struct {
 }
 
 // bound returns the last sequence that may go, and 0 if nothing may. Of what could go the last spare
-// events stay.
+// events stay, and the log's last event always: a limit to no messages would be none.
 func bound(s standing, spare uint64) uint64 {
 	to := min(s.last, s.aged, s.projected, s.copied)
 	for _, first := range s.live {
 		to = min(to, first-1)
 	}
-	if to -= min(to, spare); to < s.first {
+	if to = min(to-min(to, spare), max(s.last, 1)-1); to < s.first {
 		return 0
 	}
 	return to

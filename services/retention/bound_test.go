@@ -26,6 +26,8 @@ func TestBound(t *testing.T) {
 		"the views are behind":    {with(func(s *standing) { s.projected = 30 }), 0, 30},
 		"the history is behind":   {with(func(s *standing) { s.copied = 10 }), 0, 10},
 		"it has gone before":      {with(func(s *standing) { s.first = 51 }), 0, 0},
+		"the last event":          {with(func(s *standing) { s.aged = 100 }), 0, 99},
+		"an empty log":            {standing{first: 1}, 0, 0},
 		"nothing is old":          {with(func(s *standing) { s.aged = 0 }), 0, 0},
 		"the history has nothing": {with(func(s *standing) { s.copied = 0 }), 0, 0},
 	} {
@@ -49,7 +51,7 @@ func TestBoundNeverTakesWhatIsNeeded(t *testing.T) {
 		if to == 0 {
 			return
 		}
-		if to < s.first || to+spare > min(s.aged, s.projected, s.copied, s.last) {
+		if to < s.first || to >= s.last || to+spare > min(s.aged, s.projected, s.copied, s.last) {
 			t.Fatalf("%+v, %d spared: %d may go", s, spare, to)
 		}
 		for _, first := range s.live {

@@ -38,10 +38,8 @@ const (
 	// stepEvents bounds what goes at once: the log takes nothing meanwhile.
 	stepEvents = 20_000
 	// skew is how far the clock that dates an execution's request may be from that of the log.
-	skew = time.Hour
-	// firstAfter gives the others time to catch up with the log after a start.
-	firstAfter = 10 * time.Minute
-	every      = time.Hour
+	skew  = time.Hour
+	every = time.Hour
 	// liftWithin bounds the lifting of the limit.
 	liftWithin = 10 * time.Second
 )
@@ -61,15 +59,7 @@ type Executions struct {
 
 // Run lets go of what may go from time to time, until the context ends; it returns nil then.
 func (e Executions) Run(ctx context.Context) error {
-	next := time.NewTimer(firstAfter)
-	defer next.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-next.C:
-		}
-		next.Reset(every)
+	regularly(ctx, firstAfter, every, func() {
 		gone, err := e.LetGo(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
@@ -77,7 +67,8 @@ func (e Executions) Run(ctx context.Context) error {
 		case gone > 0:
 			e.Log.Info("let go of events of executions that ended long ago; the history has them", "events", gone)
 		}
-	}
+	})
+	return nil
 }
 
 // LetGo lets go of what may go and returns how many events that were. An error leaves the rest for

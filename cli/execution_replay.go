@@ -81,17 +81,6 @@ func parseSpeed(text string) (float64, error) {
 	return factor, nil
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 func runExecutionReplay(o *executionReplayOptions) error {
 	client, done, err := o.app.connect()
 	if err != nil {

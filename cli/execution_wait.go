@@ -170,10 +170,7 @@ func (a *app) untilEnd(ctx context.Context, client *api.Client, ref api.Executio
 		case ctx.Err() != nil:
 			return e, ctx.Err()
 		case api.IsKind(err, api.Unavailable):
-			select {
-			case <-ctx.Done():
-			case <-time.After(sendPause):
-			}
+			_ = sleep(ctx, sendPause)
 		case err != nil || e.Status.Final():
 			return e, err
 		}

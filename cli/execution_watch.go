@@ -51,10 +51,7 @@ func (h *ear) next(ctx context.Context) ([]api.ListedEvent, error) {
 				h.app.note("%s; waiting for it to come back", describe(err).Message)
 			}
 			h.away = true
-			select {
-			case <-ctx.Done():
-			case <-time.After(sendPause):
-			}
+			_ = sleep(ctx, sendPause)
 			continue
 		case err != nil:
 			return nil, err
@@ -160,10 +157,7 @@ func (o *executionListOptions) draw(client *api.Client) error {
 		if _, err := o.app.streams.Out.Write(screen.Bytes()); err != nil {
 			return err
 		}
-		select {
-		case <-time.After(redrawEvery):
-		case <-ctx.Done():
-		}
+		_ = sleep(ctx, redrawEvery)
 		select {
 		case err := <-failed:
 			return err

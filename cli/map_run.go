@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 )
 
 // mapRun is a map at work, as the person at the terminal sees it.
@@ -98,10 +97,7 @@ func (r *mapRun) cancelAll(ctx context.Context) {
 		if _, err := r.app.cancelBatch(ctx, r.client, r.batch); err != nil && ctx.Err() == nil {
 			r.progress.obstacle("it could not be cancelled yet: " + describe(err).Message)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(sendPause):
-		}
+		_ = sleep(ctx, sendPause)
 	}
 }
 

@@ -298,9 +298,6 @@ func (m *mapper) keep(ctx context.Context, ask func(context.Context) error) erro
 		default:
 			return err
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(sendPause):
-		}
+		_ = sleep(ctx, sendPause)
 	}
 }

@@ -22,10 +22,8 @@ func send[Reply any](ctx context.Context, c *api.Client, op string, request any)
 		if !api.IsKind(err, api.Unavailable) || time.Since(start) > sendTime {
 			return reply, err
 		}
-		select {
-		case <-ctx.Done():
-			return reply, ctx.Err()
-		case <-time.After(sendPause):
+		if err := sleep(ctx, sendPause); err != nil {
+			return reply, err
 		}
 	}
 }
@@ -45,10 +43,20 @@ func retried(ctx context.Context, read func(context.Context) error) error {
 		if !api.IsKind(err, api.Unavailable) || time.Since(start) > sendTime {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(sendPause):
+		if err := sleep(ctx, sendPause); err != nil {
+			return err
 		}
+	}
+}
+
+// sleep returns when the time is over, or with the context's error when that ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

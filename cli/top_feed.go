@@ -70,7 +70,7 @@ func (f *topFeed) start(ctx context.Context) {
 	f.work.Go(f.hear)
 	f.work.Go(f.look)
 	f.work.Go(func() {
-		for f.sleep(f.ctx, tickEvery) {
+		for sleep(f.ctx, tickEvery) == nil {
 			f.send(top.Tick(f.app.now()))
 		}
 	})
@@ -79,16 +79,6 @@ func (f *topFeed) start(ctx context.Context) {
 func (f *topFeed) stop() {
 	f.cancelAll()
 	f.work.Wait()
-}
-
-// sleep says whether the time is over before the context is.
-func (f *topFeed) sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
 
 // hear lists what lives, and tells what happens from then on.
@@ -103,7 +93,7 @@ func (f *topFeed) hear() {
 				break
 			}
 			if listed = failed == nil; !listed {
-				if !f.sleep(f.ctx, sendPause) {
+				if sleep(f.ctx, sendPause) != nil {
 					return
 				}
 				continue
@@ -117,7 +107,7 @@ func (f *topFeed) hear() {
 		var happened []api.ListedEvent
 		if happened, err = h.next(f.ctx); len(happened) > 0 {
 			f.send(top.Happened{Events: happened})
-			f.sleep(f.ctx, redrawEvery)
+			_ = sleep(f.ctx, redrawEvery)
 		}
 	}
 	f.fail(err)
@@ -141,7 +131,7 @@ func (f *topFeed) look() {
 		if err == nil {
 			f.send(top.Machines{Fleet: fleet})
 		}
-		if !f.sleep(f.ctx, fleetEvery) {
+		if sleep(f.ctx, fleetEvery) != nil {
 			return
 		}
 	}
@@ -173,7 +163,7 @@ func (f *topFeed) follow(id string) tea.Cmd {
 }
 
 func (f *topFeed) following(ctx context.Context, id string) {
-	if !f.sleep(ctx, settleTime) {
+	if sleep(ctx, settleTime) != nil {
 		return
 	}
 	live, err := follow.Subscribe(f.client, id)
@@ -191,7 +181,7 @@ func (f *topFeed) following(ctx context.Context, id string) {
 	var flushing sync.WaitGroup
 	flushed, done := context.WithCancel(ctx)
 	flushing.Go(func() {
-		for f.sleep(flushed, outputEvery) {
+		for sleep(flushed, outputEvery) == nil {
 			b.flush()
 		}
 	})

@@ -134,7 +134,7 @@ func (t *typing) send(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case api.IsKind(err, api.Unavailable), api.IsKind(err, api.Internal):
-			rest(ctx, sendPause)
+			_ = sleep(ctx, sendPause)
 			continue
 		case err != nil:
 			t.refused(ctx, offset, err)
@@ -147,7 +147,7 @@ func (t *typing) send(ctx context.Context) {
 			t.drop(int(n))
 			offset, pause = taken.Offset, shortestPause
 		case !taken.Waiting:
-			rest(ctx, pause)
+			_ = sleep(ctx, pause)
 			pause = min(2*pause, longestPause)
 		}
 	}
@@ -196,11 +196,4 @@ func (t *typing) refused(ctx context.Context, offset int64, err error) {
 	}
 	t.app.note("the function's input ends here: %s", e.Message)
 	_, _ = t.ask(ctx, api.ExecutionInput{ID: t.id, Offset: offset, End: true})
-}
-
-func rest(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

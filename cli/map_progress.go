@@ -23,7 +23,7 @@ type mapProgress struct {
 	mu            sync.Mutex
 	bar           *progressbar.ProgressBar
 	ended, failed int64
-	// told is when a line was printed last, obstacles when each was.
+	// told is when a line was printed last, obstacles when each was, by the name of its error.
 	told      time.Time
 	obstacles map[string]time.Time
 	// quiet: a question stands on the screen.
@@ -90,15 +90,17 @@ func (p *mapProgress) say(text string) {
 	p.app.note("%s", text)
 }
 
-// obstacle tells what is waited for, once in a while.
-func (p *mapProgress) obstacle(text string) {
+// obstacle tells what is in the way, once in a while: what is said of it, such as how much is used of a
+// quota, may be something else each time.
+func (p *mapProgress) obstacle(err error, format string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if last, told := p.obstacles[text]; told && p.app.now().Sub(last) < obstacleEvery {
+	e := describe(err)
+	if last, told := p.obstacles[e.Name]; told && p.app.now().Sub(last) < obstacleEvery {
 		return
 	}
-	p.obstacles[text] = p.app.now()
-	p.say(text)
+	p.obstacles[e.Name] = p.app.now()
+	p.say(fmt.Sprintf(format, e.Message))
 }
 
 // hush draws nothing over a question, until it is answered.

@@ -95,7 +95,7 @@ func (r *mapRun) detach() {
 func (r *mapRun) cancelAll(ctx context.Context) {
 	for ctx.Err() == nil {
 		if _, err := r.app.cancelBatch(ctx, r.client, r.batch); err != nil && ctx.Err() == nil {
-			r.progress.obstacle("it could not be cancelled yet: " + describe(err).Message)
+			r.progress.obstacle(err, "it could not be cancelled yet: %s")
 		}
 		_ = sleep(ctx, sendPause)
 	}

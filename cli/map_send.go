@@ -285,7 +285,7 @@ func (m *mapper) keep(ctx context.Context, ask func(context.Context) error) erro
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case api.IsKind(err, api.Unavailable):
-			m.progress.obstacle(describe(err).Message + "; waiting for it to come back")
+			m.progress.obstacle(err, "%s; waiting for it to come back")
 		case errors.As(err, &e) && e.Name == api.QuotaExceeded:
 			// Of a batch that goes on, what the server has of it may be under way.
 			if m.underWay.Load() > 0 || m.resumed || full.IsZero() {
@@ -294,7 +294,7 @@ func (m *mapper) keep(ctx context.Context, ask func(context.Context) error) erro
 			if m.sending.Err() != nil || time.Since(full) > quotaPatience {
 				return err
 			}
-			m.progress.obstacle(e.Message + "; waiting for room")
+			m.progress.obstacle(err, "%s; waiting for room")
 		default:
 			return err
 		}

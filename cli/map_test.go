@@ -195,17 +195,18 @@ func (s *mapServer) serve(stub *stub) {
 
 func TestMapWaitsForRoomAndForTheServer(t *testing.T) {
 	s := newStub(t)
-	full := api.Errorf(api.LimitReached, api.QuotaExceeded, "your queue is full")
-	away := api.Errorf(api.Unavailable, api.ServerUnavailable, "restarting")
 	server := &mapServer{refuse: func(r api.Run, before int) error {
-		if before < 2 {
-			return map[int64]error{3: full, 4: away}[r.Batch.Index]
+		switch {
+		case before < 2 && r.Batch.Index == 3:
+			return api.Errorf(api.LimitReached, api.QuotaExceeded, "your queue is full: %d used", before+1)
+		case before < 2 && r.Batch.Index == 4:
+			return api.Errorf(api.Unavailable, api.ServerUnavailable, "restarting")
 		}
 		return nil
 	}}
 	server.serve(s)
 	got := s.run("a\nb\nc\nd\ne\n", "function", "map", "pi", "--inputs", "-")
-	if got.code != 0 || !strings.Contains(got.out, "5 success") || strings.Count(got.err, "your queue is full; waiting for room") != 1 ||
+	if got.code != 0 || !strings.Contains(got.out, "5 success") || strings.Count(got.err, "your queue is full: 1 used; waiting for room") != 1 || strings.Count(got.err, "waiting for room") != 1 ||
 		strings.Count(got.err, "restarting; waiting for it to come back") != 1 {
 		t.Errorf("%+v", got)
 	}

@@ -196,7 +196,11 @@ func (term *terminal) types(keys string) {
 func (term *terminal) exits(code int) {
 	term.t.Helper()
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = term.cmd.Wait() }()
+	go func() {
+		defer close(ended)
+		_ = term.cmd.Wait()
+		<-term.done // what it printed last is there, too
+	}()
 	select {
 	case <-ended:
 	case <-time.After(patience):

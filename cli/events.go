@@ -200,12 +200,14 @@ func (o *eventsOptions) print(all []api.ListedEvent) error {
 // line is an event in words, with whose it is where that is not said by who asks.
 func (o *eventsOptions) line(e api.ListedEvent) string {
 	line := eventLine(e)
-	tokens := strings.Split(e.Subject, ".")
-	if !o.all || len(tokens) < 4 {
+	if !o.all {
 		return line
 	}
-	// hermes.function.<owner>.<name>, hermes.execution.<partition>.<owner>.<id>
-	return fmt.Sprintf("%-12s   %s", tokens[len(tokens)-2], line)
+	owner, _, err := events.ParseExecutionSubject(e.Subject)
+	if err != nil { // of a function; an execution may be another's than its function
+		owner = e.Function.Owner
+	}
+	return fmt.Sprintf("%-12s   %s", owner, line)
 }
 
 // eventLine is an event in words.

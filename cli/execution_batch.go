@@ -43,15 +43,19 @@ func checkBatchKnown(ctx context.Context, client *api.Client, batch string) erro
 		ExecutionFilter: api.ExecutionFilter{Batch: batch}, Limit: 1,
 	})
 	if err == nil && len(page.Executions) == 0 {
-		err = api.Errorf(api.NotFound, api.NoSuchRun, "you have no execution of a batch %s", batch).
-			WithHint("`hermes execution list -o jsonl` shows which are of one")
+		err = noSuchBatch(batch)
 	}
 	return err
 }
 
+func noSuchBatch(batch string) error {
+	return api.Errorf(api.NotFound, api.NoSuchRun, "you have no execution of a batch %s", batch).
+		WithHint("`hermes execution list -o jsonl` shows which are of one")
+}
+
 // cancelBatch asks for the end of what waits and runs of a batch, the newest first: what waits is not
 // to be started for what is ended before it. It returns how many it asked for.
-func (a *app) cancelBatch(ctx context.Context, client *api.Client, batch string) (asked int, err error) {
+func cancelBatch(ctx context.Context, client *api.Client, batch string) (asked int, err error) {
 	w := &walk{client: client, filter: api.ExecutionFilter{Batch: batch, Status: []executions.Status{executions.Queued, executions.Running}}}
 	refs := make(chan api.ExecutionRef)
 	var workers sync.WaitGroup

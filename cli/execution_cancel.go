@@ -91,7 +91,7 @@ func (o *executionCancelOptions) cancelAll(client *api.Client) error {
 	if err := checkBatchKnown(o.ctx, client, o.batch); err != nil {
 		return err
 	}
-	asked, err := o.app.cancelBatch(o.ctx, client, o.batch)
+	asked, err := cancelBatch(o.ctx, client, o.batch)
 	if err != nil {
 		return err
 	}

@@ -174,5 +174,6 @@ func plainName(name string) string {
 }
 
 func noSuchResult(path string) error {
-	return usageNotFound("the execution left no file or folder %s", plainName(path))
+	return api.Errorf(api.NotFound, noSuchFile, "the execution left no file or folder %s", plainName(path)).
+		WithHint("`hermes execution files ID` lists what there is")
 }

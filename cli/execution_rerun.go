@@ -119,8 +119,9 @@ func (o *executionRerunOptions) compare(client *api.Client, id string, request f
 		return api.Errorf(api.NotFound, outputGone, "%d bytes of the output of execution %s are not stored any more: there is nothing to compare with",
 			lacks.bytes, name(before.exec, before.exec.ID))
 	}
-	after.exec, err = o.app.newViewer(client, id).writingTo(splitOutput(&after.out, &after.err)).watchNew(o.ctx, request)
-	if err != nil {
+	v := o.app.newViewer(client, id)
+	v.write = splitOutput(&after.out, &after.err)
+	if after.exec, err = v.watchNew(o.ctx, request); err != nil {
 		return err
 	}
 	after.exec = o.app.numbered(o.ctx, client, after.exec)

@@ -147,14 +147,14 @@ func (o *executionWaitOptions) wait(ctx context.Context, client *api.Client) (<-
 
 // ofBatch finds what is of the batch now, the oldest first.
 func (o *executionWaitOptions) ofBatch(ctx context.Context, client *api.Client) (refs []api.ExecutionRef, err error) {
-	if err := checkBatchKnown(ctx, client, o.batch); err != nil {
-		return nil, err
-	}
 	w := &walk{client: client, filter: api.ExecutionFilter{Batch: o.batch}}
 	err = w.each(ctx, func(e api.Execution) error {
 		refs = append(refs, api.ExecutionRef{ID: e.ID})
 		return nil
 	})
+	if err == nil && len(refs) == 0 {
+		err = noSuchBatch(o.batch)
+	}
 	slices.Reverse(refs)
 	return refs, err
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/base64"
-	"fmt"
 	"unicode/utf8"
 
 	"github.com/hermes-serverless/hermes/services/api"
@@ -44,11 +43,7 @@ func resultsText(e api.Execution) string {
 	case r.Files == 0:
 		return join(": ", "none", r.Cut)
 	}
-	files := "1 file"
-	if r.Files > 1 {
-		files = fmt.Sprintf("%d files", r.Files)
-	}
-	return join("; ", files+", "+size(r.Bytes), r.Cut)
+	return join("; ", countOf(int64(r.Files), "file")+", "+size(r.Bytes), r.Cut)
 }
 
 // givenText says in words how much an execution was sent.

@@ -94,7 +94,7 @@ func (r *mapRun) detach() {
 // cancelAll cancels until all has ended: a request may have been on its way.
 func (r *mapRun) cancelAll(ctx context.Context) {
 	for ctx.Err() == nil {
-		if _, err := r.app.cancelBatch(ctx, r.client, r.batch); err != nil && ctx.Err() == nil {
+		if _, err := cancelBatch(ctx, r.client, r.batch); err != nil && ctx.Err() == nil {
 			r.progress.obstacle(err, "it could not be cancelled yet: %s")
 		}
 		_ = sleep(ctx, sendPause)

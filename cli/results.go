@@ -16,10 +16,6 @@ import (
 	"github.com/hermes-serverless/hermes/services/bundle"
 )
 
-func usageNotFound(format string, args ...any) error {
-	return api.Errorf(api.NotFound, noSuchFile, format, args...).WithHint("`hermes execution files ID` lists what there is")
-}
-
 // write writes the chosen files below the folder, once it is known that all of them can be.
 func (o *executionFilesOptions) write(left *events.Results, archive *os.File) error {
 	chosen, err := o.choose(left, archive)

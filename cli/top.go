@@ -8,7 +8,6 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/colorprofile"
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/cli/top"
@@ -129,9 +128,7 @@ func (o *topOptions) print(client *api.Client) error {
 	for i, w := range fleet.Watchers {
 		rows[i] = []string{
 			w.Name, w.State, fmt.Sprintf("%d/%d", w.UsedSlots, w.Slots),
-			fmt.Sprintf("%.3g/%.3g", float64(w.UsedCPUMillis)/1000, float64(w.CPUMillis)/1000),
-			humanize.IBytes(uint64(max(0, w.UsedMemoryBytes))) + "/" + humanize.IBytes(uint64(max(0, w.MemoryBytes))),
-			fmt.Sprintf("%d/%d", w.UsedGPUs, len(w.GPUs)),
+			top.Cores(w), top.Memory(w), fmt.Sprintf("%d/%d", w.UsedGPUs, len(w.GPUs)),
 		}
 	}
 	fmt.Fprintln(out)

@@ -77,7 +77,9 @@ func (f *topFeed) start(ctx context.Context) {
 }
 
 func (f *topFeed) stop() {
+	f.mu.Lock() // no following begins any more
 	f.cancelAll()
+	f.mu.Unlock()
 	f.work.Wait()
 }
 

@@ -44,12 +44,6 @@ func (a *app) newViewer(client *api.Client, id string) *viewer {
 	}
 }
 
-// writingTo hands the output to somebody else.
-func (v *viewer) writingTo(write func(api.Chunk) error) *viewer {
-	v.write = write
-	return v
-}
-
 // subscribe begins to listen. It comes before the request that makes the execution, so that
 // nothing of its output is missed.
 func (v *viewer) subscribe() (err error) {

@@ -7,6 +7,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -20,7 +21,8 @@ type Options struct {
 	User string
 	// Colour says whether the picture may carry escape sequences.
 	Colour bool
-	Now    time.Time
+	// Now is the time until the first Tick.
+	Now time.Time
 	// Follow has the output of one execution sent, and of no other any more; "" is none.
 	Follow func(id string) tea.Cmd
 	// Cancel asks for the end of an execution.
@@ -122,7 +124,10 @@ func (m *Model) happened(listed api.ListedEvent) {
 	if err != nil || listed.Number == 0 {
 		return // of a function, or one that this version does not know
 	}
-	owner, id := m.o.User, idOf(r.Subject)
+	owner, id, err := events.ParseExecutionSubject(r.Subject)
+	if err != nil {
+		return
+	}
 	known, is := m.execs[id]
 	if r.Sequence <= known.Sequence {
 		return

@@ -52,8 +52,6 @@ func indexOf(rows []executions.Execution, id string) int {
 	return slices.IndexFunc(rows, func(e executions.Execution) bool { return e.ID == id })
 }
 
-func idOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
-
 // statusOf is the status, or that it is about to end.
 func statusOf(e executions.Execution) string {
 	if e.CancelRequestedBy != "" && !e.Status.Final() {

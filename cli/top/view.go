@@ -113,7 +113,7 @@ func (m Model) machines(room int) []string {
 			lines = append(lines, fmt.Sprintf("and %d more", len(m.fleet.Watchers)-i))
 			break
 		}
-		lines = append(lines, columns(m.width, machineWidths, w.Name, m.machineState(w.State), slots(w), cores(w), memory(w), gpus(w)))
+		lines = append(lines, columns(m.width, machineWidths, w.Name, m.machineState(w.State), slots(w), Cores(w), Memory(w), gpus(w)))
 	}
 	return lines
 }
@@ -137,11 +137,13 @@ func slots(w api.FleetWatcher) string {
 	return fmt.Sprintf("[%s%s] %d/%d", strings.Repeat("#", full), strings.Repeat(" ", wide-full), w.UsedSlots, w.Slots)
 }
 
-func cores(w api.FleetWatcher) string {
+// Cores says how many of a machine's cores are set aside.
+func Cores(w api.FleetWatcher) string {
 	return fmt.Sprintf("%.3g/%.3g", float64(w.UsedCPUMillis)/1000, float64(w.CPUMillis)/1000)
 }
 
-func memory(w api.FleetWatcher) string {
+// Memory says how much of a machine's memory is set aside.
+func Memory(w api.FleetWatcher) string {
 	return humanize.IBytes(uint64(max(0, w.UsedMemoryBytes))) + "/" + humanize.IBytes(uint64(max(0, w.MemoryBytes)))
 }
 

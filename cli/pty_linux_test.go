@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -60,16 +59,12 @@ func (h *home) serve() {
 	h.ready()
 }
 
-// ready waits until the server can be used: it writes the context last.
+// ready waits until the server can be used.
 func (h *home) ready() {
 	h.t.Helper()
-	file := filepath.Join(h.dir, ".config", "nats", "context", defaultContext+".json")
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if raw, err := os.ReadFile(file); err == nil && json.Valid(raw) {
-			return
-		}
+	if !serverReady(filepath.Join(h.dir, ".config")) {
+		h.t.Fatal("the server did not start")
 	}
-	h.t.Fatal("the server did not start")
 }
 
 func (h *home) write(name, text string) {
@@ -152,12 +147,17 @@ func (term *terminal) text() string {
 // shows waits until the text has appeared.
 func (term *terminal) shows(text string) {
 	term.t.Helper()
+	term.showsTimes(text, 1)
+}
+
+func (term *terminal) showsTimes(text string, times int) {
+	term.t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if strings.Contains(term.text(), text) {
+		if strings.Count(term.text(), text) >= times {
 			return
 		}
 	}
-	term.t.Fatalf("%q did not appear; there is %q", text, term.text())
+	term.t.Fatalf("%q did not appear %d times; there is %q", text, times, term.text())
 }
 
 // asks waits until the prompt has appeared so many times and the terminal hides what is typed, and

@@ -154,15 +154,22 @@ func repeat(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Repeat(args[1], n)), 0o600))
 }
 
-// waitReady waits until the server in the background can be used: it writes the context last.
+// waitReady waits until the server in the background can be used.
 func waitReady(ts *testscript.TestScript, _ bool, _ []string) {
-	file := filepath.Join(ts.Getenv("XDG_CONFIG_HOME"), "nats", "context", defaultContext+".json")
+	if !serverReady(ts.Getenv("XDG_CONFIG_HOME")) {
+		ts.Fatalf("the server did not start")
+	}
+}
+
+// serverReady waits until the server can be used: it writes the context last.
+func serverReady(config string) bool {
+	file := filepath.Join(config, "nats", "context", defaultContext+".json")
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if raw, err := os.ReadFile(file); err == nil && json.Valid(raw) {
-			return
+			return true
 		}
 	}
-	ts.Fatalf("the server did not start")
+	return false
 }
 
 var masks = []struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 )
@@ -56,7 +57,10 @@ func TestTopOnce(t *testing.T) {
 	h.deploySh()
 	h.write("sleep.sh", "echo started; exec sleep 60")
 	h.output("hermes", "function", "run", "sh", "-a", "-f", "sleep.sh")
-	for !strings.Contains(h.output("hermes", "execution", "inspect", "2"), "started") {
+	for end := time.Now().Add(patience); !strings.Contains(h.output("hermes", "execution", "inspect", "2"), "started"); {
+		if time.Now().After(end) {
+			t.Fatal("it does not run")
+		}
 	}
 	var f frame
 	if err := json.Unmarshal([]byte(h.output("hermes", "top", "--once", "-j")), &f); err != nil {

@@ -18,8 +18,8 @@ type device struct {
 	uuid string
 	events.GPU
 	holds map[*Hold]bool
-	// broken is a fault of the hardware. It stays until the driver is loaded anew or this process
-	// starts again: somebody has to look at it.
+	// broken is a fault of the hardware. It stays until another driver is loaded, the driver has not
+	// listed the device for a while, or this process starts again: somebody has to look at it.
 	broken string
 	// unclean is why nobody can have it for now: something that is no holder's is on it.
 	unclean string

@@ -210,8 +210,10 @@ func TestLostBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := w.Write(t, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for {
-		snap, err := p.store.snapshot(t.Context(), nil)
+		snap, err := p.store.snapshot(ctx, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,8 +222,8 @@ func TestLostBucket(t *testing.T) {
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatal()
+		case <-ctx.Done():
+			t.Fatalf("the checkpoint is at %d, never at %d", snap.checkpoint, last)
 		}
 	}
 	WantVerified(t, p)

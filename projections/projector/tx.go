@@ -25,9 +25,11 @@ var _ projections.Tx = (*tx)(nil)
 // Put implements projections.Tx.
 func (t *tx) Put(key string, value any) { t.writes[key] = value }
 
-// Create implements projections.Tx.
+// Create implements projections.Tx. A key that is to be deleted is still in the bucket.
 func (t *tx) Create(key string, value any) {
-	t.cache.put(key, nil)
+	if _, written := t.writes[key]; !written {
+		t.cache.put(key, nil)
+	}
 	t.Put(key, value)
 }
 

@@ -53,6 +53,12 @@ func TestWhatWasNeverStoredIsNotDeleted(t *testing.T) {
 	x.Delete("long")
 	x.Delete("unknown")
 	commit(3)
+	x.Create("again", projections.Text("1"))
+	commit(4, "again")
+	x.Delete("again")
+	x.Create("again", projections.Text("2"))
+	x.Delete("again") // it is there all the same
+	commit(5, "again")
 	if value, err := x.Get("long"); err != nil || value != nil {
 		t.Errorf("it is %v, %v", value, err)
 	}

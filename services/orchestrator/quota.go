@@ -13,8 +13,8 @@ import (
 // Quotas is what the orchestrator asks of users' quotas.
 type Quotas interface {
 	// Admit gives an execution a place in its user's queue, or says which bound is in the way by an
-	// *api.Error. giveBack is for a place that was not used.
-	Admit(ctx context.Context, user, id string, r events.ExecutionRequested) (giveBack func(), err error)
+	// *api.Error. settle tells the sequence of the request in the log, 0 when it was not stored.
+	Admit(ctx context.Context, user, id string, r events.ExecutionRequested) (settle func(stored uint64), err error)
 	// Limits are what holds for the user.
 	Limits(user string) quotas.Limits
 	// Day is what the user has used of the day's figures; known is false shortly after a start.
@@ -26,8 +26,8 @@ type Quotas interface {
 // unbounded are the quotas of an instance that has none.
 type unbounded struct{}
 
-func (unbounded) Admit(context.Context, string, string, events.ExecutionRequested) (func(), error) {
-	return func() {}, nil
+func (unbounded) Admit(context.Context, string, string, events.ExecutionRequested) (func(uint64), error) {
+	return func(uint64) {}, nil
 }
 func (unbounded) Limits(string) quotas.Limits { return quotas.Limits{} }
 func (unbounded) Day(string, time.Time) (quotas.Amounts, bool) {
@@ -107,7 +107,7 @@ func (p *parts) policyOf(user string) Policy {
 }
 
 // admit asks for a place in the user's queue.
-func (s *Service) admit(ctx context.Context, user, id string, data events.Data) (giveBack func(), err error) {
+func (s *Service) admit(ctx context.Context, user, id string, data events.Data) (settle func(stored uint64), err error) {
 	requested, ok := data.(events.ExecutionRequested)
 	if !ok {
 		return nil, errors.New("only requests are admitted")

@@ -246,6 +246,16 @@ func TestTheQueueIsBounded(t *testing.T) {
 	w.mustTry("ana", "pi")
 }
 
+// TestARepeatedRequestTakesNoPlace of which the answer was lost, and which has ended since.
+func TestARepeatedRequestTakesNoPlace(t *testing.T) {
+	w := newWorld(t)
+	watch := w.withQuotas(quotas.Limits{quotas.Queued: 1})
+	first := w.mustTry("ana", "pi")
+	watch.report(watch.start(), api.Succeeded)
+	w.runAs("ana", first)
+	w.mustTry("ana", "pi")
+}
+
 // TestWhatNobodyAskedForIsWithinTheQuota: limits by default are lowered to it, those of a function's
 // config never fit.
 func TestWhatNobodyAskedForIsWithinTheQuota(t *testing.T) {

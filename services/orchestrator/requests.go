@@ -98,7 +98,7 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 		if data == nil {
 			return api.Accepted{ID: id, Function: state.Request.Function, RequestedAt: state.RequestedAt, Sequence: state.Sequence}, nil
 		}
-		giveBack, err := s.admit(ctx, user, id, data)
+		settle, err := s.admit(ctx, user, id, data)
 		if isRefusal(err) && state.Status == "" {
 			// The very same request may have been accepted when there was room.
 			if known, foldErr := s.fold(ctx, user, id); foldErr == nil && known.Status != "" {
@@ -111,13 +111,14 @@ func (s *Service) accept(ctx context.Context, user, id string, decide func(execu
 		}
 		next, err := s.append(ctx, user, id, executions.Execution{}, acceptEventID(user, id, data), data)
 		if err == nil {
+			settle(next.Sequence)
 			s.appended(ctx, next, data)
 			return api.Accepted{ID: id, Function: next.Request.Function, RequestedAt: next.RequestedAt, Sequence: next.Sequence}, nil
 		}
 		if !errors.Is(err, log.ErrConflict) {
 			return api.Accepted{}, fmt.Errorf("append the request of execution %s: %w", id, err)
 		}
-		giveBack()
+		settle(0)
 		if state, err = s.fold(ctx, user, id); err != nil {
 			return api.Accepted{}, err
 		}

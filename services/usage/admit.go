@@ -51,16 +51,21 @@ func (s *Service) Day(user string, now time.Time) (used quotas.Amounts, known bo
 }
 
 // Admit gives an execution a place in its user's queue, or says which bound is in the way: an
-// *api.Error (QuotaExceeded). Whoever then does not ask for it, or is refused by the log, gives the
-// place back.
-func (s *Service) Admit(ctx context.Context, user, id string, r events.ExecutionRequested) (giveBack func(), err error) {
+// *api.Error (QuotaExceeded). settle tells the sequence of the request in the log, which may have had it
+// before, or 0: nobody asks for the place any more. Who cannot know says nothing.
+func (s *Service) Admit(ctx context.Context, user, id string, r events.ExecutionRequested) (settle func(stored uint64), err error) {
 	return s.admit(ctx, user, id, quotas.Ask(r), quotas.Blobs(r))
 }
 
-// AdmitBuild is Admit for a build whose request is yet to be made.
+// AdmitBuild is Admit for a build whose request is yet to be made; giveBack is for a place that nobody
+// asks for any more.
 func (s *Service) AdmitBuild(ctx context.Context, user, id string, bundle events.Blob) (giveBack func(), err error) {
 	r := events.ExecutionRequested{Kind: events.KindBuild, Source: bundle, Limits: quotas.Within(s.Limits(user), s.Build)}
-	return s.Admit(ctx, user, id, r)
+	settle, err := s.Admit(ctx, user, id, r)
+	if err != nil {
+		return nil, err
+	}
+	return func() { settle(0) }, nil
 }
 
 // AdmitUpload says whether the user may store the content besides what they do, or an *api.Error.
@@ -69,7 +74,7 @@ func (s *Service) AdmitUpload(ctx context.Context, user string, blob events.Blob
 	return err
 }
 
-func (s *Service) admit(ctx context.Context, user, id string, asked quotas.Amounts, blobs []events.Blob) (func(), error) {
+func (s *Service) admit(ctx context.Context, user, id string, asked quotas.Amounts, blobs []events.Blob) (settle func(stored uint64), err error) {
 	if err := s.settled(ctx, s.ready); err != nil {
 		return nil, err
 	}
@@ -93,7 +98,7 @@ func (s *Service) admit(ctx context.Context, user, id string, asked quotas.Amoun
 	if over != nil {
 		return nil, api.QuotaExceededError(user, *over, s.Now())
 	}
-	return func() { s.giveBack(user, id) }, nil
+	return func(stored uint64) { s.settle(user, id, stored) }, nil
 }
 
 // reserve takes the place, or says what is in the way. An empty id is of something that takes none.
@@ -138,10 +143,13 @@ func (s *Service) reservedBlobs(user string) []events.Blob {
 	return all
 }
 
-func (s *Service) giveBack(user, id string) {
+// settle keeps a reservation only if the log is yet to show what it is for.
+func (s *Service) settle(user, id string, stored uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unreserve(user, id)
+	if stored <= s.book.Executions() {
+		s.unreserve(user, id)
+	}
 }
 
 func (s *Service) unreserve(user, id string) {

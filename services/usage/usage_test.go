@@ -205,7 +205,7 @@ func TestPlacesInTheQueue(t *testing.T) {
 	if _, err := s.Admit(t.Context(), "bob", id(3), run(0)); err != nil {
 		t.Errorf("somebody else is refused: %v", err)
 	}
-	back()
+	back(0)
 	if _, err := s.Admit(t.Context(), "ana", id(3), run(0)); err != nil {
 		t.Errorf("what was given back is not free: %v", err)
 	}
@@ -225,6 +225,32 @@ func TestPlacesInTheQueue(t *testing.T) {
 	if _, err := s.Admit(t.Context(), "ana", id(5), run(0)); err != nil {
 		t.Errorf("an old reservation is not forgotten: %v", err)
 	}
+}
+
+// TestARepeatedRequestHoldsNothing: when the log had it before, it shows it no more.
+func TestARepeatedRequestHoldsNothing(t *testing.T) {
+	w := newWorld(t, "2026-03-01 12:00:00")
+	w.defaults[quotas.Queued] = 1
+	s := w.start()
+	for _, data := range []events.Data{run(0), started(1), events.ExecutionSucceeded{Attempt: 1}} {
+		w.execution(1, data)
+	}
+	if err := s.catchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		n      int
+		stored uint64
+	}{{1, 1}, {2, 4}} {
+		settle, err := s.Admit(t.Context(), "ana", id(c.n), run(0))
+		if err != nil {
+			t.Fatalf("%d: %v", c.n, err)
+		}
+		settle(c.stored)
+	}
+	// The log has not shown the second yet.
+	_, err := s.Admit(t.Context(), "ana", id(3), run(0))
+	wantRefused(t, err, "ana may have 1 executions in the queue: 1 used, and 1 more asked for", "")
 }
 
 // TestManyAtOnce: of many that ask at the same moment as many get a place as there are.
@@ -291,7 +317,7 @@ func TestWhatIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatalf("without the bound: %v", err)
 			}
-			back()
+			back(0)
 		})
 	}
 	// On the next day there is as much again.

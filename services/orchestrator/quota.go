@@ -12,6 +12,8 @@ import (
 
 // Quotas is what the orchestrator asks of users' quotas.
 type Quotas interface {
+	// Ready returns when what every user may is known, or the context ends.
+	Ready(ctx context.Context) error
 	// Admit gives an execution a place in its user's queue, or says which bound is in the way by an
 	// *api.Error. settle tells the sequence of the request in the log, 0 when it was not stored.
 	Admit(ctx context.Context, user, id string, r events.ExecutionRequested) (settle func(stored uint64), err error)
@@ -26,6 +28,7 @@ type Quotas interface {
 // unbounded are the quotas of an instance that has none.
 type unbounded struct{}
 
+func (unbounded) Ready(context.Context) error { return nil }
 func (unbounded) Admit(context.Context, string, string, events.ExecutionRequested) (func(uint64), error) {
 	return func(uint64) {}, nil
 }

@@ -2,9 +2,12 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
@@ -254,6 +257,39 @@ func TestARepeatedRequestTakesNoPlace(t *testing.T) {
 	watch.report(watch.start(), api.Succeeded)
 	w.runAs("ana", first)
 	w.mustTry("ana", "pi")
+}
+
+// notReady are the quotas of an instance that begins.
+type notReady struct {
+	unbounded
+	asked, ready chan struct{}
+}
+
+func (q notReady) Ready(context.Context) error {
+	close(q.asked)
+	<-q.ready
+	return nil
+}
+
+// TestNobodyLeadsBeforeTheQuotasAreKnown: places would be given away by the defaults.
+func TestNobodyLeadsBeforeTheQuotasAreKnown(t *testing.T) {
+	w := newWorld(t)
+	q := notReady{asked: make(chan struct{}), ready: make(chan struct{})}
+	w.opts.Quotas = q
+	s, _ := w.orchestrate()
+	w.eventually("it waits for the quotas", func() bool {
+		select {
+		case <-q.asked:
+			return true
+		default:
+			return false
+		}
+	})
+	if held, err := s.Leases.Get(t.Context(), leaderKey); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("somebody leads: %v, %v", held, err)
+	}
+	close(q.ready)
+	w.eventually("it leads", func() bool { return s.leader.Load() != nil })
 }
 
 // TestWhatNobodyAskedForIsWithinTheQuota: limits by default are lowered to it, those of a function's

@@ -137,8 +137,12 @@ func (s *Service) Run(ctx context.Context) error {
 	return server.Stop()
 }
 
-// lead tries to become the leader, leads, and tries again, until the context ends.
+// lead tries to become the leader, leads, and tries again, until the context ends. Before it knows what
+// users may, it would give places away by the defaults.
 func (s *Service) lead(ctx context.Context) {
+	if s.Quotas.Ready(ctx) != nil {
+		return
+	}
 	for ctx.Err() == nil {
 		held, err := acquire(ctx, s.JS, s.Leases)
 		if err == nil && held != nil {

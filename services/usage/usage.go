@@ -124,6 +124,16 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
+// Ready returns when what every user may is known, or the context ends.
+func (s *Service) Ready(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (s *Service) serve(ctx context.Context) error {
 	server, err := api.NewServer(s.Conn, "hermes-usage", s.Version, "what users use of their quotas", s.Log)
 	if err != nil {

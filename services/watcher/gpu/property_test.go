@@ -120,7 +120,6 @@ func (p *player) hold(ctx context.Context, s step) (wrong string) {
 	r.begin(p.pid)
 	p.inventory.Compute(uuid, p.pid, gib)
 	p.holds[s.device] = append(p.holds[s.device], r)
-	r.samples = nil
 	switch {
 	case err != nil:
 		return "a lost device is given"

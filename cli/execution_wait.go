@@ -81,7 +81,11 @@ func runExecutionWait(o *executionWaitOptions) error {
 		defer cancel()
 	}
 	if o.batch != "" {
-		if o.refs, err = o.ofBatch(ctx, client); err != nil {
+		o.refs, err = o.ofBatch(ctx, client)
+		switch {
+		case o.ctx.Err() == nil && ctx.Err() != nil:
+			return api.Errorf(api.State, waitTimeout, "the executions of batch %s were not all listed after %s", o.batch, o.timeout)
+		case err != nil:
 			return err
 		}
 	}

@@ -123,8 +123,11 @@ func (r *mapReport) print(a *app) error {
 		return err
 	}
 	if r.FailedCount > 0 {
-		e := r.Failed[0]
-		fmt.Fprintf(a.streams.Err, "→ `hermes execution inspect %d` shows one with what it printed, `hermes execution list --batch %s --status error,timeout,lost,cancelled` all\n", e.RunID, r.Batch)
+		one := r.Failed[0].ID // known also where the number is not yet
+		if number := r.Failed[0].RunID; number > 0 {
+			one = strconv.FormatInt(number, 10)
+		}
+		fmt.Fprintf(a.streams.Err, "→ `hermes execution inspect %s` shows one with what it printed, `hermes execution list --batch %s --status error,timeout,lost,cancelled` all\n", one, r.Batch)
 	}
 	return r.table(a, "Not whole", r.Incomplete, r.IncompleteCount)
 }

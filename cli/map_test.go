@@ -257,3 +257,32 @@ func TestMapOfAnotherVersion(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestMapSaysWhereToLook: at a failure whose number is known, and at one whose number is not.
+func TestMapSaysWhereToLook(t *testing.T) {
+	for number, want := range map[int64]string{7: "`hermes execution inspect 7`", 0: "`hermes execution inspect 01A`"} {
+		r := newMapReport(&mapper{functionMapOptions: &functionMapOptions{app: testApp()}})
+		end := mapEnd{mapInput: mapInput{index: 1}}
+		end.exec.ID, end.exec.Number, end.exec.Status = "01A", number, executions.Error
+		r.add(end)
+		var out, errOut bytes.Buffer
+		if err := r.print(newApp(&iostreams.Streams{Out: &out, Err: &errOut})); err != nil || !strings.Contains(errOut.String(), want) {
+			t.Errorf("%v; it says %q, want %s", err, errOut.String(), want)
+		}
+	}
+}
+
+// TestWaitForABatchThatCannotBeListed: the time that was given counts from the start.
+func TestWaitForABatchThatCannotBeListed(t *testing.T) {
+	s := newStub(t)
+	over := make(chan struct{})
+	defer close(over)
+	answer(s, api.OpExecutionList, func(api.ExecutionList) (api.Executions, error) {
+		<-over
+		return api.Executions{}, nil
+	})
+	got := s.run("", "execution", "wait", "--batch", api.NewID(), "--timeout", "50ms")
+	if got.code != exitConflict || !strings.Contains(got.err, "were not all listed after 50ms") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -21,7 +21,8 @@ import (
 var ErrOccupied = errors.New("the data directory holds an instance")
 
 // kept are the folders of a data directory that are the instance: what is not among them is made anew.
-var kept = []string{"keys", "tls", "jetstream"}
+// The first is the one that may be a disk of its own, which cannot be replaced: nothing is then.
+var kept = []string{"jetstream", "keys", "tls"}
 
 // SecretFiles returns the files of an instance's folder that a backup must have beside its streams:
 // its keys and its certificate, by their paths below it.
@@ -164,17 +165,17 @@ func catchUp(ctx context.Context, p *projector.Projector) error {
 	}
 }
 
-// replace puts what was restored in the place of what was there.
+// replace puts what was restored in the place of what was there, which goes with the stage: to remove
+// it takes a while, in which there would be no instance.
 func replace(data, stage *DataDir) error {
 	if err := data.sync(); err != nil {
 		return err
 	}
 	for _, name := range kept {
-		if err := os.RemoveAll(data.Path(name)); err != nil {
-			return err
-		}
-		if err := os.Rename(stage.Path(name), data.Path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		for _, move := range [][2]string{{data.Path(name), stage.Path("replaced-" + name)}, {stage.Path(name), data.Path(name)}} {
+			if err := os.Rename(move[0], move[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
 		}
 	}
 	return data.sync()

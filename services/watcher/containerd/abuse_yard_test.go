@@ -21,11 +21,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
@@ -93,19 +93,9 @@ func newYard(t *testing.T) *yard {
 }
 
 func (y *yard) connect() {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: y.t.TempDir()})
-	y.must(err)
-	s.Start()
-	y.t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(yardPatience) {
-		y.t.Fatal("the NATS server does not start")
-	}
-	y.nc, err = nats.Connect(s.ClientURL())
-	y.must(err)
-	y.t.Cleanup(y.nc.Close)
-	y.js, err = jetstream.New(y.nc)
-	y.must(err)
-	_, err = streams.Ensure(y.t.Context(), y.js, streams.Options{Sync: func(string) error { return nil }})
+	y.js = natstest.Connect(y.t)
+	y.nc = y.js.Conn()
+	_, err := streams.Ensure(y.t.Context(), y.js, streams.Options{Sync: func(string) error { return nil }})
 	y.must(err)
 }
 

@@ -3,12 +3,11 @@ package orchestrator
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/synadia-io/orbit.go/jetstreamext"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
@@ -59,6 +58,13 @@ func (s *Service) gpuPlot(ctx context.Context, user string, ask api.ExecutionGPU
 // readSamples reads from the subject of the watcher that the log names, and no other's.
 func (s *Service) readSamples(ctx context.Context, e executions.Execution, p *plotter) error {
 	subject := events.GPUSubject(e.Watcher, e.Owner, e.ID)
+	add := func(m *jetstream.RawStreamMsg) error {
+		var samples api.GPUSamples
+		if json.Unmarshal(m.Data, &samples) == nil {
+			p.add(samples)
+		}
+		return nil
+	}
 	until := time.Now().Add(plotWithin)
 	for seen, more := uint64(0), true; more; {
 		if time.Now().After(until) {
@@ -66,35 +72,11 @@ func (s *Service) readSamples(ctx context.Context, e executions.Execution, p *pl
 			return nil
 		}
 		var err error
-		if seen, more, err = s.readSampleBatch(ctx, subject, seen, p); err != nil {
+		if seen, more, err = s.readBatch(ctx, subject, seen, add); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (s *Service) readSampleBatch(ctx context.Context, subject string, seen uint64, p *plotter) (last uint64, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, batchWithin)
-	defer cancel()
-	batch, err := jetstreamext.GetBatch(ctx, s.JS, s.Output.CachedInfo().Config.Name, batchSize,
-		jetstreamext.GetBatchSubject(subject), jetstreamext.GetBatchSeq(seen+1), jetstreamext.GetBatchMaxBytes(2*pageBytes))
-	if err != nil {
-		return seen, false, err
-	}
-	for m, err := range batch {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return seen, false, nil
-		}
-		if err != nil {
-			return seen, false, err
-		}
-		seen, more = m.Sequence, true
-		var samples api.GPUSamples
-		if json.Unmarshal(m.Data, &samples) == nil {
-			p.add(samples)
-		}
-	}
-	return seen, more, nil
 }
 
 // plotter gathers samples into points at equal distance.

@@ -1,12 +1,14 @@
 package orchestrator
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -16,6 +18,40 @@ func sampleOf(attempt int, uuid string, after time.Duration, percent int, memory
 	return api.GPUSamples{Attempt: attempt, At: []time.Time{plotFrom.Add(after)}, Devices: []api.GPUSeries{
 		{UUID: uuid, UtilisationPercent: []int{percent}, MemoryBytes: []int64{memory}, PowerMilliwatts: []int64{power}},
 	}}
+}
+
+// TestPlotIsOfTheWatcherThatRanIt, all that it sent, and shown to the owner alone.
+func TestPlotIsOfTheWatcherThatRanIt(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	w.registerGPU("pi", nil)
+	watch := w.gpuWatcher("gpu1", gpus(1, "a", "NVIDIA L4", 24)...).hello()
+	id := w.runGPU("ana", "pi", nil)
+	ref := watch.start()
+	send := func(watcher string, memory int64) {
+		s := sampleOf(1, "GPU-a-0", 0, 50, memory, 7)
+		s.At[0] = time.Now()
+		raw, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.js.Publish(t.Context(), events.GPUSubject(watcher, ref.Owner, ref.ID), raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range int64(batchSize + 1) {
+		send("gpu1", n)
+	}
+	send("gpu2", 1<<40)
+	watch.report(ref, api.Succeeded)
+	of := api.ExecutionGPU{ExecutionRef: api.ExecutionRef{ID: id}}
+	plot, err := ask[api.GPUPlot](w, api.OpExecutionGPU, of)
+	if err != nil || len(plot.Devices) != 1 || slices.Max(plot.Devices[0].MemoryBytes) != batchSize || plot.Partial != "" {
+		t.Errorf("%+v, %v", plot, err)
+	}
+	if plot, err := askAs[api.GPUPlot](w, "bob", api.OpExecutionGPU, of); !api.IsKind(err, api.NotFound) {
+		t.Errorf("somebody else sees %+v, %v", plot, err)
+	}
 }
 
 func TestPlot(t *testing.T) {

@@ -109,7 +109,7 @@ func (s *Service) readPage(ctx context.Context, e executions.Execution, ask api.
 func (s *Service) readFrom(ctx context.Context, subject string, p *pager) (err error) {
 	// The cursor stays before what a later page must see again; the reading itself always goes on.
 	for seen, more := p.page.Cursor, true; more && !p.full; {
-		if seen, more, err = s.readBatch(ctx, subject, seen, p); err != nil {
+		if seen, more, err = s.readBatch(ctx, subject, seen, p.add); err != nil {
 			return err
 		}
 	}
@@ -152,9 +152,9 @@ func (s *Service) beginning(ctx context.Context, subject string, attempt int, mo
 	return offset, found[0].Sequence - 1, nil
 }
 
-// readBatch adds messages behind the sequence seen to the page, and returns the last that it looked
-// at and whether there was any.
-func (s *Service) readBatch(ctx context.Context, subject string, seen uint64, p *pager) (last uint64, more bool, err error) {
+// readBatch has messages of a subject taken that stand in the stream of output behind the sequence seen,
+// and returns the last of them and whether there was any.
+func (s *Service) readBatch(ctx context.Context, subject string, seen uint64, take func(*jetstream.RawStreamMsg) error) (last uint64, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, batchWithin)
 	defer cancel()
 	batch, err := jetstreamext.GetBatch(ctx, s.JS, s.Output.CachedInfo().Config.Name, batchSize,
@@ -170,10 +170,7 @@ func (s *Service) readBatch(ctx context.Context, subject string, seen uint64, p 
 			return seen, false, err
 		}
 		seen, more = m.Sequence, true
-		if p.full {
-			continue
-		}
-		if err := p.add(m); err != nil {
+		if err := take(m); err != nil {
 			return seen, false, err
 		}
 	}
@@ -206,6 +203,9 @@ func (p *pager) behindGap(offset int64, m *jetstream.RawStreamMsg) {
 }
 
 func (p *pager) add(m *jetstream.RawStreamMsg) error {
+	if p.full {
+		return nil
+	}
 	c, err := api.ParseChunk(&nats.Msg{Header: m.Header, Data: m.Data})
 	if err != nil {
 		return err

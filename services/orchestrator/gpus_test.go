@@ -15,11 +15,11 @@ func (w *world) registerGPU(name string, r *events.GPURequest) {
 	w.t.Helper()
 	subject := events.FunctionSubject("ana", name)
 	blob := events.Blob{Digest: "sha256:" + zeros, SizeBytes: 1}
-	w.append(w.opts.Functions, subject, 0, events.FunctionRegistered{
+	registered := w.append(w.opts.Functions, subject, 0, events.FunctionRegistered{
 		Version: "1.0.0", Base: "host", Build: "B", Bundle: blob, Reuses: "A",
 		Config: events.FunctionConfig{Language: "cuda", Scope: "public", Handler: "a.out", GPUCapable: true, GPU: r},
 	})
-	w.append(w.opts.Functions, subject, 1, events.FunctionBuilt{Version: "1.0.0", Build: "B", BuiltBy: "A", Artifact: blob})
+	w.append(w.opts.Functions, subject, registered, events.FunctionBuilt{Version: "1.0.0", Build: "B", BuiltBy: "A", Artifact: blob})
 }
 
 // runGPU requests an execution of it.

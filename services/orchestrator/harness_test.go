@@ -211,12 +211,14 @@ func (w *world) register() {
 
 const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
 
-func (w *world) append(l log.Log, subject string, expected uint64, data events.Data) {
+func (w *world) append(l log.Log, subject string, expected uint64, data events.Data) (sequence uint64) {
 	w.t.Helper()
 	event := events.Event{ID: api.NewID(), Source: "test", Time: time.Now(), Data: data}
-	if _, err := l.Append(w.t.Context(), subject, expected, event); err != nil {
+	sequence, err := l.Append(w.t.Context(), subject, expected, event)
+	if err != nil {
 		w.t.Fatal(err)
 	}
+	return sequence
 }
 
 // ask sends a request of the user ana.

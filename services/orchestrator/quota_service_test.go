@@ -40,7 +40,7 @@ func (w *world) withQuotas(defaults quotas.Limits) *watch {
 	})
 	w.opts.Quotas = s
 	w.register()
-	w.registerWithGPU()
+	w.registerGPU("gpu", nil)
 	w.orchestrate()
 	watch := w.watcher("w", 10)
 	watch.machine.GPUs = []events.GPU{{UUID: "a", MemoryBytes: 1 << 30}, {UUID: "b", MemoryBytes: 1 << 30}}
@@ -48,22 +48,6 @@ func (w *world) withQuotas(defaults quotas.Limits) *watch {
 }
 
 func (w *world) users() log.Log { return jslog.New(w.js, streams.Users) }
-
-// registerWithGPU puts a function into the log that asks for a GPU.
-func (w *world) registerWithGPU() {
-	w.t.Helper()
-	subject := events.FunctionSubject("ana", "gpu")
-	blob := events.Blob{Digest: "sha256:" + zeros, SizeBytes: 1}
-	w.append(w.opts.Functions, subject, 0, events.FunctionRegistered{
-		Version: "1.0.0", Base: "host", Build: "G", Bundle: blob, Reuses: "A",
-		Config: events.FunctionConfig{Language: "cpp", Scope: "public", Handler: "a.out", GPUCapable: true},
-	})
-	last, err := w.opts.Functions.Head(w.t.Context(), subject)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.append(w.opts.Functions, subject, last, events.FunctionBuilt{Version: "1.0.0", Build: "G", BuiltBy: "A", Artifact: blob})
-}
 
 // mayUse sets a figure of a user's quota, and waits until everybody has heard of it.
 func (w *world) mayUse(user string, f quotas.Figure, n int64) {
@@ -73,10 +57,7 @@ func (w *world) mayUse(user string, f quotas.Figure, n int64) {
 		w.t.Fatal(err)
 	}
 	if last == 0 {
-		w.append(w.users(), events.UserSubject(user), 0, events.UserRegistered{})
-		if last, err = w.users().Head(w.t.Context(), events.UserSubject(user)); err != nil {
-			w.t.Fatal(err)
-		}
+		last = w.append(w.users(), events.UserSubject(user), 0, events.UserRegistered{})
 	}
 	set := quotas.With(events.UserQuotaSet{}, f, n)
 	w.append(w.users(), events.UserSubject(user), last, set)

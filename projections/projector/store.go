@@ -112,8 +112,7 @@ func (s bucketStore) commit(ctx context.Context, writes map[string][]byte, check
 	}
 	last.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	sequence, err := s.publish(ctx, append(messages, last))
-	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == 10071 || api.ErrorCode == 10164) {
+	if streams.IsConflict(err) {
 		return 0, errConflict
 	}
 	if err != nil {

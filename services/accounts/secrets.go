@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -104,7 +105,7 @@ func (s secrets) redeem(ctx context.Context, token, user string, now time.Time) 
 		return nil, refused
 	}
 	if err := s.kv.Delete(ctx, key, jetstream.LastRevision(e.Revision())); err != nil {
-		if isConflict(err) {
+		if streams.IsConflict(err) {
 			return nil, refused
 		}
 		return nil, fmt.Errorf("use an invitation up: %w", err)
@@ -113,10 +114,4 @@ func (s secrets) redeem(ctx context.Context, token, user string, now time.Time) 
 		_, err := s.kv.Create(ctx, key, e.Value(), jetstream.KeyTTL(max(ttl, time.Second)))
 		return err
 	}, nil
-}
-
-// isConflict: somebody else wrote the key first.
-func isConflict(err error) bool {
-	var e *jetstream.APIError
-	return errors.As(err, &e) && (e.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || e.ErrorCode == 10164)
 }

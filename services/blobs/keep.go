@@ -31,9 +31,8 @@ func (s *Store) Keep(ctx context.Context, digest string) (bool, error) {
 	}
 	for {
 		kept, err := s.touch(ctx, objectName(digest), touchAfter)
-		var conflict *jetstream.APIError
 		switch {
-		case errors.As(err, &conflict) && (conflict.ErrorCode == 10071 || conflict.ErrorCode == 10164):
+		case streams.IsConflict(err):
 			continue // somebody else renewed it, or took it away: look again
 		case err != nil:
 			return false, fmt.Errorf("keep %s: %w", digest, err)

@@ -10,9 +10,8 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// fleet asks the leader, who alone knows what is placed where.
 func (s *Service) fleet(ctx context.Context, user string, _ api.FleetRequest) (api.Fleet, error) {
-	return api.Ask[api.Fleet](ctx, s.Conn, api.FleetSubject, api.FleetUse{User: user})
+	return askLeader[api.Fleet](ctx, s, api.FleetSubject, api.FleetUse{User: user})
 }
 
 func (l *leader) fleet(_ context.Context, _ string, ask api.FleetUse) (api.Fleet, error) {

@@ -10,9 +10,8 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// gpuList asks the leader, who alone knows who holds what.
 func (s *Service) gpuList(ctx context.Context, user string, _ api.GPUList) (api.GPUs, error) {
-	return api.Ask[api.GPUs](ctx, s.Conn, api.GPUsSubject, api.FleetUse{User: user})
+	return askLeader[api.GPUs](ctx, s, api.GPUsSubject, api.FleetUse{User: user})
 }
 
 func (l *leader) gpus(_ context.Context, _ string, ask api.FleetUse) (api.GPUs, error) {

@@ -2,7 +2,6 @@ package orchestrator
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -17,6 +16,8 @@ const (
 	viewWithin = 5 * time.Second
 	// settleWithin bounds how long the news of an end waits for the view.
 	settleWithin = time.Second
+	// leaderWithin bounds a question to the leader, which has the answer in memory.
+	leaderWithin = 2 * time.Second
 )
 
 func (s *Service) inspect(ctx context.Context, user string, ref api.ExecutionRef) (api.Execution, error) {
@@ -109,17 +110,18 @@ func (s *Service) place(ctx context.Context, e executions.Execution) (reply api.
 	if e.Status != executions.Queued {
 		return reply
 	}
-	raw, err := json.Marshal(api.QueuePosition{Owner: e.Owner, ID: e.ID})
+	reply, err := askLeader[api.QueuePositionReply](ctx, s, api.QueuePositionSubject, api.QueuePosition{Owner: e.Owner, ID: e.ID})
 	if err != nil {
-		return reply
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	m, err := api.Request(ctx, s.Conn, api.QueuePositionSubject, raw)
-	if err != nil || json.Unmarshal(m.Data, &reply) != nil {
 		return api.QueuePositionReply{}
 	}
 	return reply
+}
+
+// askLeader asks who alone knows what is placed where. One that is cut off keeps nobody waiting.
+func askLeader[Reply any](ctx context.Context, s *Service, subject string, request any) (Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
+	defer cancel()
+	return api.Ask[Reply](ctx, s.Conn, subject, request)
 }
 
 // wait answers when the execution has ended, or when the time is over. An id that nobody has seen

@@ -364,10 +364,11 @@ func (s *state) position(k key) int {
 	if e == nil || !e.waiting() {
 		return 0
 	}
-	n := 1
+	n, own := 1, e.ticket()
 	for user, q := range s.queues {
-		for _, other := range q {
-			if o := s.execs[key{owner: user, id: other.id}]; other.compare(e.ticket()) < 0 && o != nil && o.waiting() {
+		before, _ := slices.BinarySearchFunc(q, own, ticket.compare)
+		for _, other := range q[:before] {
+			if o := s.execs[key{owner: user, id: other.id}]; o != nil && o.waiting() {
 				n++
 			}
 		}

@@ -17,6 +17,10 @@ import (
 	"github.com/hermes-serverless/hermes/services/retention"
 )
 
+// asLongAsTheLog is a time in which executions refer to content as long as the log has their events: what
+// the instance was told of it is not known here, and a guess would take away what it keeps.
+const asLongAsTheLog = 100 * 365 * 24 * time.Hour
+
 func newBlobsCommand() *cobra.Command {
 	var natsContext string
 	cmd := &cobra.Command{
@@ -29,7 +33,7 @@ func newBlobsCommand() *cobra.Command {
 }
 
 func newBlobsCollectCommand(natsContext *string) *cobra.Command {
-	var grace, keep keepTime
+	grace, keep := keepTime(0), keepTime(asLongAsTheLog)
 	var dry bool
 	var output string
 	formats := []string{"table", "json"}
@@ -38,7 +42,8 @@ func newBlobsCollectCommand(natsContext *string) *cobra.Command {
 		Short: "Remove what nothing refers to any more",
 		Long: `Removes content that no version of a function, no base and no execution refers to any more: an
 execution does while it lives, and its events do for --keep-executions. What is younger than --grace
-stays, for somebody may be about to refer to it. A running instance does the same once a day.`,
+stays, for somebody may be about to refer to it. A running instance does the same once a day, with the
+--keep-executions that it was started with.`,
 		Example: "  hermesd blobs collect --dry-run\n  hermesd blobs collect --keep-executions 7d -o json",
 		Args:    cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
@@ -78,7 +83,7 @@ stays, for somebody may be about to refer to it. A running instance does the sam
 	f := cmd.Flags()
 	f.BoolVar(&dry, "dry-run", false, "say what would go, and remove nothing")
 	f.Var(&grace, "grace", "`how long` content stays that nothing refers to yet (default 24h)")
-	f.Var(&keep, "keep-executions", "`how long` executions refer to what they were given, ran and made (default 30d)")
+	f.Var(&keep, "keep-executions", "`how long` executions refer to what they were given, ran and made (default: as long as the log has their events)")
 	f.StringVarP(&output, "output", "o", "table", "`format`: table or json")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd

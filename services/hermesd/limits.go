@@ -17,12 +17,12 @@ import (
 // of limits, with the keys and the spelling of hermes.config.json.
 func limitFlags(cmd *cobra.Command, to *instance.Limits) {
 	f := cmd.Flags()
-	f.Var(limits{&to.Max, map[string]*int64{"input": &to.MaxInputBytes, "bundle": &to.MaxBundleBytes}}, "max",
+	f.Var(limits{to: &to.Max, sizes: map[string]*int64{"input": &to.MaxInputBytes, "bundle": &to.MaxBundleBytes}}, "max",
 		"the most that functions may ask for, like memory=16GiB,timeout=2h, and what they may be given, like input=1GiB,bundle=1GiB; may be repeated")
 	f.Var(limits{to: &to.Default}, "default", "limits of functions that ask for none, like memory=2GiB,output=64MiB; may be repeated")
 	f.Var(quotaFlag{&to.Quota}, "quota", "what each user may use who has no quota of their own, like concurrent=8,gpus=2,memory=64GiB; 0 is nothing, unlimited no bound; may be repeated")
 	f.StringVar(&to.GPUs, "gpu-order", "", "how GPUs are given away: `pack`, so that whole machines stay free for what needs many, or spread (default pack)")
-	f.Var(limits{to: &to.Build}, "build", "limits of builds, like timeout=15m,memory=8GiB; may be repeated")
+	f.Var(limits{to: &to.Build, no: "results"}, "build", "limits of builds, like timeout=15m,memory=8GiB; may be repeated")
 }
 
 // limits is a flag that sets some of the limits of executions.
@@ -30,6 +30,8 @@ type limits struct {
 	to *events.Limits
 	// sizes are keys that are no limit of an execution.
 	sizes map[string]*int64
+	// no is a limit of executions that bounds nothing here.
+	no string
 }
 
 var _ pflag.Value = limits{}
@@ -49,6 +51,9 @@ func (l limits) Set(text string) error {
 }
 
 func (l limits) set(key, value string) error {
+	if key == l.no {
+		return fmt.Errorf("%s: a build has none; leave it out", key)
+	}
 	size := l.sizes[key]
 	if size == nil {
 		return manifest.SetLimit(l.to, key, value)

@@ -15,6 +15,7 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/cuda"
 )
 
 // slots is how many executions an instance under test can run at once, on all its watchers.
@@ -176,10 +177,8 @@ func piMontecarlo(t *testing.T, w world) {
 }
 
 func withoutCUDA(t *testing.T, w world, name string) {
-	for _, compiler := range []string{"nvcc", "/usr/local/cuda/bin/nvcc"} {
-		if _, err := exec.LookPath(compiler); err == nil {
-			t.Skip("this machine has a CUDA toolkit")
-		}
+	if cuda.Find(t.Context()).Bin != "" {
+		t.Skip("this machine has a CUDA toolkit")
 	}
 	r := w.hermes(t, nil, "function", "deploy", w.initTemplate(t, name))
 	if r.code != 1 || !strings.Contains(r.stderr, "no watcher of the fleet has a CUDA toolkit") {

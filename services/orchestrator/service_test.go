@@ -212,7 +212,7 @@ func TestClaimsAreFenced(t *testing.T) {
 	if stale.claim(request.AttemptRef).Granted {
 		t.Error("another session was granted a claim")
 	}
-	if !w1.claim(request.AttemptRef).Granted {
+	if again := w1.next(); again.AttemptRef != request.AttemptRef || !w1.claim(again.AttemptRef).Granted {
 		t.Error("the right one was refused")
 	}
 	if w2.report(request.AttemptRef, api.Succeeded).Why == "" {

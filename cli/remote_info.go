@@ -98,5 +98,6 @@ func limitFields(defaults, maxima events.Limits) [][2]string {
 		field("processes", count, defaults.PIDs, maxima.PIDs),
 		field("/tmp", bytes, defaults.TmpBytes, maxima.TmpBytes),
 		field("output", bytes, defaults.OutputBytes, maxima.OutputBytes),
+		field("results", bytes, defaults.ResultsBytes, maxima.ResultsBytes),
 	}
 }

@@ -18,6 +18,8 @@ const (
 	settleWithin = time.Second
 	// leaderWithin bounds a question to the leader, which has the answer in memory.
 	leaderWithin = 2 * time.Second
+	// leaderAgain lies between two questions to a leader that is not there.
+	leaderAgain = 20 * time.Millisecond
 )
 
 func (s *Service) inspect(ctx context.Context, user string, ref api.ExecutionRef) (api.Execution, error) {
@@ -117,11 +119,22 @@ func (s *Service) place(ctx context.Context, e executions.Execution) (reply api.
 	return reply
 }
 
-// askLeader asks who alone knows what is placed where. One that is cut off keeps nobody waiting.
+// askLeader asks who alone knows what is placed where. One that is cut off keeps nobody waiting; while
+// nobody leads, as when an instance begins, it asks again until somebody may.
 func askLeader[Reply any](ctx context.Context, s *Service, subject string, request any) (Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
 	defer cancel()
-	return api.Ask[Reply](ctx, s.Conn, subject, request)
+	for {
+		reply, err := api.Ask[Reply](ctx, s.Conn, subject, request)
+		if !api.IsKind(err, api.Unavailable) {
+			return reply, err
+		}
+		select {
+		case <-time.After(leaderAgain):
+		case <-ctx.Done():
+			return reply, err
+		}
+	}
 }
 
 // wait answers when the execution has ended, or when the time is over. An id that nobody has seen

@@ -22,3 +22,25 @@ func TestALeaderThatIsCutOffKeepsNobodyWaiting(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 }
+
+// TestWhoAsksBeforeAnybodyLeadsIsAnswered: an instance serves its users before it has a leader.
+func TestWhoAsksBeforeAnybodyLeadsIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.answer()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := ask[api.Fleet](w, api.OpFleet, api.FleetRequest{})
+		answered <- err
+	}()
+	asked, err := w.nc.SubscribeSync("_INBOX.>") // nobody leads: the server says so to who asked
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := asked.NextMsgWithContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.orchestrate()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}

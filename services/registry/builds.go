@@ -39,7 +39,7 @@ func (s *Service) followBuilds(ctx context.Context) error {
 }
 
 // follow finds what ended while nobody followed, then follows from where the log stood before it
-// looked: a build that ends in between is seen twice, which is harmless.
+// looked: what comes in between is seen twice, and skipped the second time.
 func (s *Service) follow(ctx context.Context) error {
 	head, err := s.Executions.Head(ctx, executionsFilter)
 	if err != nil {
@@ -57,46 +57,60 @@ func (s *Service) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("follow the executions' log: %w", err)
 		}
-		_, id, err := events.ParseExecutionSubject(record.Subject)
-		if err != nil {
-			continue
-		}
-		if requested, ok := record.Data.(events.ExecutionRequested); ok && requested.Kind == events.KindBuild {
-			builds[id] = true
-		}
-		// Most executions are runs: they are not looked at again.
-		if builds[id] && ends(record.Data) {
-			s.insist(ctx, record.Subject, func() error { return s.settle(ctx, record.Subject) })
-			delete(builds, id)
-		}
+		s.followBuild(ctx, builds, record)
 	}
 	return ctx.Err()
 }
 
-func ends(data events.Data) bool {
-	switch data.(type) {
-	case events.ExecutionSucceeded, events.ExecutionFailed, events.ExecutionCancelled, events.ExecutionTimedOut, events.ExecutionLost:
-		return true
+// followBuild folds an event into its build, and tells the function when that has ended. Builds are
+// kept by subject. The log is not asked how the build stands: in a cluster, what is read may be behind
+// what is followed, and the end would be missed.
+func (s *Service) followBuild(ctx context.Context, builds map[string]executions.Execution, record events.Record) {
+	e, follows := builds[record.Subject]
+	if requested, ok := record.Data.(events.ExecutionRequested); ok && requested.Kind == events.KindBuild {
+		follows = true
 	}
-	return false
+	// Most executions are runs: they are not looked at again.
+	if !follows || record.Sequence <= e.Sequence {
+		return
+	}
+	e, err := executions.Fold(e, record)
+	if err != nil {
+		s.Log.Error("an event does not fit its build", "subject", record.Subject, "sequence", record.Sequence, "err", err)
+		return
+	}
+	builds[record.Subject] = e
+	if e.Status.Final() {
+		s.insist(ctx, record.Subject, func() error { return s.settle(ctx, e) })
+		delete(builds, record.Subject)
+	}
 }
 
-// pendingBuilds finishes what was left unfinished and returns the ids of the builds that go on.
-func (s *Service) pendingBuilds(ctx context.Context) (map[string]bool, error) {
+// pendingBuilds finishes what was left unfinished and returns the builds that go on, by subject.
+func (s *Service) pendingBuilds(ctx context.Context) (map[string]executions.Execution, error) {
 	all, err := foldAll(ctx, s.Functions, s.Log)
 	if err != nil {
 		return nil, err
 	}
-	builds := map[string]bool{}
+	builds := map[string]executions.Execution{}
 	for _, f := range all {
 		for version, p := range f.Pending {
 			if p.Reuses != "" {
 				s.insist(ctx, f.Owner+"/"+f.Name, func() error { return s.finishReuse(ctx, f.Owner, f.Name, version) })
 				continue
 			}
-			builds[p.Build] = true
 			subject := events.ExecutionSubject(f.Owner, p.Build)
-			s.insist(ctx, subject, func() error { return s.settle(ctx, subject) })
+			s.insist(ctx, subject, func() error {
+				e, err := s.build(ctx, subject)
+				switch {
+				case err != nil:
+					return err
+				case e.Status.Final():
+					return s.settle(ctx, e)
+				}
+				builds[subject] = e
+				return nil
+			})
 		}
 	}
 	return builds, nil
@@ -133,23 +147,25 @@ func foldAll(ctx context.Context, from log.Log, logger *slog.Logger) (map[string
 	return all, nil
 }
 
-// settle appends the end of a build to its function, if it has ended and the function waits for it.
-func (s *Service) settle(ctx context.Context, subject string) error {
+// build reads a build from the log. One that nobody has asked for yet has no status.
+func (s *Service) build(ctx context.Context, subject string) (executions.Execution, error) {
 	var e executions.Execution
 	for record, err := range s.Executions.Read(ctx, subject, 0) {
 		if err != nil {
-			return fmt.Errorf("read the build %s: %w", subject, err)
+			return e, fmt.Errorf("read the build %s: %w", subject, err)
 		}
 		if e, err = executions.Fold(e, record); err != nil {
-			return fmt.Errorf("fold the build %s: %w", subject, err)
+			return e, fmt.Errorf("fold the build %s: %w", subject, err)
 		}
 	}
-	if !e.Status.Final() {
-		return nil
-	}
-	_, err := s.commit(ctx, e.Owner, e.Request.Function.Name, func(f functions.Function) ([]events.Data, error) {
-		if ended := decideBuildEnded(f, e); ended != nil {
-			return []events.Data{ended}, nil
+	return e, nil
+}
+
+// settle appends the end of a build to its function, if that waits for it.
+func (s *Service) settle(ctx context.Context, ended executions.Execution) error {
+	_, err := s.commit(ctx, ended.Owner, ended.Request.Function.Name, func(f functions.Function) ([]events.Data, error) {
+		if end := decideBuildEnded(f, ended); end != nil {
+			return []events.Data{end}, nil
 		}
 		return nil, nil
 	})

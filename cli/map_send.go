@@ -286,7 +286,7 @@ func (m *mapper) keep(ctx context.Context, ask func(context.Context) error) erro
 			return ctx.Err()
 		case api.IsKind(err, api.Unavailable):
 			m.progress.obstacle(err, "%s; waiting for it to come back")
-		case errors.As(err, &e) && e.Name == api.QuotaExceeded:
+		case errors.As(err, &e) && e.Name == api.QuotaExceeded && !e.Never:
 			// Of a batch that goes on, what the server has of it may be under way.
 			if m.underWay.Load() > 0 || m.resumed || full.IsZero() {
 				full = time.Now()

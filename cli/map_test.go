@@ -19,6 +19,7 @@ import (
 	"github.com/hermes-serverless/hermes/cli/iostreams"
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/quotas"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -244,6 +245,23 @@ func TestMapThatCannotBeginEnds(t *testing.T) {
 	start := time.Now()
 	got := s.run("a\n", "function", "map", "pi", "--inputs", "-")
 	if got.code != exitLimit || !strings.Contains(got.err, "nothing at all") || time.Since(start) > patience {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestMapThatNeverFitsEnds: a batch that is resumed waits for room, but not for what waiting cannot give.
+func TestMapThatNeverFitsEnds(t *testing.T) {
+	s := newStub(t)
+	server := &mapServer{refuse: func(r api.Run, _ int) error {
+		if r.Batch.Index < 3 {
+			return nil
+		}
+		return api.QuotaExceededError("ana", quotas.Over{Figure: quotas.Memory, Asked: 2 << 30, Limit: 1 << 30, Never: true}, time.Now())
+	}}
+	server.serve(s)
+	got := s.run("a\nb\nc\n", "function", "map", "pi", "--inputs", "-", "--resume", api.NewID())
+	if got.code != exitLimit || !strings.Contains(got.err, "input 3 was refused: ana may have 1.0 GiB of memory in use, and 2.0 GiB asked for can never fit") ||
+		strings.Contains(got.err, "waiting for room") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -74,6 +74,8 @@ type Error struct {
 	Detail string `json:"detail,omitempty"`
 	// Hint is what to do next.
 	Hint string `json:"hint,omitempty"`
+	// Never: of LimitReached, waiting does not help. What was asked for is more than the limit by itself.
+	Never bool `json:"never,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Name + ": " + e.Message }

@@ -146,8 +146,10 @@ func QuotaExceededError(user string, o quotas.Over, now time.Time) *Error {
 		if o.Asked > 0 {
 			ask = fmt.Sprintf("%s asked for", quotaText(o.Figure, o.Asked))
 		}
-		return Errorf(LimitReached, QuotaExceeded, "%s may have %s, and %s can never fit", user, limit, ask).
+		e := Errorf(LimitReached, QuotaExceeded, "%s may have %s, and %s can never fit", user, limit, ask).
 			WithHint("%s", neverHint(o.Figure))
+		e.Never = true
+		return e
 	}
 	asked := ""
 	if o.Asked > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/cli/follow"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/moment"
 )
 
 type executionInspectOptions struct {
@@ -37,7 +38,7 @@ func newExecutionInspectCmd(a *app, run func(*executionInspectOptions) error) *c
 		Short: "Show an execution and what it has printed, also while it runs, or as it was",
 		Long: `Shows an execution and what it has printed. With --at it shows the execution as it was at a moment,
 folded from the events that had happened then ("hermes execution history" lists them), and what it
-had printed until then. A moment is written ` + momentHelp + `.
+had printed until then. A moment is written ` + moment.Help + `.
 
 With --gpu it draws what the execution's GPUs did, while it runs too: how much of the time they were used,
 the memory that it held, and their power.`,

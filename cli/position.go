@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/moment"
 )
 
 // position is a place in an execution's output: how many bytes of both streams the attempt (0: the
@@ -29,11 +30,11 @@ func (a *app) findPosition(ctx context.Context, client *api.Client, id, text str
 	case err == nil && offset >= 0:
 		ask.From = offset
 	default:
-		moment, ok := parseMoment(text, a.now())
+		since, ok := moment.Parse(text, a.now())
 		if !ok {
 			return position{}, usage("%q is no place in an output: it must be %s", text, positionHelp)
 		}
-		ask.Since = moment
+		ask.Since = since
 	}
 	var page api.OutputPage
 	err = retried(ctx, func(ctx context.Context) (err error) {

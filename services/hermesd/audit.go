@@ -20,6 +20,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/audit"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/moment"
 )
 
 // auditSince is how far back the audit is shown when nobody says.
@@ -60,7 +61,7 @@ Types are named by what they are about, "user", by their last word, "login_faile
 	f := cmd.Flags()
 	contextFlag(f, &o.natsContext)
 	f.BoolVarP(&o.follow, "follow", "f", false, "stay, and show what happens as it does")
-	f.StringVar(&o.since, "since", "", "begin at this `time`: 2h for two hours ago, 2026-11-24, RFC 3339")
+	f.StringVar(&o.since, "since", "", "begin at this `time`: 12:03:05, 2026-11-24, RFC 3339, 2h for two hours ago")
 	f.StringVar(&o.filter.User, "user", "", "only what this `user` did, or what was done to them")
 	f.StringSliceVar(&o.filter.Types, "type", nil, "only these `types`: login_failed,user.registered,base")
 	f.StringVarP(&o.output, "output", "o", "table", "`format`: table, json or jsonl")
@@ -89,26 +90,13 @@ func (o *auditOptions) check(now time.Time) (err error) {
 	}
 	switch {
 	case o.since != "":
-		o.filter.Since, err = parseSince(o.since, now)
+		o.filter.Since, err = moment.Flag("since", o.since, now)
 	case o.follow:
 		o.filter.Since = now
 	default:
 		o.filter.Since = now.Add(-auditSince)
 	}
 	return err
-}
-
-// parseSince reads a duration before now, a date, or RFC 3339.
-func parseSince(text string, now time.Time) (time.Time, error) {
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	for _, form := range []string{time.RFC3339, time.DateTime, time.DateOnly} {
-		if t, err := time.ParseInLocation(form, text, now.Location()); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("--since %q: must be a time like 2h, 2026-11-24 or 2026-11-24T12:03:05Z", text)
 }
 
 // auditSource is a stream that the audit is read from.

@@ -155,7 +155,7 @@ func checkAudit(t *testing.T) {
 	if lines := strings.Split(strings.TrimSpace(show("--type", "base", "-o", "jsonl", "--since", "1h")), "\n"); len(lines) != 1 || lines[0] != "" {
 		t.Errorf("of bases: %q", lines)
 	}
-	for what, args := range map[string][]string{"is no type of the audit": {"--type", "nonsense"}, "must be a time like 2h": {"--since", "yesterday"}, "must be table, json or jsonl": {"-o", "xml"}} {
+	for what, args := range map[string][]string{"is no type of the audit": {"--type", "nonsense"}, `--since "yesterday": must be a time: 12:03:05`: {"--since", "yesterday"}, "must be table, json or jsonl": {"-o", "xml"}} {
 		if _, err := hermesd(t, "", append([]string{"audit"}, args...)...); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v: %v", args, err)
 		}

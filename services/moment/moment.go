@@ -1,12 +1,14 @@
-package cli
+// Package moment reads the moments that people write as values of flags, for all commands alike.
+package moment
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
 
-// momentHelp says what parseMoment reads.
-const momentHelp = `12:03:05, "11/24 12:03:05.250", 2026-11-24T12:03:05Z, or -30s for half a minute ago`
+// Help says what Parse reads.
+const Help = `12:03:05, "11/24 12:03:05.250", 2026-11-24T12:03:05Z, or -30s for half a minute ago`
 
 // Forms of a time of day, alone or behind a date without a year.
 var (
@@ -15,10 +17,10 @@ var (
 	wholeForms = []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02"}
 )
 
-// parseMoment reads a moment as people write it: RFC 3339, a time of day or a date as the tables
+// Parse reads a moment as people write it: RFC 3339, a time of day or a date as the tables
 // show them (the last such moment that has been), a duration before now with or without its minus,
 // or now. What has no zone is local.
-func parseMoment(text string, now time.Time) (time.Time, bool) {
+func Parse(text string, now time.Time) (time.Time, bool) {
 	text = strings.TrimSpace(text)
 	if text == "now" {
 		return now, true
@@ -56,14 +58,14 @@ func lastBefore(now time.Time, ago func(int) time.Time) time.Time {
 	return ago(1)
 }
 
-// momentFlag is the value of a flag that takes a moment; empty is the zero time.
-func (a *app) momentFlag(flag, text string) (time.Time, error) {
+// Flag is the value of a flag that takes a moment; empty is the zero time. Its error names the flag.
+func Flag(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	t, ok := parseMoment(text, a.now())
+	t, ok := Parse(text, now)
 	if !ok {
-		return t, usage("--%s %q: must be a time: %s", flag, text, momentHelp)
+		return t, fmt.Errorf("--%s %q: must be a time: %s", flag, text, Help)
 	}
 	return t, nil
 }

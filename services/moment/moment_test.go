@@ -1,4 +1,4 @@
-package cli
+package moment
 
 import (
 	"testing"
@@ -22,13 +22,26 @@ func TestMoments(t *testing.T) {
 		"2026-03-01T10:00:00Z":  time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC),
 		"2026-03-01T10:00:00.5": time.Date(2026, 3, 1, 10, 0, 0, 5e8, zone),
 	} {
-		if got, ok := parseMoment(text, now); !ok || !got.Equal(want) {
+		if got, ok := Parse(text, now); !ok || !got.Equal(want) {
 			t.Errorf("%q is %s, %v; want %s", text, got, ok, want)
 		}
 	}
 	for _, text := range []string{"", "soon", "25:00", "--3s", "13/40 10:00", "5"} {
-		if got, ok := parseMoment(text, now); ok {
+		if got, ok := Parse(text, now); ok {
 			t.Errorf("%q was taken for %s", text, got)
 		}
+	}
+}
+
+func TestFlag(t *testing.T) {
+	now := time.Date(2026, 3, 5, 12, 30, 0, 0, time.UTC)
+	if got, err := Flag("since", "", now); err != nil || !got.IsZero() {
+		t.Errorf("without a value it is %s, %v", got, err)
+	}
+	if got, err := Flag("since", "2h", now); err != nil || !got.Equal(now.Add(-2*time.Hour)) {
+		t.Errorf("2h is %s, %v", got, err)
+	}
+	if _, err := Flag("since", "soon", now); err == nil || err.Error() != `--since "soon": must be a time: `+Help {
+		t.Errorf("a wrong one is told by %v", err)
 	}
 }

@@ -24,9 +24,6 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// PastContext and a user's name are the NATS context of a replay.
-const PastContext = "hermes-past-"
-
 // maxPastUsers bounds the users of a replay that are picked without being named.
 const maxPastUsers = 20
 
@@ -42,7 +39,7 @@ type ReplayOptions struct {
 	Parent  string
 	Version string
 	Log     *slog.Logger
-	// Ready is called with the contexts when there is something to look at.
+	// Ready is called with the contexts, the operator's first, when there is something to look at.
 	Ready func(contexts []string, events int)
 }
 
@@ -63,8 +60,13 @@ func Replay(ctx context.Context, o ReplayOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, data.Close()) }()
+	prefix, release, err := claimPast()
+	if err != nil {
+		return err
+	}
+	defer release()
 	in := &Instance{data: data}
-	keys, contexts, err := in.startPast(o, users)
+	keys, contexts, err := in.startPast(o, prefix, users)
 	defer func() {
 		if in.server != nil {
 			in.server.Shutdown()
@@ -127,7 +129,7 @@ func answers(ctx context.Context, nc *nats.Conn) error {
 }
 
 // startPast starts the server of a replay, and returns its contexts.
-func (in *Instance) startPast(o ReplayOptions, users []string) (keyring, []Context, error) {
+func (in *Instance) startPast(o ReplayOptions, prefix string, users []string) (keyring, []Context, error) {
 	keys, err := loadKeys(in.data)
 	if err != nil {
 		return keys, nil, err
@@ -136,7 +138,7 @@ func (in *Instance) startPast(o ReplayOptions, users []string) (keyring, []Conte
 		ServerName: "hermes-past", Listen: "127.0.0.1:0", StoreDir: in.data.Path("jetstream"), Sync: "1m",
 		ServicesKey: keys.services.public, OperatorKey: keys.operator.public, Callout: keys.callout.config(),
 	}
-	contexts := []Context{{Name: PastContext + "operator", KeyFile: keys.operator.file, Description: "Hermes in the past, as its operator"}}
+	contexts := []Context{{Name: prefix + "operator", KeyFile: keys.operator.file, Description: "Hermes in the past, as its operator"}}
 	for _, user := range users {
 		k, err := loadKey(in.data.Path("keys", "of", user+".nk"))
 		if err != nil {
@@ -144,7 +146,7 @@ func (in *Instance) startPast(o ReplayOptions, users []string) (keyring, []Conte
 		}
 		conf.Users = append(conf.Users, natsconf.Identity{Name: user, Key: k.public})
 		contexts = append(contexts, Context{
-			Name: PastContext + user, KeyFile: k.file, Description: "Hermes in the past, as " + user, InboxPrefix: api.InboxPrefix(user),
+			Name: prefix + user, KeyFile: k.file, Description: "Hermes in the past, as " + user, InboxPrefix: api.InboxPrefix(user),
 		})
 	}
 	if in.server, err = startServer(in.data, conf, o.Log); err != nil {

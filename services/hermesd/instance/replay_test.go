@@ -72,6 +72,13 @@ func TestThePastIsLookedAtAndNotChanged(t *testing.T) {
 	if want := []string{"hermes-past-operator", "hermes-past-ana"}; !slices.Equal(contexts, want) {
 		t.Fatalf("the contexts are %q", contexts)
 	}
+	others, stopOther := past(t, dir, in, until)
+	if want := []string{"hermes-past2-operator", "hermes-past2-ana"}; !slices.Equal(others, want) {
+		t.Errorf("the contexts of another replay beside it are %q", others)
+	}
+	if err := stopOther(); err != nil {
+		t.Errorf("the other ended with %v", err)
+	}
 	nc, err := natscontext.Connect("hermes-past-ana", nats.Name("test"))
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +120,7 @@ func TestThePastIsLookedAtAndNotChanged(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
-	for _, name := range contexts {
+	for _, name := range slices.Concat(contexts, others) {
 		if natscontext.IsKnown(name) {
 			t.Errorf("it leaves the context %s", name)
 		}

@@ -32,6 +32,7 @@ type functionMapOptions struct {
 	batch       string
 	out         string
 	timeout     time.Duration
+	gpu         gpuFlag
 }
 
 func newFunctionMapCmd(a *app, run func(*functionMapOptions) error) *cobra.Command {
@@ -55,11 +56,14 @@ Ctrl-C asks whether to cancel the batch or to leave: then what was accepted goes
 nothing more is sent. Where nobody can be asked, it leaves. The same command with --resume BATCH goes
 on, wherever it was and however it ended: each input runs once. The inputs must be the same.
 
+--gpu says what each run asks of GPUs, as it does for "hermes function run".
+
 With --out each output is written into a folder: 000001.stdout for the first line, and 000001.stderr if
 it printed anything there; or a.txt.stdout for the file a.txt. With --output jsonl each execution is
 printed as a line when it has ended.`,
 		Example: `  hermes function map pi --inputs points.txt
   hermes function map ana/resize:1.0.0 --inputs images/ --out resized/ --concurrency 100
+  hermes function map train --inputs seeds.txt --gpu "memory=40GiB,model=H100|A100"
   seq 1000 | hermes function map pi --inputs - -o jsonl > ended.jsonl
   hermes function map pi --inputs points.txt --resume 01JDY3M8WZ0000000000000000
   hermes execution list --batch 01JDY3M8WZ0000000000000000 --status error`,
@@ -81,6 +85,7 @@ printed as a line when it has ended.`,
 	cmd.Flags().StringVar(&o.batch, "resume", "", "go on with this `batch`")
 	cmd.Flags().StringVar(&o.out, "out", "", "write each output into this `folder`")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end each after this `time`, if that is shorter than the function's own: 90s, 5m")
+	o.gpu.flag(cmd, "ask for this of GPUs for each, like `count=2,memory=8GiB`, in place of what the function's config says; may be repeated")
 	_ = cmd.RegisterFlagCompletionFunc("resume", a.completeBatches)
 	_ = cmd.MarkFlagDirname("out")
 	return cmd
@@ -190,6 +195,12 @@ func (o *functionMapOptions) again() string {
 	words := []string{"hermes", "function", "map", o.function, "--inputs", shellWord(o.inputs)}
 	if o.out != "" {
 		words = append(words, "--out", shellWord(o.out))
+	}
+	if o.timeout != 0 {
+		words = append(words, "--timeout", o.timeout.String())
+	}
+	if asked := o.gpu.String(); asked != "" {
+		words = append(words, "--gpu", shellWord(asked))
 	}
 	return strings.Join(append(words, "--resume", o.batch), " ")
 }

@@ -73,8 +73,7 @@ asks whether to cancel the execution or to leave it alone.`,
 	cmd.Flags().StringVarP(&o.file, "file", "f", "", "read the input from this `file`; - is stdin")
 	cmd.Flags().BoolVarP(&o.interactive, "interactive", "i", false, "send what is typed or piped while it runs")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end it after this `time`, if that is shorter than the function's own: 90s, 5m")
-	cmd.Flags().Var(&o.gpu, "gpu", "ask for this of GPUs, like `count=2,memory=8GiB`, in place of what its config says; may be repeated")
-	_ = cmd.RegisterFlagCompletionFunc("gpu", completeGPU)
+	o.gpu.flag(cmd, "ask for this of GPUs, like `count=2,memory=8GiB`, in place of what its config says; may be repeated")
 	return cmd
 }
 

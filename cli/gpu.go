@@ -22,6 +22,12 @@ const gpuType = "gpu"
 
 var _ pflag.Value = (*gpuFlag)(nil)
 
+// flag gives a command the flag --gpu, with its completions.
+func (f *gpuFlag) flag(cmd *cobra.Command, usage string) {
+	cmd.Flags().Var(f, "gpu", usage)
+	_ = cmd.RegisterFlagCompletionFunc("gpu", completeGPU)
+}
+
 // Set implements pflag.Value.
 func (f *gpuFlag) Set(text string) error {
 	parts := append(f.parts, text)

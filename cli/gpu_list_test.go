@@ -47,6 +47,38 @@ gpu3      GPU-1   NVIDIA H100          80 GiB              -      free
 	}
 }
 
+// TestTopOfGPUs: what they do, for people and for programs; a fleet without any is asked nothing more.
+func TestTopOfGPUs(t *testing.T) {
+	s := newStub(t)
+	fleet := api.Fleet{Watchers: []api.FleetWatcher{{Name: "gpu1", State: api.WatcherReady, Slots: 2, UsedGPUs: 1, GPUs: []api.FleetGPU{{Model: "NVIDIA H100"}, {Model: "NVIDIA H100"}}}}}
+	list := api.GPUs{GPUs: []api.GPUState{
+		{Watcher: "gpu1", GPU: events.GPU{UUID: "GPU-1", Model: "NVIDIA H100", MemoryBytes: 80 << 30}, Users: 1, Yours: []string{"01A"},
+			Reading: &api.GPUReading{UtilisationPercent: 97, MemoryBytes: 4 << 30, PowerMilliwatts: 611_600}},
+		{Watcher: "gpu1", GPU: events.GPU{UUID: "GPU-2", Model: "NVIDIA H100", MemoryBytes: 80 << 30}},
+	}}
+	asked := 0
+	answer(s, api.OpFleet, func(api.FleetRequest) (api.Fleet, error) { return fleet, nil })
+	answer(s, api.OpGPUList, func(api.GPUList) (api.GPUs, error) { asked++; return list, nil })
+	answer(s, api.OpExecutionList, func(api.ExecutionList) (api.Executions, error) { return api.Executions{}, nil })
+	got := s.run("", "top", "--once")
+	want := `
+Machine GPU Model Used Memory Power State
+gpu1 GPU-1 NVIDIA H100 97 % 4.0 GiB/80 GiB 612 W yours: 01A
+gpu1 GPU-2 NVIDIA H100 - 80 GiB - free
+`
+	if !strings.HasSuffix(squeeze(got.out), want) || got.code != 0 {
+		t.Errorf("printed\n%s%s, code %d; want at its end%s", got.out, got.err, got.code, want)
+	}
+	var f frame
+	if got := s.run("", "top", "--once", "-o", "json"); json.Unmarshal([]byte(got.out), &f) != nil || !reflect.DeepEqual(f.GPUs, list.GPUs) {
+		t.Errorf("%+v", got)
+	}
+	fleet.Watchers[0].GPUs = nil
+	if got := s.run("", "top", "--once"); asked != 2 || got.code != 0 || strings.Contains(got.out, "Power") {
+		t.Errorf("asked %d times: %+v", asked, got)
+	}
+}
+
 // squeeze leaves one blank between columns.
 func squeeze(text string) string {
 	lines := strings.Split(text, "\n")

@@ -181,7 +181,7 @@ func (m *mapper) first(ctx context.Context, job mapJob) error {
 
 func (m *mapper) request(job mapJob) api.Run {
 	return api.Run{
-		ID: job.id, Function: m.ref, Input: job.in.Input, TimeoutMillis: m.timeout.Milliseconds(),
+		ID: job.id, Function: m.ref, Input: job.in.Input, TimeoutMillis: m.timeout.Milliseconds(), GPU: m.gpu.ask(),
 		Batch: &events.BatchRef{ID: m.batch, Index: job.index},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/hermes-serverless/hermes/cli/iostreams"
@@ -218,6 +219,37 @@ func TestMapWaitsForRoomAndForTheServer(t *testing.T) {
 	}
 }
 
+// TestMapAsksForGPUs: each run asks for what the command said, and for nothing where it said nothing.
+func TestMapAsksForGPUs(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want *api.GPU
+	}{
+		{nil, nil},
+		{[]string{"--gpu", "count=2,memory=8GiB", "--gpu", "share=shared"}, &api.GPU{Count: 2, MemoryBytes: 8 << 30, Share: "shared"}},
+	} {
+		s := newStub(t)
+		var asked []*api.GPU
+		(&mapServer{refuse: func(r api.Run, _ int) error {
+			asked = append(asked, r.GPU)
+			return nil
+		}}).serve(s)
+		got := s.run("a\nb\n", append([]string{"function", "map", "pi", "--inputs", "-"}, c.args...)...)
+		if got.code != 0 || len(asked) < 2 {
+			t.Errorf("%q: asked %d times: %+v", c.args, len(asked), got)
+		}
+		for _, each := range asked {
+			if diff := cmp.Diff(c.want, each); diff != "" {
+				t.Errorf("%q: %s", c.args, diff)
+			}
+		}
+	}
+	s := newStub(t)
+	if got := s.run("a\n", "function", "map", "pi", "--inputs", "-", "--gpu", "modle=H100"); got.code != exitUsage || !strings.Contains(got.err, "--gpu: modle is not a key; did you mean model?") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestMapStopsAtARefusal: what was accepted is waited for, and how to go on is told.
 func TestMapStopsAtARefusal(t *testing.T) {
 	s := newStub(t)
@@ -228,9 +260,9 @@ func TestMapStopsAtARefusal(t *testing.T) {
 		return nil
 	}}
 	server.serve(s)
-	got := s.run("a\nb\nc\nd\ne\n", "function", "map", "pi", "--inputs", "-", "--concurrency", "1")
+	got := s.run("a\nb\nc\nd\ne\n", "function", "map", "pi", "--inputs", "-", "--concurrency", "1", "--timeout", "90s", "--gpu", "count=2", "--gpu", "model=H100|A100")
 	if got.code != exitConflict || !strings.Contains(got.out, "inputs     2\n") || !strings.Contains(got.err, "input 3 was refused: it cannot run any more") ||
-		!strings.Contains(got.err, "→ 2 inputs were accepted before; `hermes function map pi --inputs - --resume 01") {
+		!strings.Contains(got.err, "→ 2 inputs were accepted before; `hermes function map pi --inputs - --timeout 1m30s --gpu 'count=2,model=H100|A100' --resume 01") {
 		t.Errorf("%+v", got)
 	}
 	if server.accepted[4]+server.accepted[5] > 0 {

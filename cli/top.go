@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -33,8 +34,10 @@ func newTopCmd(a *app, run func(*topOptions) error) *cobra.Command {
 		Use:   "top",
 		Short: "Watch what runs, what waits and how full the machines are",
 		Long: `Shows, as it changes, your executions that run and wait, the output of the one that the cursor is on, the
-machines with what of them is set aside, and how many of your executions end and how much they print a
-second. Of what others run it shows counts only. It goes on through an outage of the server.
+machines with what of them is set aside and what their GPUs do together, and how many of your executions
+end and how much they print a second. Of an execution that has GPUs it shows, above its output, the
+utilisation, memory and power of each, with what others take of it where it is shared. Of what others
+run it shows counts only. It goes on through an outage of the server.
 
 Keys: up and down (or k and j) move, page up and down, home and end; enter opens the output, which can
 be scrolled, and closes it; c cancels, after a question; / filters by what the rows show, escape shows all
@@ -94,6 +97,8 @@ type frame struct {
 	Executions []executionJSON `json:"executions"`
 	// More: there are live executions that are not among these.
 	More bool `json:"more,omitempty"`
+	// GPUs are those of the fleet, with what they did last.
+	GPUs []api.GPUState `json:"gpus,omitempty"`
 }
 
 // live asks for what runs and waits, the newest first.
@@ -103,8 +108,20 @@ func live(ctx context.Context, client *api.Client) (api.Executions, error) {
 	})
 }
 
+// gpusOfFleet asks what the fleet's GPUs do, if it has any.
+func gpusOfFleet(ctx context.Context, client *api.Client, fleet api.Fleet) (api.GPUs, error) {
+	if !slices.ContainsFunc(fleet.Watchers, func(w api.FleetWatcher) bool { return len(w.GPUs) > 0 }) {
+		return api.GPUs{}, nil
+	}
+	return api.Call[api.GPUs](ctx, client, api.OpGPUList, api.GPUList{})
+}
+
 func (o *topOptions) print(client *api.Client) error {
 	fleet, err := api.Call[api.Fleet](o.ctx, client, api.OpFleet, api.FleetRequest{})
+	if err != nil {
+		return err
+	}
+	gpus, err := gpusOfFleet(o.ctx, client, fleet)
 	if err != nil {
 		return err
 	}
@@ -113,7 +130,7 @@ func (o *topOptions) print(client *api.Client) error {
 		return err
 	}
 	if !o.app.human() {
-		f := frame{Time: o.app.now().UTC(), Fleet: fleet, Executions: []executionJSON{}, More: page.More}
+		f := frame{Time: o.app.now().UTC(), Fleet: fleet, Executions: []executionJSON{}, More: page.More, GPUs: gpus.GPUs}
 		for _, e := range page.Executions {
 			f.Executions = append(f.Executions, o.app.executionJSON(e))
 		}
@@ -135,6 +152,9 @@ func (o *topOptions) print(client *api.Client) error {
 	if err := o.app.printTable(out, []string{"Machine", "State", "Slots", "CPU", "Memory", "GPUs"}, rows); err != nil {
 		return err
 	}
+	if err := o.printGPUs(gpus); err != nil {
+		return err
+	}
 	rows = make([][]string, len(page.Executions))
 	for i, e := range page.Executions {
 		running := ""
@@ -154,4 +174,24 @@ func (o *topOptions) print(client *api.Client) error {
 		fmt.Fprintln(o.app.streams.Err, "There are older ones: `hermes execution list --status queued,running`")
 	}
 	return nil
+}
+
+// printGPUs prints what each GPU does, if there is one.
+func (o *topOptions) printGPUs(gpus api.GPUs) error {
+	if len(gpus.GPUs) == 0 {
+		return nil
+	}
+	rows := make([][]string, len(gpus.GPUs))
+	for i, g := range gpus.GPUs {
+		power := int64(0)
+		if g.Reading != nil {
+			power = g.Reading.PowerMilliwatts
+		}
+		rows[i] = []string{g.Watcher, g.GPU.UUID, g.GPU.Model, top.Utilisation(g.Reading), top.DeviceMemory(g), top.Power(power), o.app.gpuState(g)}
+	}
+	out := o.app.streams.Out
+	if _, err := fmt.Fprintln(out); err != nil {
+		return err
+	}
+	return o.app.printTable(out, []string{"Machine", "GPU", "Model", "Used", "Memory", "Power", "State"}, rows)
 }

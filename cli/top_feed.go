@@ -132,10 +132,20 @@ func (f *topFeed) look() {
 		cancel()
 		if err == nil {
 			f.send(top.Machines{Fleet: fleet})
+			f.lookAtGPUs(fleet)
 		}
 		if sleep(f.ctx, fleetEvery) != nil {
 			return
 		}
+	}
+}
+
+// lookAtGPUs tells what the GPUs do, where there are any.
+func (f *topFeed) lookAtGPUs(fleet api.Fleet) {
+	ctx, cancel := context.WithTimeout(f.ctx, tryTime)
+	defer cancel()
+	if gpus, err := gpusOfFleet(ctx, f.client, fleet); err == nil {
+		f.send(top.Devices{GPUs: gpus})
 	}
 }
 

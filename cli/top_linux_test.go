@@ -75,6 +75,9 @@ func TestTopOnce(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
+	if len(f.GPUs) > 0 || strings.Contains(text, "Power") {
+		t.Errorf("a fleet without GPUs has %+v\n%s", f.GPUs, text)
+	}
 	h.output("hermes", "execution", "cancel", "2")
 	cmd := h.command("hermes", "top")
 	if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(out), "needs a terminal") {

@@ -37,6 +37,8 @@ type (
 	Happened struct{ Events []api.ListedEvent }
 	// Machines is the fleet as it is now.
 	Machines struct{ Fleet api.Fleet }
+	// Devices are its GPUs, with what they did last.
+	Devices struct{ GPUs api.GPUs }
 	// Printed is output of an execution; what came before it is gone when Anew.
 	Printed struct {
 		ID     string
@@ -58,6 +60,7 @@ type Model struct {
 	execs    map[string]executions.Execution
 	fleet    api.Fleet
 	hasFleet bool
+	gpus     []api.GPUState
 	rates    rates
 	output   output
 
@@ -105,6 +108,8 @@ func (m Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case Machines:
 		m.fleet, m.hasFleet = msg.Fleet, true
+	case Devices:
+		m.gpus = msg.GPUs.GPUs
 	case Printed:
 		m.printed(msg)
 	case Said:

@@ -132,6 +132,30 @@ func busy(w *world) *world {
 	return w.tell(Tick(start.Add(75 * time.Second / 10)))
 }
 
+// devices are those of the busy world: two of them are held by execution 15, and not every one tells everything.
+func devices() Devices {
+	h200 := func(n int) events.GPU {
+		return events.GPU{UUID: fmt.Sprintf("GPU-%08d-0000-0000-0000-000000000000", n), Model: "NVIDIA H200", MemoryBytes: 141 << 30}
+	}
+	part := events.GPU{UUID: "MIG-00000004-0000-0000-0000-000000000000", Model: "NVIDIA H200 MIG 1g.18gb", MemoryBytes: 18 << 30, Parent: "GPU-00000004"}
+	return Devices{GPUs: api.GPUs{GPUs: []api.GPUState{
+		{Watcher: "gpu-1", GPU: h200(1), Users: 1, Yours: []string{id(15)}, Reading: &api.GPUReading{UtilisationPercent: 97, MemoryBytes: 61 << 30, PowerMilliwatts: 611_600}},
+		{Watcher: "gpu-1", GPU: h200(2), Users: 1, Reading: &api.GPUReading{UtilisationPercent: 4, MemoryBytes: 1 << 30, PowerMilliwatts: 90_000}},
+		{Watcher: "gpu-1", GPU: h200(3)},
+		{Watcher: "gpu-1", GPU: part, Users: 2, Yours: []string{id(14), id(15)}, Reading: &api.GPUReading{UtilisationPercent: -1, MemoryBytes: 2 << 30}},
+		{Watcher: "another", GPU: h200(5), Reading: &api.GPUReading{UtilisationPercent: 100, MemoryBytes: 141 << 30, PowerMilliwatts: 1}},
+	}}}
+}
+
+// many are GPUs of execution 15, more than there are lines for.
+func many() Devices {
+	d := devices()
+	for range mostDevices {
+		d.GPUs.GPUs = append(d.GPUs.GPUs, d.GPUs.GPUs[0])
+	}
+	return d
+}
+
 func TestPictures(t *testing.T) {
 	for name, w := range map[string]*world{
 		"80x24":      busy(newWorld(t, nil)),
@@ -142,6 +166,10 @@ func TestPictures(t *testing.T) {
 		"question":   busy(newWorld(t, nil)).press("down", "c"),
 		"filtered":   busy(newWorld(t, nil)).press("/queued"),
 		"no-such":    busy(newWorld(t, nil)).press("/nowhere", "enter"),
+		"gpus":       busy(newWorld(t, nil)).tell(devices()).press("up"),
+		"gpus-wide":  busy(newWorld(t, nil).tell(tea.WindowSizeMsg{Width: 120, Height: 24})).tell(devices()),
+		"gpus-small": busy(newWorld(t, nil).tell(tea.WindowSizeMsg{Width: 40, Height: 12})).tell(devices()).press("up"),
+		"gpus-many":  busy(newWorld(t, nil)).tell(many()).press("up", "enter"),
 		"in-colours": busy(newWorld(t, func(o *Options) { o.Colour = true })),
 		"said":       busy(newWorld(t, nil)).tell(Said{Text: "the connection to the server is lost; waiting for it to come back"}),
 	} {
@@ -176,7 +204,7 @@ func TestEveryPictureFits(t *testing.T) {
 		live := map[int64]events.Data{}
 		next := int64(1)
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
-			switch rapid.IntRange(0, 6).Draw(rt, "step") {
+			switch rapid.IntRange(0, 7).Draw(rt, "step") {
 			case 0:
 				width, height = rapid.IntRange(1, 150).Draw(rt, "width"), rapid.IntRange(1, 60).Draw(rt, "height")
 				w.tell(tea.WindowSizeMsg{Width: width, Height: height})
@@ -201,6 +229,13 @@ func TestEveryPictureFits(t *testing.T) {
 				w.tell(Printed{ID: w.m.followed, Chunks: []api.Chunk{{Data: rapid.SliceOf(rapid.Byte()).Draw(rt, "output")}}})
 			case 6:
 				w.tell(Tick(start.Add(time.Duration(rapid.IntRange(0, 100).Draw(rt, "time")) * time.Second)))
+			case 7:
+				d := devices()
+				for range rapid.IntRange(0, 12).Draw(rt, "more") {
+					d.GPUs.GPUs[0].Yours = []string{w.m.selected}
+					d.GPUs.GPUs = append(d.GPUs.GPUs, d.GPUs.GPUs[0])
+				}
+				w.tell(d)
 			}
 			lines := strings.Split(w.m.View().Content, "\n")
 			if len(lines) != height {

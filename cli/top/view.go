@@ -14,7 +14,7 @@ import (
 )
 
 // layout says how many lines each part has, without their headings.
-type layout struct{ machines, rows, output int }
+type layout struct{ machines, rows, gpus, output int }
 
 // small is the height below which only the executions and a little output are shown.
 const small = 16
@@ -23,7 +23,8 @@ func (m Model) layout() layout {
 	var l layout
 	rest := m.height - 2 // the first line and the last
 	if m.opened {
-		l.output = max(0, rest-1)
+		l.gpus = min(len(m.devices()), mostDevices, max(0, rest-2))
+		l.output = max(0, rest-1-l.gpus)
 		return l
 	}
 	if m.height >= small && len(m.fleet.Watchers) > 0 {
@@ -35,6 +36,8 @@ func (m Model) layout() layout {
 		l.output = m.height / 4
 	}
 	l.rows = max(1, rest-l.output-2)
+	l.gpus = min(len(m.devices()), mostDevices, l.output/2) // of the output's room: the rows stay where they are
+	l.output -= l.gpus
 	return l
 }
 
@@ -54,7 +57,7 @@ func (m Model) picture() string {
 		lines = append(lines, m.machines(l.machines)...)
 		lines = append(lines, m.executions(l.rows)...)
 	}
-	lines = append(lines, m.pane(l.output)...)
+	lines = append(lines, m.pane(l)...)
 	for len(lines) < m.height-1 {
 		lines = append(lines, "")
 	}
@@ -113,7 +116,7 @@ func (m Model) machines(room int) []string {
 			lines = append(lines, fmt.Sprintf("and %d more", len(m.fleet.Watchers)-i))
 			break
 		}
-		lines = append(lines, columns(m.width, machineWidths, w.Name, m.machineState(w.State), slots(w), Cores(w), Memory(w), gpus(w)))
+		lines = append(lines, columns(m.width, machineWidths, w.Name, m.machineState(w.State), slots(w), Cores(w), Memory(w), m.machineGPUs(w)))
 	}
 	return lines
 }
@@ -145,27 +148,6 @@ func Cores(w api.FleetWatcher) string {
 // Memory says how much of a machine's memory is set aside.
 func Memory(w api.FleetWatcher) string {
 	return humanize.IBytes(uint64(max(0, w.UsedMemoryBytes))) + "/" + humanize.IBytes(uint64(max(0, w.MemoryBytes)))
-}
-
-// gpus says how many are in use, of which models.
-func gpus(w api.FleetWatcher) string {
-	if len(w.GPUs) == 0 {
-		return "-"
-	}
-	model, faults := strings.TrimPrefix(w.GPUs[0].Model, "NVIDIA "), 0
-	for _, g := range w.GPUs {
-		if g.Model != w.GPUs[0].Model {
-			model = "mixed"
-		}
-		if g.Fault != "" {
-			faults++
-		}
-	}
-	text := fmt.Sprintf("%d/%d %s", w.UsedGPUs, len(w.GPUs), model)
-	if faults > 0 {
-		text += fmt.Sprintf(", %d faulty", faults)
-	}
-	return text
 }
 
 // executions are a heading and the rows that there is room for.
@@ -214,17 +196,18 @@ func (m Model) status(e executions.Execution) string {
 	return m.paint(colour("3"), text)
 }
 
-// pane is a heading and the output of the selected execution.
-func (m Model) pane(room int) []string {
+// pane is a heading, what the GPUs of the selected execution do, and its output.
+func (m Model) pane(l layout) []string {
 	e, there := m.execs[m.selected]
 	if !there {
 		return []string{strings.Repeat("─", max(0, m.width))}
 	}
 	title := fmt.Sprintf("── output of %d, %s ", e.Number, functionOf(e))
 	lines := []string{m.paint(faint(), title+strings.Repeat("─", max(0, m.width-ansi.StringWidth(title))))}
+	lines = append(lines, m.deviceLines(l.gpus)...)
 	all := m.output.all()
 	end := max(0, len(all)-m.back)
-	return append(lines, all[max(0, end-room):end]...)
+	return append(lines, all[max(0, end-l.output):end]...)
 }
 
 // foot is the last line: a question, the filter, what is to be known, or the keys.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	cdi "tags.cncf.io/container-device-interface/specs-go"
+
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 )
@@ -18,8 +20,6 @@ import (
 type Options struct {
 	// Nodes: Edits names nodes and libraries. Without it only its errors are looked at.
 	Nodes bool
-	// Mute are the devices of which a simulated driver cannot tell the edits; nil: none.
-	Mute func(events.GPU) bool
 }
 
 var (
@@ -138,10 +138,8 @@ func troublesReturn(t *testing.T, inventory gpu.Inventory) {
 }
 
 func editsAreHarmless(t *testing.T, inventory gpu.Inventory, m gpu.Machine, opts Options) {
+	capable := map[string]string{}
 	for _, g := range m.GPUs {
-		if opts.Mute != nil && opts.Mute(g) {
-			continue
-		}
 		edits, err := inventory.Edits([]string{g.UUID})
 		if err != nil {
 			t.Errorf("%s: %v", g.UUID, err)
@@ -158,5 +156,32 @@ func editsAreHarmless(t *testing.T, inventory gpu.Inventory, m gpu.Machine, opts
 		if opts.Nodes && (len(edits.DeviceNodes) < 2 || len(edits.Mounts) == 0) {
 			t.Errorf("%s: %d nodes and %d mounts", g.UUID, len(edits.DeviceNodes), len(edits.Mounts))
 		}
+		if opts.Nodes {
+			capabilitiesAreItsOwn(t, g, edits, capable)
+		}
+	}
+}
+
+// capabilitiesAreItsOwn: the node of a GPU opens an instance of it only to who has its two capabilities,
+// which nothing else has; owners are those that were seen of others.
+func capabilitiesAreItsOwn(t *testing.T, g events.GPU, edits *cdi.ContainerEdits, owners map[string]string) {
+	t.Helper()
+	count := 0
+	for _, node := range edits.DeviceNodes {
+		if !strings.HasPrefix(node.Path, "/dev/nvidia-caps/") {
+			continue
+		}
+		count++
+		if other := owners[node.Path]; other != "" {
+			t.Errorf("%s is given to %s and to %s", node.Path, other, g.UUID)
+		}
+		owners[node.Path] = g.UUID
+	}
+	want := 0
+	if g.Parent != "" {
+		want = 2 // of the part of the GPU, and of the part of its compute units
+	}
+	if count != want {
+		t.Errorf("%s: %d capabilities, want %d", g.UUID, count, want)
 	}
 }

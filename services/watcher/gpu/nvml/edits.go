@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/NVIDIA/nvidia-container-toolkit/pkg/nvcdi"
 	cdi "tags.cncf.io/container-device-interface/specs-go"
@@ -37,16 +38,16 @@ func (i *Inventory) Edits(uuids []string) (*cdi.ContainerEdits, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask the container toolkit for GPUs: %w", err)
 	}
-	common, err := lib.GetCommonEdits()
+	common, err := i.commonEdits(lib)
 	if err != nil {
-		return nil, fmt.Errorf("find the driver's files: %w", err)
+		return nil, err
 	}
 	devices, err := lib.GetDeviceSpecsByID(uuids...)
 	if err != nil {
 		return nil, fmt.Errorf("find the nodes of %s: %w", strings.Join(uuids, ", "), err)
 	}
 	all := &cdi.ContainerEdits{}
-	keep(all, common.ContainerEdits)
+	keep(all, common)
 	for n := range devices {
 		keep(all, &devices[n].ContainerEdits)
 	}
@@ -54,6 +55,38 @@ func (i *Inventory) Edits(uuids []string) (*cdi.ContainerEdits, error) {
 		return nil, fmt.Errorf("%w: the nodes of %s are not in /dev; `hermesd doctor` says what to do", gpu.ErrLost, strings.Join(uuids, ", "))
 	}
 	return all, nil
+}
+
+// commonFor is how long the driver's files are not looked for again: somebody may install one that is
+// missing, of which no list tells.
+const commonFor = time.Minute
+
+// common is what a container gets for any device.
+type common struct {
+	edits *cdi.ContainerEdits
+	found time.Time
+	// changes is the count of changes that it was found at.
+	changes int
+}
+
+// commonEdits searches the machine for the driver's files, unless it has just done so for the same
+// inventory: that takes longer than all the rest.
+func (i *Inventory) commonEdits(lib nvcdi.Interface) (*cdi.ContainerEdits, error) {
+	i.mu.Lock()
+	known, changes := i.common, i.changes
+	i.mu.Unlock()
+	if known.edits != nil && known.changes == changes && time.Since(known.found) < commonFor {
+		return known.edits, nil
+	}
+	now := time.Now()
+	edits, err := lib.GetCommonEdits()
+	if err != nil {
+		return nil, fmt.Errorf("find the driver's files: %w", err)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.common = common{edits.ContainerEdits, now, changes}
+	return edits.ContainerEdits, nil
 }
 
 // keep adds what programs need to compute, once.

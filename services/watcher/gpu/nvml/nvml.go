@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -32,6 +33,11 @@ type Inventory struct {
 	set   nvml.EventSet
 	// setOf is the load that set belongs to; 0: there is none.
 	setOf int
+	// listed is what was there last, and changes counts how often that was something else than before,
+	// or the library was loaded.
+	listed  gpu.Machine
+	changes int
+	common  common
 }
 
 var _ gpu.Inventory = (*Inventory)(nil)
@@ -55,6 +61,7 @@ func (i *Inventory) ready() error {
 	}
 	i.up = true
 	i.loads++
+	i.changes++
 	return nil
 }
 
@@ -125,7 +132,19 @@ func (i *Inventory) List() (gpu.Machine, error) {
 		}
 		m.GPUs = append(m.GPUs, found...)
 	}
+	i.remember(m)
 	return m, nil
+}
+
+// remember notes whether there is something else than before.
+func (i *Inventory) remember(m gpu.Machine) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if m.Driver != i.listed.Driver || m.CUDA != i.listed.CUDA || !slices.Equal(m.GPUs, i.listed.GPUs) {
+		i.changes++
+	}
+	i.listed = m
+	i.listed.GPUs = slices.Clone(m.GPUs)
 }
 
 // listOne is a GPU, or its instances.

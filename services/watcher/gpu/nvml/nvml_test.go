@@ -4,11 +4,14 @@ package nvml
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +22,6 @@ import (
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/server"
 	"golang.org/x/sys/unix"
 
-	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu"
 	"github.com/hermes-serverless/hermes/services/watcher/gpu/gputest"
 )
@@ -39,6 +41,7 @@ func newDriver() *driver {
 	}
 	split := d.device(splitIndex)
 	split.MigMode = nvml.DEVICE_MIG_ENABLE
+	split.GetGpuInstanceByIdFunc = func(n int) (nvml.GpuInstance, nvml.Return) { return instanceOf(split, n), nvml.SUCCESS }
 	split.GetMaxMigDeviceCountFunc = func() (int, nvml.Return) { return 7, nvml.SUCCESS }
 	parts := []*mock.Device{d.part(split, 1), d.part(split, 2)}
 	split.GetMigDeviceHandleByIndexFunc = func(n int) (nvml.Device, nvml.Return) {
@@ -96,6 +99,9 @@ func (d *driver) part(parent *server.Device, n int) *mock.Device {
 		GetGpuInstanceIdFunc:     func() (int, nvml.Return) { return n, nvml.SUCCESS },
 		GetComputeInstanceIdFunc: func() (int, nvml.Return) { return 0, nvml.SUCCESS },
 		GetIndexFunc:             func() (int, nvml.Return) { return n - 1, nvml.SUCCESS },
+		GetAttributesFunc: func() (nvml.DeviceAttributes, nvml.Return) {
+			return nvml.DeviceAttributes{MemorySizeMB: 20 << 10}, nvml.SUCCESS
+		},
 		GetDeviceHandleFromMigDeviceHandleFunc: func() (nvml.Device, nvml.Return) {
 			return parent, nvml.SUCCESS
 		},
@@ -106,14 +112,48 @@ func (d *driver) part(parent *server.Device, n int) *mock.Device {
 	}
 }
 
+// instanceOf is the part of a GPU that a MIG instance is on, all of whose compute units it has.
+func instanceOf(parent *server.Device, n int) nvml.GpuInstance {
+	profile, _ := parent.GetGpuInstanceProfileInfo(nvml.GPU_INSTANCE_PROFILE_3_SLICE)
+	part := server.NewGpuInstanceFromInfo(nvml.GpuInstanceInfo{Device: parent, Id: uint32(n), ProfileId: profile.Id}, parent.Config.MIGProfiles)
+	part.GetComputeInstanceByIdFunc = func(int) (nvml.ComputeInstance, nvml.Return) {
+		all, _ := part.GetComputeInstanceProfileInfo(nvml.COMPUTE_INSTANCE_PROFILE_3_SLICE, nvml.COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED)
+		return server.NewComputeInstanceFromInfo(nvml.ComputeInstanceInfo{Device: parent, GpuInstance: part, ProfileId: all.Id}), nvml.SUCCESS
+	}
+	return part
+}
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
+// splitEnv makes the test binary a process of its own: its /proc has what a kernel says of MIG instances.
+const splitEnv = "HERMES_TEST_MIG"
+
+// TestConformanceOnASimulatedDriver runs in a mount namespace of its own: where the capabilities of MIG
+// instances are is told by a file of the kernel's, at a fixed place.
 func TestConformanceOnASimulatedDriver(t *testing.T) {
-	d := newDriver()
-	inventory := newInventory(d, driverRoot(t), quiet())
+	if os.Getenv(splitEnv) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestConformanceOnASimulatedDriver$", "-test.v")
+		cmd.Env = append(os.Environ(), splitEnv+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.CombinedOutput()
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			t.Skipf("NOT RUN: a mount namespace cannot be made here: %v", err)
+		case err != nil || !strings.Contains(string(out), "PASS: TestConformanceOnASimulatedDriver/Edits"):
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	const told = "/proc/driver/nvidia-caps"
+	err := errors.Join(unix.Mount("none", "/proc/driver", "tmpfs", 0, ""), os.Mkdir(told, 0o755),
+		os.WriteFile(told+"/mig-minors", []byte("config 1\nmonitor 2\n"+
+			"gpu7/gi1/access 12\ngpu7/gi1/ci0/access 13\ngpu7/gi2/access 21\ngpu7/gi2/ci0/access 22\n"), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inventory := newInventory(newDriver(), driverRoot(t), quiet())
 	defer inventory.Close() //nolint:errcheck // simulated
-	// The nodes of MIG instances are named by a file of the kernel's, which only a real driver makes.
-	gputest.Run(t, inventory, gputest.Options{Nodes: true, Mute: func(g events.GPU) bool { return g.Parent != "" }})
+	gputest.Run(t, inventory, gputest.Options{Nodes: true})
 }
 
 // TestConformanceOnTheRealDriver is the one that needs a GPU. Where there is none it says so by name.
@@ -296,7 +336,7 @@ func driverRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
 	libs := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
-	for _, dir := range []string{libs, filepath.Join(root, "usr/bin"), filepath.Join(root, "dev")} {
+	for _, dir := range []string{libs, filepath.Join(root, "usr/bin"), filepath.Join(root, "dev/nvidia-caps")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -311,6 +351,9 @@ func driverRoot(t *testing.T) string {
 		}
 	}
 	nodes := []string{"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset"}
+	for _, minor := range []string{"1", "2", "12", "13", "21", "22"} {
+		nodes = append(nodes, "nvidia-caps/nvidia-cap"+minor)
+	}
 	for _, n := range []string{"0", "1", "2", "3", "4", "5", "6", "7"} {
 		nodes = append(nodes, "nvidia"+n)
 	}
@@ -325,11 +368,23 @@ func driverRoot(t *testing.T) string {
 // TestEdits: no more than what computing takes.
 func TestEdits(t *testing.T) {
 	d := newDriver()
-	edits, err := newInventory(d, driverRoot(t), quiet()).Edits([]string{d.device(2).UUID})
+	nodes, files := editsOf(t, newInventory(d, driverRoot(t), quiet()), d.device(2).UUID)
+	if want := []string{"/dev/nvidia-uvm", "/dev/nvidia2", "/dev/nvidiactl"}; !slices.Equal(nodes, want) {
+		t.Errorf("nodes %q, want %q", nodes, want)
+	}
+	want := []string{"libcuda.so.550.54.15", "libnvidia-ml.so.550.54.15", "libnvidia-ptxjitcompiler.so.550.54.15", "nvidia-smi"}
+	if !slices.Equal(files, want) {
+		t.Errorf("files %q, want %q", files, want)
+	}
+}
+
+// editsOf are the nodes and the names of the files that a device takes.
+func editsOf(t *testing.T, inventory *Inventory, uuid string) (nodes, files []string) {
+	t.Helper()
+	edits, err := inventory.Edits([]string{uuid})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var nodes, files []string
 	for _, n := range edits.DeviceNodes {
 		nodes = append(nodes, n.Path)
 	}
@@ -338,11 +393,52 @@ func TestEdits(t *testing.T) {
 	}
 	slices.Sort(nodes)
 	slices.Sort(files)
-	if want := []string{"/dev/nvidia-uvm", "/dev/nvidia2", "/dev/nvidiactl"}; !slices.Equal(nodes, want) {
-		t.Errorf("nodes %q, want %q", nodes, want)
-	}
-	want := []string{"libcuda.so.550.54.15", "libnvidia-ml.so.550.54.15", "libnvidia-ptxjitcompiler.so.550.54.15", "nvidia-smi"}
-	if !slices.Equal(files, want) {
-		t.Errorf("files %q, want %q", files, want)
-	}
+	return nodes, files
+}
+
+// TestFilesAreLookedForOnce: until the inventory is another one, or a minute is over.
+func TestFilesAreLookedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDriver()
+		root := driverRoot(t)
+		inventory := newInventory(d, root, quiet())
+		list := func() {
+			if _, err := inventory.List(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list()
+		installed := 0
+		install := func() {
+			installed++
+			name := fmt.Sprintf("usr/lib/x86_64-linux-gnu/libnvidia-new%d.so.550.54.15", installed)
+			if err := os.WriteFile(filepath.Join(root, name), nil, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		finds := func(what string, want int) {
+			t.Helper()
+			_, files := editsOf(t, inventory, d.device(0).UUID)
+			if got := len(files) - 4; got != want {
+				t.Errorf("%s: %d of %d files that were installed later are found, want %d: %q", what, got, installed, want, files)
+			}
+		}
+		finds("at first", 0)
+		install()
+		list()
+		finds("nothing else changed", 0)
+		time.Sleep(commonFor)
+		finds("a minute later", 1)
+		install()
+		finds("at once", 1)
+		d.device(3).GetRemappedRowsFunc = func() (int, int, bool, bool, nvml.Return) { return 0, 1, false, true, nvml.SUCCESS }
+		list()
+		finds("another inventory", 2)
+		install()
+		d.device(0).GetMemoryInfoFunc = func() (nvml.Memory, nvml.Return) { return nvml.Memory{}, nvml.ERROR_UNINITIALIZED }
+		if _, err := inventory.Read(d.device(0).UUID); !errors.Is(err, gpu.ErrNoDriver) {
+			t.Fatal(err)
+		}
+		finds("the library was loaded anew", 3)
+	})
 }

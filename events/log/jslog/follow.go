@@ -24,10 +24,6 @@ const (
 	// heartbeat is how often an idle consumer says that it lives; twice that without a sign and
 	// it is made anew.
 	heartbeat = 5 * time.Second
-	// lookAgain is how long a pull of a consumer in a cluster lasts, and half of it how often that
-	// consumer says that it lives. The consumer may be on a server that lags behind the others and is
-	// sent what it missed, which wakes no consumer: it sees that only when it is asked for more.
-	lookAgain = 3 * time.Second
 	// abandonedAfter is when the server removes the consumer of a reader that is gone.
 	abandonedAfter = time.Minute
 	// maxRetryWait bounds the wait between two tries to make a consumer.
@@ -158,14 +154,13 @@ func (l *Log) open(ctx context.Context, filter string, from uint64) (jetstream.M
 	if err != nil {
 		return nil, nil, err
 	}
-	options := []jetstream.PullMessagesOpt{
-		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
-		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true),
+	name := consumer.CachedInfo().Name
+	if err := l.reach(create, name); err != nil {
+		l.forget(name)
+		return nil, nil, err
 	}
-	if consumer.CachedInfo().Cluster != nil {
-		options = append(options, jetstream.PullExpiry(lookAgain), jetstream.PullHeartbeat(lookAgain/2))
-	}
-	messages, err := consumer.Messages(options...)
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -183,7 +178,31 @@ func (l *Log) open(ctx context.Context, filter string, from uint64) (jetstream.M
 	return messages, func() {
 		close(ended)
 		messages.Stop()
-		// Nobody waits for the answer: if this is lost, the server removes the consumer itself.
-		_ = nc.Publish(get.APISubject(l.js, "CONSUMER.DELETE."+l.stream+"."+consumer.CachedInfo().Name), nil)
+		l.forget(name)
 	}, nil
+}
+
+// reach returns when the consumer hears what is sent from here. In a cluster it may be on another
+// server, of whose interest this one is told on another way than of the consumer, and perhaps later: a
+// pull that is too early finds no responders, which the iterator takes for silence until heartbeats are
+// missed. What is sent is a pull that the consumer must refuse, so that nothing is delivered.
+func (l *Log) reach(ctx context.Context, consumer string) error {
+	const refused = `{"batch":1,"expires":1,"idle_heartbeat":1}`
+	subject := get.APISubject(l.js, "CONSUMER.MSG.NEXT."+l.stream+"."+consumer)
+	for wait := time.Millisecond; ; wait *= 2 {
+		_, err := l.js.Conn().RequestWithContext(ctx, subject, []byte(refused))
+		if !errors.Is(err, nats.ErrNoResponders) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// forget removes a consumer. Nobody waits for the answer: if this is lost, the server removes it itself.
+func (l *Log) forget(consumer string) {
+	_ = l.js.Conn().Publish(get.APISubject(l.js, "CONSUMER.DELETE."+l.stream+"."+consumer), nil)
 }

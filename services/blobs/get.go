@@ -29,7 +29,7 @@ func (s *Store) Get(ctx context.Context, blob events.Blob, w io.Writer) error {
 	if err := events.CheckDigest(blob.Digest); err != nil {
 		return err
 	}
-	info, err := s.objects.GetInfo(ctx, objectName(blob.Digest))
+	info, err := s.info(ctx, objectName(blob.Digest))
 	if err != nil {
 		return fetchError(blob.Digest, err)
 	}

@@ -31,7 +31,7 @@ func (s *Store) IsHolder(ctx context.Context, user, digest string) (bool, error)
 	if err := checkHolder(user, digest); err != nil {
 		return false, err
 	}
-	_, err := s.objects.GetInfo(ctx, holderName(user, digest))
+	_, err := s.info(ctx, holderName(user, digest))
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return false, nil
 	}

@@ -2,6 +2,7 @@ package blobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -18,7 +19,7 @@ func (s *Store) Part(ctx context.Context, digest string, after uint64) (data []b
 	if err := events.CheckDigest(digest); err != nil {
 		return nil, 0, err
 	}
-	info, err := s.objects.GetInfo(ctx, objectName(digest))
+	info, err := s.info(ctx, objectName(digest))
 	if err != nil {
 		return nil, 0, fetchError(digest, err)
 	}
@@ -27,7 +28,15 @@ func (s *Store) Part(ctx context.Context, digest string, after uint64) (data []b
 		return nil, 0, fmt.Errorf("fetch %s: %w", digest, err)
 	}
 	if len(found) == 0 {
-		return nil, after, nil
+		// The end, or a replica that is behind.
+		next, err := get.LeaderNext(ctx, s.js, streams.BlobsStream(s.bucket), s.chunkSubject(info.NUID), after+1)
+		if errors.Is(err, get.ErrNone) {
+			return nil, after, nil
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("fetch %s: %w", digest, err)
+		}
+		found = append(found, next)
 	}
 	return found[0].Data, found[0].Sequence, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/streams"
 )
 
 // ErrNoBlob: the store does not have the content.
@@ -32,6 +33,8 @@ type Store struct {
 	js      jetstream.JetStream
 	objects jetstream.ObjectStore
 	bucket  string
+	// confined: a watcher's, who must not ask the bucket's leader.
+	confined bool
 }
 
 // Open returns the store that the bucket keeps; the bucket must exist.
@@ -40,7 +43,8 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string) (*Store, e
 	if err != nil {
 		return nil, fmt.Errorf("open the object store %s: %w", bucket, err)
 	}
-	return &Store{js: js, objects: objects, bucket: bucket}, nil
+	confined := strings.TrimSuffix(js.Options().APIPrefix, ".") == streams.WatcherAPI
+	return &Store{js: js, objects: objects, bucket: bucket, confined: confined}, nil
 }
 
 // Has reports whether the store has the content.
@@ -57,7 +61,7 @@ func (s *Store) Stat(ctx context.Context, digest string) (events.Blob, error) {
 	if err := events.CheckDigest(digest); err != nil {
 		return events.Blob{}, err
 	}
-	info, err := s.objects.GetInfo(ctx, objectName(digest))
+	info, err := s.info(ctx, objectName(digest))
 	if err != nil {
 		return events.Blob{}, fetchError(digest, err)
 	}

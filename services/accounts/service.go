@@ -30,6 +30,8 @@ type Purger interface {
 type Views interface {
 	// Active returns every execution that has not ended, as of the returned sequence.
 	Active(ctx context.Context) ([]executions.Execution, uint64, error)
+	// WaitForExecutions returns when the view has seen the sequence.
+	WaitForExecutions(ctx context.Context, sequence uint64) error
 }
 
 // Options are what the service is made of. All fields without a default are required.
@@ -40,6 +42,8 @@ type Options struct {
 	// Issuer is the account nkey that the server believes, XKey the curve key that it encrypts for.
 	Issuer, XKey nkeys.KeyPair
 	Users, Audit log.Log
+	// Functions and Executions tell what a user who leaves has.
+	Functions, Executions log.Log
 	// Secrets is the bucket of password hashes and invitations, Output the stream of output.
 	Secrets jetstream.KeyValue
 	Output  Purger

@@ -3,6 +3,7 @@ package accounts
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,9 +12,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/users"
 	"github.com/hermes-serverless/hermes/services/api"
 )
+
+// lookAgain is the wait for a replica that is behind.
+const lookAgain = 20 * time.Millisecond
 
 func (s *Service) listKeys(ctx context.Context, caller string, _ api.KeysList) (api.Keys, error) {
 	u, err := s.fold(ctx, caller)
@@ -135,17 +141,21 @@ func (s *Service) clear(ctx context.Context, name string) (functions, cancelled 
 	return functions, cancelled, s.Output.Purge(ctx, jetstream.WithPurgeSubject(events.OutputSubject("*", name, ">")))
 }
 
+// deleteFunctions deletes what the log says that the user has: a list of them is a moment behind it.
 func (s *Service) deleteFunctions(ctx context.Context, name string) (int, error) {
-	listed, err := api.Ask[api.Functions](ctx, s.Conn, api.Subject(name, api.OpFunctionList), api.FunctionList{})
-	if err != nil {
-		return 0, err
+	var names []string
+	for r, err := range s.Functions.Read(ctx, events.FunctionSubject(name, "*"), 1) {
+		var undecodable *log.UndecodableError
+		if err != nil && !errors.As(err, &undecodable) {
+			return 0, fmt.Errorf("read what functions there are: %w", err)
+		}
+		if _, function, err := events.ParseFunctionSubject(r.Subject); err == nil && !slices.Contains(names, function) {
+			names = append(names, function)
+		}
 	}
 	deleted := 0
-	for i, f := range listed.Functions {
-		if i > 0 && listed.Functions[i-1].FunctionName == f.FunctionName {
-			continue // its versions go together
-		}
-		gone, err := api.Ask[api.Functions](ctx, s.Conn, api.Subject(name, api.OpFunctionDelete), api.FunctionDelete{Name: f.FunctionName})
+	for _, function := range names {
+		gone, err := api.Ask[api.Functions](ctx, s.Conn, api.Subject(name, api.OpFunctionDelete), api.FunctionDelete{Name: function})
 		if err != nil {
 			return deleted, err
 		}
@@ -156,7 +166,7 @@ func (s *Service) deleteFunctions(ctx context.Context, name string) (int, error)
 
 // cancelExecutions returns when they have ended.
 func (s *Service) cancelExecutions(ctx context.Context, name string) (int, error) {
-	active, _, err := s.Views.Active(ctx)
+	active, err := s.active(ctx, name)
 	if err != nil {
 		return 0, fmt.Errorf("list what runs: %w", err)
 	}
@@ -176,6 +186,30 @@ func (s *Service) cancelExecutions(ctx context.Context, name string) (int, error
 		cancelled++
 	}
 	return cancelled, nil
+}
+
+// active returns everything that has not ended, as of all that the user has asked for until now: a view
+// may be behind that, on one replica more than on another, and what it does not show yet would go on
+// without anybody whom it belongs to.
+func (s *Service) active(ctx context.Context, name string) ([]executions.Execution, error) {
+	head, err := s.Executions.Head(ctx, "hermes.execution.*."+name+".*")
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err := s.Views.WaitForExecutions(ctx, head); err != nil {
+			return nil, err
+		}
+		active, at, err := s.Views.Active(ctx)
+		if err != nil || at >= head {
+			return active, err
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // finishLeaving removes those who asked for it, and those whose removal was interrupted. They do not

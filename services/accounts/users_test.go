@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +19,7 @@ import (
 type nothing struct{ jetstream.KeyValue }
 
 func (nothing) Active(context.Context) ([]executions.Execution, uint64, error) { return nil, 0, nil }
+func (nothing) WaitForExecutions(context.Context, uint64) error                { return nil }
 func (nothing) Purge(context.Context, string, ...jetstream.KVDeleteOpt) error  { return nil }
 
 type noOutput struct{}
@@ -29,12 +31,17 @@ func TestOneWhoCannotLeave(t *testing.T) {
 	server := newServer(t, "services")
 	conn := connect(t, server, "services")
 	// Nobody answers for ana.
-	if _, err := conn.Subscribe(api.Subject("bob", api.OpFunctionList), func(m *nats.Msg) { _ = m.Respond([]byte("{}")) }); err != nil {
+	if _, err := conn.Subscribe(api.Subject("bob", api.OpFunctionDelete), func(m *nats.Msg) { _ = m.Respond([]byte("{}")) }); err != nil {
 		t.Fatal(err)
 	}
-	l := memlog.New()
+	l, functions := memlog.New(), memlog.New()
 	defer l.Close()
-	s := New(Options{Conn: conn, Users: l, Secrets: nothing{}, Output: noOutput{}, Views: nothing{}})
+	for _, name := range []string{"ana", "bob"} {
+		if _, err := functions.Append(t.Context(), events.FunctionSubject(name, "f"), 0, events.Event{ID: name, Source: "test", Data: events.FunctionDeleted{}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := New(Options{Conn: conn, Users: l, Functions: functions, Executions: memlog.New(), Secrets: nothing{}, Output: noOutput{}, Views: nothing{}})
 	for _, name := range []string{"ana", "bob"} {
 		_, err := s.commit(t.Context(), name, "root", func(users.User) ([]events.Data, error) { return []events.Data{registered, leaving}, nil })
 		if err != nil {
@@ -59,5 +66,47 @@ func TestOneWhoCannotLeave(t *testing.T) {
 	cancel()
 	for range cap(ended) {
 		<-ended
+	}
+}
+
+// behind shows nothing until it has been looked at some times.
+type behind struct {
+	nothing
+	looks int
+	shows []executions.Execution
+	at    uint64
+}
+
+func (b *behind) Active(context.Context) ([]executions.Execution, uint64, error) {
+	if b.looks--; b.looks > 0 {
+		return nil, b.at - 1, nil
+	}
+	return b.shows, b.at, nil
+}
+
+// TestARunThatNoViewShowsYet: it ends too when its user leaves.
+func TestARunThatNoViewShowsYet(t *testing.T) {
+	conn := connect(t, newServer(t, "services"), "services")
+	cancelled := ""
+	_, err := conn.Subscribe(api.Subject("ana", api.OpExecutionCancel), func(m *nats.Msg) {
+		var ref api.ExecutionRef
+		if err := json.Unmarshal(m.Data, &ref); err != nil {
+			t.Error(err)
+		}
+		cancelled += ref.ID
+		_ = m.Respond([]byte(`{"status":"cancelled"}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := memlog.New()
+	at, err := l.Append(t.Context(), events.ExecutionSubject("ana", "RUNS"), 0, events.Event{ID: "1", Source: "test", Data: events.ExecutionRequested{Kind: events.KindRun}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &behind{looks: 3, at: at, shows: []executions.Execution{{Owner: "ana", ID: "RUNS"}, {Owner: "bob", ID: "OTHER"}}}
+	s := New(Options{Conn: conn, Executions: l, Views: v})
+	if n, err := s.cancelExecutions(t.Context(), "ana"); err != nil || n != 1 || cancelled != "RUNS" || v.looks != 0 {
+		t.Errorf("%d, %v, cancelled %q, %d looks", n, err, cancelled, v.looks)
 	}
 }

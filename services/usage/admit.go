@@ -78,6 +78,9 @@ func (s *Service) admit(ctx context.Context, user, id string, asked quotas.Amoun
 	if err := s.settled(ctx, s.ready); err != nil {
 		return nil, err
 	}
+	if err := s.refuseGone(user); err != nil {
+		return nil, err
+	}
 	limits := s.Limits(user)
 	_, output := limits.Most(quotas.Output)
 	if _, gpus := limits.Most(quotas.GPUTime); output || gpus {
@@ -99,6 +102,19 @@ func (s *Service) admit(ctx context.Context, user, id string, asked quotas.Amoun
 		return nil, api.QuotaExceededError(user, *over, s.Now())
 	}
 	return func(stored uint64) { s.settle(user, id, stored) }, nil
+}
+
+// refuseGone refuses what was asked before the user's keys stopped working, and is worked on after that:
+// nobody would be there to whom it belongs.
+func (s *Service) refuseGone(user string) error {
+	s.mu.Lock()
+	u := s.users[user]
+	s.mu.Unlock()
+	if u.Disabled || u.Sequence > 0 && !u.Registered {
+		return api.Errorf(api.Unauthorized, api.UserDisabled, "the account %s is disabled", user).
+			WithHint("the operator of the server can enable it")
+	}
+	return nil
 }
 
 // reserve takes the place, or says what is in the way. An empty id is of something that takes none.

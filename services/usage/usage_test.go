@@ -506,6 +506,35 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// TestNobodyIsAdmittedWhoIsGone: what a user asked for before they were disabled, or removed, gets no place.
+func TestNobodyIsAdmittedWhoIsGone(t *testing.T) {
+	w := newWorld(t, "2026-03-01 12:00:00")
+	s := w.start()
+	admit := func(n int) error {
+		if err := s.catchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Admit(t.Context(), "ana", id(n), run(0))
+		return err
+	}
+	for n, step := range []struct {
+		event events.Data
+		gone  bool
+	}{
+		{events.UserRegistered{}, false}, {events.UserDisabled{By: "root"}, true}, {events.UserEnabled{By: "root"}, false},
+		{events.UserDisabled{By: "ana", Leaving: true}, true}, {events.UserUnregistered{By: "ana"}, true},
+	} {
+		w.append(w.users, events.UserSubject("ana"), step.event)
+		err := admit(n)
+		if e, _ := api.AsError(err); step.gone != (err != nil) || step.gone && e.Name != api.UserDisabled {
+			t.Errorf("after %s: %v", step.event.Type(), err)
+		}
+	}
+	if _, err := s.Admit(t.Context(), "root", id(9), run(0)); err != nil {
+		t.Errorf("one who never registered: %v", err)
+	}
+}
+
 func TestRatesForget(t *testing.T) {
 	r, now := newRates(), time.Unix(0, 0)
 	for n := range maxRated {

@@ -151,7 +151,7 @@ func newAccounts(ctx context.Context, js jetstream.JetStream, o serviceOptions, 
 	}
 	return accounts.New(accounts.Options{
 		Conn: o.conn, Callout: o.gate.callout, System: o.gate.system, Issuer: o.gate.issuer, XKey: o.gate.xkey,
-		Users: logs.Users, Audit: logs.Audit, Secrets: secrets, Output: output, Views: v, Local: o.gate.local,
+		Users: logs.Users, Audit: logs.Audit, Functions: logs.Functions, Executions: logs.Executions, Secrets: secrets, Output: output, Views: v, Local: o.gate.local,
 		Quotas: used, Registration: o.gate.Registration, Cost: o.gate.PasswordCost, Version: o.version, Log: o.log.With("part", "accounts"),
 	}), nil
 }

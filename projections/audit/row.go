@@ -1,5 +1,6 @@
-// Package audit says of each event that has to do with who may do what: who did it, from where, to whom,
-// and how it ended. It folds the events of users and bases and the audit's own; none is stored twice.
+// Package audit says of each event that has to do with who may do what, or with what the operator did: who
+// did it, from where, to whom, and how it ended. It folds the events of users and bases, the drains of
+// watchers and the audit's own; none is stored twice.
 package audit
 
 import (
@@ -58,13 +59,24 @@ func NameOf(t events.Type) string {
 func Types() []events.Type {
 	var types []events.Type
 	for _, t := range events.Types() {
-		switch area, _, _ := strings.Cut(NameOf(t), "."); area {
-		case "user", "base", "language", "audit":
+		if isShown(t) {
 			types = append(types, t)
 		}
 	}
 	return types
 }
+
+func isShown(t events.Type) bool {
+	switch area, _, _ := strings.Cut(NameOf(t), "."); area {
+	case "user", "base", "language", "audit":
+		return true
+	}
+	return t == events.WatcherCordoned{}.Type() || t == events.WatcherUncordoned{}.Type()
+}
+
+// Shows reports whether the audit shows the event: of a watcher most events are its own. What cannot be
+// read is shown.
+func Shows(r events.Record) bool { return r.Data == nil || isShown(r.Data.Type()) }
 
 // Reader remembers what a row needs of the events before it: the labels of keys. Its zero value is one
 // that has read nothing. The events of each stream must be given in their order.
@@ -126,6 +138,12 @@ func (a *Reader) rest(row *Row, r events.Record) {
 		if d.Forced {
 			row.Detail += ", forced"
 		}
+	case events.WatcherCordoned:
+		row.By = cmp.Or(row.By, d.By)
+		row.Detail = join(nameIn(r.Subject, events.ParseWatcherSubject), d.GPU, d.Reason)
+	case events.WatcherUncordoned:
+		row.By = cmp.Or(row.By, d.By)
+		row.Detail = join(nameIn(r.Subject, events.ParseWatcherSubject), d.GPU)
 	case events.LanguageBaseSet:
 		row.Detail = join(nameIn(r.Subject, events.ParseLanguageSubject), "is built on "+d.Base)
 	case events.LoginSucceeded:

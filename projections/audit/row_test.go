@@ -66,6 +66,14 @@ func TestRow(t *testing.T) {
 			[]events.Record{record(events.LanguageSubject("cpp"), "root", events.LanguageBaseSet{Base: "gcc"})},
 			audit.Row{By: "root", Outcome: audit.OK, Detail: "cpp, is built on gcc"},
 		},
+		"a drain": {
+			[]events.Record{record(events.WatcherSubject("gpu1"), "", events.WatcherCordoned{GPU: "GPU-1", Reason: "a new fan", By: "root"})},
+			audit.Row{By: "root", Outcome: audit.OK, Detail: "gpu1, GPU-1, a new fan"},
+		},
+		"a drain that was taken back": {
+			[]events.Record{record(events.WatcherSubject("gpu1"), "", events.WatcherUncordoned{By: "root"})},
+			audit.Row{By: "root", Outcome: audit.OK, Detail: "gpu1"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reader, got := &audit.Reader{}, audit.Row{}
@@ -79,6 +87,19 @@ func TestRow(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestOfAWatcherOnlyDrainsAreShown(t *testing.T) {
+	for _, typ := range []events.Data{events.WatcherCordoned{}, events.WatcherUncordoned{}, events.UserDisabled{}, nil} {
+		if !audit.Shows(events.Record{Event: events.Event{Data: typ}}) {
+			t.Errorf("%T is not shown", typ)
+		}
+	}
+	for _, typ := range []events.Data{events.WatcherJoined{}, events.WatcherLeft{}, events.WatcherLost{}, events.ExecutionStarted{}} {
+		if audit.Shows(events.Record{Event: events.Event{Data: typ}}) {
+			t.Errorf("%T is shown", typ)
+		}
 	}
 }
 

@@ -94,10 +94,10 @@ func decideRevoke(u users.User, prefix string) (decided []events.Data, revoked [
 	}
 	switch {
 	case prefix != "" && len(revoked) == 0:
-		return nil, nil, api.Errorf(api.NotFound, api.NoSuchKey, "you have no key %q", clip(prefix)).
+		return nil, nil, api.Errorf(api.NotFound, api.NoSuchKey, "you have no key %q", api.Clip(prefix)).
 			WithHint("`hermes remote keys list` shows yours")
 	case prefix != "" && len(revoked) > 1:
-		return nil, nil, api.Errorf(api.Invalid, api.InvalidArguments, "%d of your keys begin with %q", len(revoked), clip(prefix)).
+		return nil, nil, api.Errorf(api.Invalid, api.InvalidArguments, "%d of your keys begin with %q", len(revoked), api.Clip(prefix)).
 			WithHint("give more of it")
 	}
 	return decided, revoked, nil
@@ -172,7 +172,7 @@ func admits(u users.User, key string, now time.Time) bool {
 func expired(k users.Key, now time.Time) bool { return !k.Expires.IsZero() && !now.Before(k.Expires) }
 
 func noSuchUser(name string) error {
-	return api.Errorf(api.NotFound, api.NoSuchUser, "there is no user %q", clip(name)).
+	return api.Errorf(api.NotFound, api.NoSuchUser, "there is no user %q", api.Clip(name)).
 		WithHint("`hermesd user list` shows all")
 }
 
@@ -182,12 +182,4 @@ func checkKey(key string) error {
 		return api.Errorf(api.Invalid, api.InvalidArguments, "the key is no public nkey of a user")
 	}
 	return nil
-}
-
-// clip keeps what somebody sent from filling an answer or a log.
-func clip(text string) string {
-	if len(text) > events.MaxNameBytes {
-		return strings.ToValidUTF8(text[:events.MaxNameBytes], "") + "…"
-	}
-	return text
 }

@@ -69,7 +69,7 @@ func (s *Service) takeAttempt(name, host string) error {
 		wait = s.failures.address.take(host, now)
 	}
 	if wait == 0 {
-		if wait = s.failures.user.take(clip(name), now); wait > 0 {
+		if wait = s.failures.user.take(api.Clip(name), now); wait > 0 {
 			s.failures.address.giveBack(host, now)
 		}
 	}

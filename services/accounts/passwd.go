@@ -22,7 +22,7 @@ func (s *Service) changePassword(ctx context.Context, caller string, ask api.Pas
 	case len(ask.Password) > api.MaxPasswordBytes:
 		err = wrong()
 	case ask.RevokeOthers && !enrolled:
-		err = api.Errorf(api.NotFound, api.NoSuchKey, "you have no key %q, which is to be kept", clip(ask.Keep)).
+		err = api.Errorf(api.NotFound, api.NoSuchKey, "you have no key %q, which is to be kept", api.Clip(ask.Keep)).
 			WithHint("`hermes remote keys list` shows yours")
 	default:
 		err = checkNewPassword(ask.New)

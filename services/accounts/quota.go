@@ -49,7 +49,7 @@ func decideQuota(u users.User, set map[string]int64) ([]events.Data, error) {
 		n := set[name]
 		switch {
 		case !known:
-			return nil, api.Errorf(api.Invalid, api.InvalidArguments, "there is no quota %q", clip(name)).WithHint("there are %v", quotas.All())
+			return nil, api.Errorf(api.Invalid, api.InvalidArguments, "there is no quota %q", api.Clip(name)).WithHint("there are %v", quotas.All())
 		case n < events.QuotaNothing || n > maxOf(f):
 			return nil, api.Errorf(api.Invalid, api.InvalidArguments, "quota %s: %d must be from 0 to %d", f, n, maxOf(f))
 		}

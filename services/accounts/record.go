@@ -6,7 +6,6 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
-	"github.com/hermes-serverless/hermes/services/api"
 )
 
 const (
@@ -121,21 +120,7 @@ func (s *Service) record(ctx context.Context, by string, data events.Data) error
 	return log.AppendLast(ctx, s.Audit, events.AuditSubject(data.Type()), event)
 }
 
-// audited has the failures of an operation of the operator recorded, whose successes are events
-// already. about says what it is done to.
-func audited[Request, Reply any](s *Service, op string, about func(Request) string, h func(context.Context, string, Request) (Reply, error)) func(context.Context, string, Request) (Reply, error) {
-	return func(ctx context.Context, who string, ask Request) (Reply, error) {
-		reply, err := h(ctx, who, ask)
-		if err == nil {
-			return reply, nil
-		}
-		failed := events.OperatorActed{Action: op, About: clip(about(ask)), Failed: api.InternalError}
-		if e, known := api.AsError(err); known {
-			failed.Failed = e.Name
-		}
-		if recordErr := s.record(context.WithoutCancel(ctx), who, failed); recordErr != nil {
-			s.Log.Error("what the operator did in vain is not in the audit", "op", op, "err", recordErr)
-		}
-		return reply, err
-	}
+// recordAct records what the operator did in vain.
+func (s *Service) recordAct(ctx context.Context, by string, act events.OperatorActed) error {
+	return s.record(ctx, by, act)
 }

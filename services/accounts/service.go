@@ -147,15 +147,15 @@ func (s *Service) serve(ctx context.Context) error {
 		api.HandleUser(server, api.OpKeysRevoke, s.revokeKeys),
 		api.HandleUser(server, api.OpUnregister, s.unregister),
 		api.HandleUser(server, api.OpPasswordChange, s.changePassword),
-		api.HandleAdmin(server, api.OpUserInvite, audited(s, api.OpUserInvite, func(a api.UserInvite) string { return a.User }, s.invite)),
-		api.HandleAdmin(server, api.OpUserAdd, audited(s, api.OpUserAdd, func(a api.UserAdd) string { return a.User }, s.add)),
+		api.HandleAudited(server, s.recordAct, api.OpUserInvite, func(a api.UserInvite) string { return a.User }, s.invite),
+		api.HandleAudited(server, s.recordAct, api.OpUserAdd, func(a api.UserAdd) string { return a.User }, s.add),
 		api.HandleAdmin(server, api.OpUserList, s.list),
 		api.HandleAdmin(server, api.OpUserInspect, s.inspect),
-		api.HandleAdmin(server, api.OpUserDisable, audited(s, api.OpUserDisable, api.UserRef.String, s.disable)),
-		api.HandleAdmin(server, api.OpUserEnable, audited(s, api.OpUserEnable, api.UserRef.String, s.enable)),
-		api.HandleAdmin(server, api.OpUserRemove, audited(s, api.OpUserRemove, api.UserRef.String, s.remove)),
-		api.HandleAdmin(server, api.OpUserQuota, audited(s, api.OpUserQuota, func(a api.UserQuota) string { return a.User }, s.quota)),
-		api.HandleAdmin(server, api.OpUserPassword, audited(s, api.OpUserPassword, func(a api.UserPassword) string { return a.User }, s.setPassword)),
+		api.HandleAudited(server, s.recordAct, api.OpUserDisable, api.UserRef.String, s.disable),
+		api.HandleAudited(server, s.recordAct, api.OpUserEnable, api.UserRef.String, s.enable),
+		api.HandleAudited(server, s.recordAct, api.OpUserRemove, api.UserRef.String, s.remove),
+		api.HandleAudited(server, s.recordAct, api.OpUserQuota, func(a api.UserQuota) string { return a.User }, s.quota),
+		api.HandleAudited(server, s.recordAct, api.OpUserPassword, func(a api.UserPassword) string { return a.User }, s.setPassword),
 	)
 	if err != nil {
 		return errors.Join(err, server.Stop())

@@ -1,5 +1,7 @@
 package api
 
+import "strings"
+
 // Operations of the operator on the fleet, answered by the leader.
 const (
 	OpWatcherDrain   = "watcher.drain"   // WatcherDrain → WatcherDrained
@@ -12,6 +14,9 @@ type WatcherRef struct {
 	// GPU is the UUID of a device, or of a GPU with all its MIG instances; empty: the whole watcher.
 	GPU string `json:"gpu,omitempty"`
 }
+
+// String is for people.
+func (r WatcherRef) String() string { return strings.TrimSpace(r.Watcher + " " + r.GPU) }
 
 // WatcherDrain keeps new executions away; what runs goes on. It holds until it is taken back, also when
 // the watcher, the services or the machine start again.

@@ -38,8 +38,8 @@ func newAuditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Show who was let in, who was not, and what was changed by whom",
 		Long: `Shows what has to do with who may do what: registrations, logins and failed logins, keys and where they
-were used from, passwords, quotas, users and bases that the operator changed, rebuilt projections. It
-shows the last 24 hours, or since another time; with --follow it stays and shows what happens.
+were used from, passwords, quotas, users and bases that the operator changed, drained watchers, rebuilt
+projections, and what the operator tried in vain. It shows the last 24 hours, or since another time; with --follow it stays and shows what happens.
 
 The first failed login of a name from an address is shown at once, and those that follow within five
 minutes are one line together; the same holds for the uses of a key, within an hour. What was typed as
@@ -110,7 +110,7 @@ type auditSource struct {
 // auditSources are in the order in which they must be read: users tell the labels of keys.
 func auditSources(logs instance.Logs) []*auditSource {
 	return []*auditSource{
-		{logs.Users, "hermes.user.*", 1}, {logs.Bases, ">", 1}, {logs.Audit, "hermes.audit.*", 1},
+		{logs.Users, "hermes.user.*", 1}, {logs.Bases, ">", 1}, {logs.Fleet, "hermes.watcher.*", 1}, {logs.Audit, "hermes.audit.*", 1},
 	}
 }
 
@@ -132,7 +132,7 @@ func (o *auditOptions) run(cmd *cobra.Command) error {
 				return fmt.Errorf("read the audit: %w", err)
 			}
 			s.next = r.Sequence + 1
-			if row := reader.Row(r, err); o.filter.Picks(row) {
+			if row := reader.Row(r, err); audit.Shows(r) && o.filter.Picks(row) {
 				rows = append(rows, row)
 			}
 		}
@@ -185,7 +185,7 @@ func (o *auditOptions) hear(ctx context.Context, sources []*auditSource, reader 
 				}
 				return fmt.Errorf("follow the audit: %w", err)
 			}
-			if row := reader.Row(h.r, h.err); o.filter.Picks(row) {
+			if row := reader.Row(h.r, h.err); audit.Shows(h.r) && o.filter.Picks(row) {
 				if err := p.one(row); err != nil {
 					return err
 				}
@@ -250,12 +250,41 @@ func auditWhat(row audit.Row) string {
 	return strings.Join(parts, ", ")
 }
 
-// recordAct writes into the audit what the operator did, or tried to do, on a connection of their own.
+// recordAct writes into the audit what the operator did on a connection of their own.
 func recordAct(ctx context.Context, js jetstream.JetStream, act events.OperatorActed) error {
-	event := events.Event{ID: api.NewID(), Source: "hermesd", By: operatorName(), Time: time.Now().UTC(), Data: act}
-	err := log.AppendLast(ctx, jslog.New(js, streams.Audit), events.AuditSubject(act.Type()), event)
-	if err != nil {
+	if err := writeAct(ctx, js, act); err != nil {
 		return fmt.Errorf("it is done, but is not in the audit: %w", err)
 	}
 	return nil
+}
+
+func writeAct(ctx context.Context, js jetstream.JetStream, act events.OperatorActed) error {
+	event := events.Event{ID: api.NewID(), Source: "hermesd", By: operatorName(), Time: time.Now().UTC(), Data: act}
+	return log.AppendLast(ctx, jslog.New(js, streams.Audit), events.AuditSubject(act.Type()), event)
+}
+
+const (
+	// failedLocally is the outcome in the audit of what has no error of the services: a file that cannot be
+	// read, a registry that does not answer. The words for it may hold what is not for the audit.
+	failedLocally = "Failed"
+	// recordWithin bounds what follows an operation that failed, or was interrupted.
+	recordWithin = 5 * time.Second
+)
+
+// inVain writes into the audit that an operation failed whose success is an event already, and returns
+// why it failed.
+func inVain(ctx context.Context, js jetstream.JetStream, action, about string, why error) error {
+	if why == nil {
+		return nil
+	}
+	act := events.OperatorActed{Action: action, About: api.Clip(about), Failed: failedLocally}
+	if e, known := api.AsError(why); known {
+		act.Failed = e.Name
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
+	defer cancel()
+	if err := writeAct(ctx, js, act); err != nil {
+		return errors.Join(why, fmt.Errorf("that it failed is not in the audit: %w", err))
+	}
+	return why
 }

@@ -57,6 +57,7 @@ imported anew; its next deploy takes the new one.`,
 // operating is a connection as the operator.
 type operating struct {
 	conn  *nats.Conn
+	js    jetstream.JetStream
 	bases registry.Bases
 	views *views.Views
 }
@@ -71,7 +72,7 @@ func (o *baseCommand) connect(ctx context.Context) (*operating, error) {
 		var store *blobs.Store
 		if store, err = blobs.Open(ctx, js, streams.Blobs); err == nil {
 			logs := instance.OpenLogs(js)
-			op := &operating{conn: nc, bases: instance.OpenBases(logs, store, slog.New(slog.DiscardHandler)), views: views.New(js, logs.Executions)}
+			op := &operating{conn: nc, js: js, bases: instance.OpenBases(logs, store, slog.New(slog.DiscardHandler)), views: views.New(js, logs.Executions)}
 			op.bases.By = operatorName()
 			return op, nil
 		}
@@ -89,6 +90,19 @@ func (o *baseCommand) with(f func(cmd *cobra.Command, op *operating, args []stri
 		}
 		defer op.conn.Close()
 		return inWords(f(cmd, op, args))
+	}
+}
+
+// acting is with for what changes something: what fails is in the audit.
+func (o *baseCommand) acting(f func(cmd *cobra.Command, op *operating, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		op, err := o.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer op.conn.Close()
+		err = f(cmd, op, args)
+		return inWords(inVain(cmd.Context(), op.js, "base."+cmd.Name(), strings.Join(args, " "), err))
 	}
 }
 
@@ -246,7 +260,7 @@ func (o *baseCommand) remove() *cobra.Command {
 imported before it. It is refused, with their names, while functions need it or a language is built on
 it: with --force they stay, and cannot run any more.`,
 		Example: "  hermesd base remove gcc\n  hermesd base remove gcc@sha256:4be1",
-		RunE: o.with(func(cmd *cobra.Command, op *operating, args []string) error {
+		RunE: o.acting(func(cmd *cobra.Command, op *operating, args []string) error {
 			name, digest := registry.SplitBase(args[0])
 			removal, err := op.bases.Remove(cmd.Context(), name, digest, force)
 			if err != nil {
@@ -273,7 +287,7 @@ func (o *baseCommand) setDefault() *cobra.Command {
 on. The name host is the machine's own /usr, which is what every language has at first.`,
 		Example:           "  hermesd base default cpp gcc\n  hermesd base default cpp host",
 		ValidArgsFunction: o.complete(1),
-		RunE: o.with(func(cmd *cobra.Command, op *operating, args []string) error {
+		RunE: o.acting(func(cmd *cobra.Command, op *operating, args []string) error {
 			if err := op.bases.SetDefault(cmd.Context(), args[0], args[1]); err != nil {
 				return err
 			}

@@ -57,16 +57,17 @@ are left out: functions read a base, and never write it.`,
 }
 
 // run brings the base in: a folder, one archive of it, the store, the event.
-func (b *bringing) run(cmd *cobra.Command) (err error) {
-	ctx, out := cmd.Context(), cmd.OutOrStdout()
+func (b *bringing) run(cmd *cobra.Command) error {
 	if err := events.CheckBaseName(b.name); err != nil {
 		return err
 	}
-	op, err := b.common.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer op.conn.Close()
+	return b.common.acting(func(cmd *cobra.Command, op *operating, _ []string) error {
+		return b.bring(cmd, op)
+	})(cmd, []string{b.name})
+}
+
+func (b *bringing) bring(cmd *cobra.Command, op *operating) (err error) {
+	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	scratch, err := os.MkdirTemp("", "hermes-base-")
 	if err != nil {
 		return err
@@ -80,7 +81,7 @@ func (b *bringing) run(cmd *cobra.Command) (err error) {
 	stored := &progress{ReadSeeker: f, total: imported.Image.SizeBytes, w: cmd.ErrOrStderr(), what: "storing"}
 	isNew, err := op.bases.Import(ctx, b.name, imported, stored)
 	if err != nil {
-		return inWords(err)
+		return err
 	}
 	word := "imported"
 	if !isNew {

@@ -115,7 +115,42 @@ func TestUserCommands(t *testing.T) {
 	if err := json.Unmarshal([]byte(run("list", "--json")), &users); err != nil || len(users) != 2 || users[0].Name != "bob" {
 		t.Errorf("%+v, %v", users, err)
 	}
+	checkDrains(t)
+	checkBases(t)
 	checkAudit(t)
+}
+
+// checkDrains: a drain, one that is taken back, and two in vain.
+func checkDrains(t *testing.T) {
+	t.Helper()
+	drain := func(args ...string) (string, error) { return hermesd(t, "", append([]string{"watcher"}, args...)...) }
+	if out, err := drain("drain", "--reason", "a new fan"); err != nil || out != "watcher local gets nothing new; nothing runs there\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := drain("undrain"); err != nil || out != "watcher local takes executions again\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	for what, args := range map[string][]string{`there is no watcher "gpu9"`: {"undrain", "gpu9"}, "has no GPU GPU-9": {"drain", "local", "--gpu", "GPU-9"}} {
+		if _, err := drain(args...); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}
+
+// checkBases: what the operator tries in vain with bases.
+func checkBases(t *testing.T) {
+	t.Helper()
+	for what, args := range map[string][]string{
+		"there is no base gcc": {"remove", "gcc"}, "there is no base gcd": {"default", "cpp", "gcd"},
+		"no such file": {"import", "gcc", filepath.Join(t.TempDir(), "gcc.tar")},
+	} {
+		if _, err := hermesd(t, "", append([]string{"base"}, args...)...); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if _, err := hermesd(t, "", "base", "inspect", "gcc"); err == nil {
+		t.Error("a base is inspected that there is not")
+	}
 }
 
 // checkAudit: what the operator and the users did above is shown, with who did it.
@@ -140,9 +175,18 @@ func checkAudit(t *testing.T) {
 		`user\.key_revoked +ana +` + me + ` +ok +U\w{11} test`, `user\.disabled +bob +` + me + ` +ok`, `audit\.operator_acted +carl +` + me + ` +ok +user\.invite, carl, until`,
 		`audit\.operator_acted +zoe +` + me + ` +NoSuchUser +user\.remove, zoe`, `user\.unregistered +ana +` + me + ` +ok`,
 		`audit\.operator_acted +` + me + ` +ok +projection\.rebuild, hermes_functions: 0 corrected`,
+		`watcher\.cordoned +` + me + ` +ok +local, a new fan\n`, `watcher\.uncordoned +` + me + ` +ok +local\n`,
+		`audit\.operator_acted +` + me + ` +NoSuchWatcher +watcher\.undrain, gpu9\n`, `audit\.operator_acted +` + me + ` +NoSuchGPU +watcher\.drain, local GPU-9\n`,
+		`audit\.operator_acted +` + me + ` +NoSuchBase +base\.remove, gcc\n`, `audit\.operator_acted +` + me + ` +NoSuchBase +base\.default, cpp gcd\n`,
+		`audit\.operator_acted +` + me + ` +Failed +base\.import, gcc\n`,
 	} {
 		if !regexp.MustCompile(line).MatchString(all) {
 			t.Errorf("the audit lacks %s:\n%s", line, all)
+		}
+	}
+	for _, unwanted := range []string{"watcher.joined", "base.inspect"} {
+		if strings.Contains(all, unwanted) {
+			t.Errorf("the audit shows %s:\n%s", unwanted, all)
 		}
 	}
 	if strings.Contains(all, "sesame") {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/projections/fleet"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -100,6 +101,12 @@ func (l *leader) cordon(ctx context.Context, ask api.WatcherRef, decide func(fle
 // isPart: a device is a GPU, or an instance of it.
 func isPart(m events.Machine, device, gpu string) bool {
 	return device == gpu || slices.ContainsFunc(m.GPUs, func(g events.GPU) bool { return g.UUID == device && g.Parent == gpu })
+}
+
+// recordAct records what the operator did in vain. Nobody minds what was recorded before it.
+func (l *leader) recordAct(ctx context.Context, by string, act events.OperatorActed) error {
+	event := events.Event{ID: api.NewID(), Source: source, By: by, Time: l.now().UTC(), Data: act}
+	return log.AppendLast(ctx, l.Audit, events.AuditSubject(act.Type()), event)
 }
 
 // foldWatcher reads a watcher from the log.

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,24 @@ func TestDrainRefuses(t *testing.T) {
 		if reply, err := operate[api.WatcherDrained](w, api.OpWatcherDrain, c.ask); !api.IsKind(err, c.kind) {
 			t.Errorf("%s: %+v, %v", what, reply, err)
 		}
+	}
+	if _, err := operate[api.WatcherDrained](w, api.OpWatcherUndrain, api.WatcherRef{Watcher: "w8"}); !api.IsKind(err, api.NotFound) {
+		t.Errorf("to take a drain of nobody back: %v", err)
+	}
+	inVain := map[string]int{}
+	for record, err := range w.opts.Audit.Read(t.Context(), events.AuditSubject(events.OperatorActed{}.Type()), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		act := record.Data.(events.OperatorActed)
+		inVain[fmt.Sprintf("%s by %s: %s of %s", act.Failed, record.By, act.Action, act.About)]++
+	}
+	want := map[string]int{
+		"NoSuchWatcher by op: watcher.drain of w9": 1, "NoSuchGPU by op: watcher.drain of w1 GPU-9": 1, "InvalidArguments by op: watcher.drain of a.b": 1,
+		"InvalidArguments by op: watcher.drain of w1": 1, "NoSuchWatcher by op: watcher.undrain of w8": 1,
+	}
+	if !maps.Equal(inVain, want) {
+		t.Errorf("the audit has %v", inVain)
 	}
 }
 

@@ -101,7 +101,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { stop(); <-done; <-done; <-done })
 	w.opts = Options{
-		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Bases: jslog.New(w.js, streams.Bases), Views: views.New(w.js, l, p, f, u),
+		Executions: l, Functions: jslog.New(w.js, streams.Functions), Fleet: fleetLog, Bases: jslog.New(w.js, streams.Bases), Audit: jslog.New(w.js, streams.Audit), Views: views.New(w.js, l, p, f, u),
 		Archive: jslog.NewWhole(w.js, streams.History, streams.Executions), Blobs: oneBlob{}, Bundles: noBundles{}, Policy: policy, Version: "0.0.1",
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}

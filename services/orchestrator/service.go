@@ -72,6 +72,8 @@ type Options struct {
 	JS   jetstream.JetStream
 	// The logs.
 	Executions, Functions, Fleet, Bases log.Log
+	// Audit is the log of what the operator tried in vain.
+	Audit log.Log
 	// Archive has what Executions has let go.
 	Archive Archive
 	// Runs and Output are the streams of run requests and of output.

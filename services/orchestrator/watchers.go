@@ -37,8 +37,8 @@ func (l *leader) serve() (*api.Server, error) {
 		s.Handle("queue-position", api.QueuePositionSubject, api.JSON(l.queuePosition)),
 		s.Handle("fleet", api.FleetSubject, api.JSON(l.fleet)),
 		s.Handle("gpus", api.GPUsSubject, api.JSON(l.gpus)),
-		api.HandleAdmin(s, api.OpWatcherDrain, l.drain),
-		api.HandleAdmin(s, api.OpWatcherUndrain, l.undrain),
+		api.HandleAudited(s, l.recordAct, api.OpWatcherDrain, func(a api.WatcherDrain) string { return a.WatcherRef.String() }, l.drain),
+		api.HandleAudited(s, l.recordAct, api.OpWatcherUndrain, api.WatcherRef.String, l.undrain),
 	)
 	if err != nil {
 		return nil, errors.Join(err, s.Stop())

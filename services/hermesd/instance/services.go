@@ -170,7 +170,7 @@ func newOrchestrator(ctx context.Context, js jetstream.JetStream, o serviceOptio
 		return nil, fmt.Errorf("open the bucket %s: %w", streams.BucketLeases, err)
 	}
 	return orchestrator.New(orchestrator.Options{
-		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet, Bases: logs.Bases,
+		Conn: o.conn, JS: js, Executions: logs.Executions, Functions: logs.Functions, Fleet: logs.Fleet, Bases: logs.Bases, Audit: logs.Audit,
 		Archive: jslog.NewWhole(js, streams.History, streams.Executions), Runs: runs, Output: output, Leases: leases, Views: v, Blobs: store,
 		Bundles: registry.Bundles{Blobs: store, MaxBytes: o.policy.MaxBundleBytes, Maxima: o.policy.Maxima, Network: o.policy.Network, Bases: OpenBases(logs, store, o.log)},
 		Policy:  o.policy, Quotas: used, ReadOnly: o.readOnly, NoOutput: o.noOutput, Version: o.version, Log: o.log.With("part", "orchestrator"),

@@ -99,8 +99,10 @@ func (b *building) watch(minSequence uint64) (api.Execution, error) {
 		return e, &exitError{code: exitCancelled, err: api.Errorf(api.State, buildCancelled,
 			"the build of %s was %s", e.Request.Function, executionError(e))}
 	}
-	failed := api.Errorf(api.State, buildFailed, "the build of %s failed: %s", e.Request.Function, buildReason(e)).
-		WithHint("`hermes execution logs %s` shows its output again", name(e, e.ID)).WithDetail(string(b.tail))
+	failed := api.Errorf(api.State, buildFailed, "the build of %s failed: %s", e.Request.Function, buildReason(e)).WithDetail(string(b.tail))
+	if e.Attempt > 0 { // else it has printed nothing, and its reason says what to do
+		failed = failed.WithHint("`hermes execution logs %s` shows its output again", name(e, e.ID))
+	}
 	return e, &exitError{code: exitFailed, err: failed}
 }
 

@@ -30,14 +30,17 @@ type Projection struct {
 	// Apply applies one record. An *events.ImpossibleError means that it cannot follow what came
 	// before, and that nothing was written; another error comes from the Tx.
 	Apply func(tx Tx, r events.Record) error
-	// Reads returns keys that Apply will get for a record, as far as the record alone tells: they
-	// are fetched together for many records. It may be nil.
-	Reads func(r events.Record) []string
+	// Reads returns keys that Apply will get for a record, as far as the record tells and what is known
+	// of other keys: they are fetched together for many records. It may be nil.
+	Reads func(r events.Record, known Known) []string
 	// Decode is the inverse of Encode for one key.
 	Decode func(key string, raw []byte) (any, error)
 	// Transient are the keys that Apply deletes again; nil: it deletes none.
 	Transient *Transient
 }
+
+// Known returns the value of a key, nil if there is none, and whether it is known without fetching it.
+type Known func(key string) (value any, known bool)
 
 // Transient tells which stored keys may stand. A bucket keeps nothing of a value that a deletion
 // replaced, nor of the deletion after a while, so that a server which crashed may find the value

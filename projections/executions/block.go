@@ -103,12 +103,15 @@ func place[T comparable](names []T, name T) ([]T, int) {
 	return append(slices.Clip(names), name), len(names) + 1
 }
 
-// note notes in its block how an execution is now.
-func note(tx projections.Tx, e Execution) error {
+// note notes in its block how an execution is now. What begins a block finds none.
+func note(tx projections.Tx, e Execution, isNew bool) error {
 	key := BlockKey(e.Owner, e.Number)
-	b, _, err := projections.Get[Block](tx, key)
-	if err != nil {
-		return err
+	var b Block
+	if !isNew || e.Number != BlockFirst(e.Number) {
+		var err error
+		if b, _, err = projections.Get[Block](tx, key); err != nil {
+			return err
+		}
 	}
 	tx.Put(key, b.with(e))
 	return nil

@@ -107,7 +107,7 @@ func apply(tx projections.Tx, r events.Record) error {
 	if next.Status.Final() {
 		tx.Delete(ActiveKey(owner, id))
 	}
-	return note(tx, next)
+	return note(tx, next, !known)
 }
 
 // addToBatch counts a new execution among those of its batch.
@@ -128,12 +128,26 @@ func addToBatch(tx projections.Tx, e Execution) error {
 	return nil
 }
 
-func reads(r events.Record) []string {
+func reads(r events.Record, known projections.Known) []string {
 	owner, id, err := parse(r)
 	if err != nil {
 		return nil
 	}
-	keys := []string{IDKey(owner, id), UserKey(owner)}
+	keys := []string{IDKey(owner, id)}
+	switch text, found := known(keys[0]); {
+	case !found:
+		return keys
+	case text != nil:
+		if n, err := strconv.ParseInt(fmt.Sprint(text), 10, 64); err == nil {
+			keys = append(keys, ViewKey(owner, n), BlockKey(owner, n))
+		}
+		return keys
+	}
+	keys = append(keys, UserKey(owner))
+	if user, found := known(keys[1]); found {
+		u, _ := user.(User)
+		keys = append(keys, BlockKey(owner, u.Last+1))
+	}
 	if d, ok := r.Data.(events.ExecutionRequested); ok && d.Batch != nil && d.Batch.Check() == nil {
 		keys = append(keys, BatchKey(owner, d.Batch.ID))
 	}

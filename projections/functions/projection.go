@@ -38,7 +38,7 @@ func apply(tx projections.Tx, r events.Record) error {
 	return nil
 }
 
-func reads(r events.Record) []string {
+func reads(r events.Record, _ projections.Known) []string {
 	owner, name, err := parse(r)
 	if err != nil {
 		return nil

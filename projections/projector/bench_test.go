@@ -12,10 +12,33 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/log/memlog"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/projector"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
 )
+
+// life is the events of the n-th execution of alice, as large as those of a small run, and their subject.
+func life(n int, random *rand.Rand) (subject string, all []events.Event) {
+	sum := fmt.Sprintf("%064x", random.Uint64())
+	began := time.Unix(int64(1e9+n), 123_456_000).UTC()
+	for i, d := range []events.Data{
+		events.ExecutionRequested{
+			Kind: events.KindRun, Function: events.FunctionRef{Owner: "alice", Name: fmt.Sprint("vadd-", n%20), Version: "1.0.0"},
+			Source: events.Blob{Digest: "sha256:" + sum, SizeBytes: 1 << 20}, Base: events.HostBase, Handler: "./main", Language: "cpp",
+			Input:  events.Input{Inline: []byte("41 points of the input")},
+			Limits: events.Limits{TimeoutMillis: 600_000, MemoryBytes: 512 << 20, CPUMillis: 1000, PIDs: 256, TmpBytes: 64 << 20, OutputBytes: 64 << 20},
+		},
+		events.ExecutionStarted{Attempt: 1, Watcher: fmt.Sprint("node-", n%8), Sandbox: "warm", SandboxMicros: 4123},
+		events.ExecutionSucceeded{
+			Attempt: 1, Output: events.Output{StdoutBytes: 1234, Chunks: 3, SHA256: sum},
+			Usage: events.Usage{RunMicros: 2_000_000, CPUMicros: 1_800_000, PeakMemoryBytes: 8 << 20},
+		},
+	} {
+		all = append(all, events.Event{ID: fmt.Sprintf("01JDX%015d%05dX", n, i), Source: "orchestrator", Time: began.Add(time.Duration(i) * time.Second), Data: d})
+	}
+	return events.ExecutionSubject("alice", fmt.Sprintf("01JDY%015d%05dX", n, random.IntN(1e5))), all
+}
 
 // load publishes n executions of one owner, three events each, and returns the last sequence.
 func load(b *testing.B, js jetstream.JetStream, n int) uint64 {
@@ -23,13 +46,9 @@ func load(b *testing.B, js jetstream.JetStream, n int) uint64 {
 	random := rand.New(rand.NewPCG(1, 1))
 	var last jetstream.PubAckFuture
 	for i := range n {
-		subject := events.ExecutionSubject("alice", fmt.Sprintf("01JDY%015d%05dX", i, random.IntN(1e5)))
-		for _, d := range []events.Data{
-			events.ExecutionRequested{Kind: events.KindRun, Function: events.FunctionRef{Owner: "alice", Name: "vadd", Version: "1.0.0"}},
-			events.ExecutionStarted{Attempt: 1, Watcher: "node-1", Sandbox: "warm"},
-			events.ExecutionSucceeded{Attempt: 1},
-		} {
-			m, err := events.Encode(events.Event{ID: fmt.Sprint(i, d.Type()), Source: "bench", Data: d})
+		subject, all := life(i, random)
+		for _, e := range all {
+			m, err := events.Encode(e)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -38,6 +57,7 @@ func load(b *testing.B, js jetstream.JetStream, n int) uint64 {
 			for key, value := range m.Header {
 				msg.Header.Set(key, value)
 			}
+			msg.Header.Del(events.HeaderMsgID) // the server remembers each for half a minute
 			if last, err = js.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute)); err != nil {
 				b.Fatal(err)
 			}
@@ -52,6 +72,54 @@ func load(b *testing.B, js jetstream.JetStream, n int) uint64 {
 	}
 }
 
+// perSecond reports a rate of events since the timer was reset.
+func perSecond(b *testing.B, n uint64) {
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkReadLog decodes nothing: whoever folds what it reads is no faster.
+func BenchmarkReadLog(b *testing.B) {
+	js := projector.Connect(b)
+	last := load(b, js, b.N)
+	c, err := js.OrderedConsumer(b.Context(), streams.Executions, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	messages, err := c.Messages(jetstream.PullMaxMessages(4096))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer messages.Stop()
+	for range last {
+		if _, err := messages.Next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perSecond(b, last)
+}
+
+// BenchmarkFold folds a log in memory: what reading and writing cost is left out.
+func BenchmarkFold(b *testing.B) {
+	l, random := memlog.New(), rand.New(rand.NewPCG(1, 1))
+	last := uint64(0)
+	for i := range b.N {
+		subject, all := life(i, random)
+		expected := uint64(0)
+		for _, e := range all {
+			var err error
+			if expected, err = l.Append(b.Context(), subject, expected, e); err != nil {
+				b.Fatal(err)
+			}
+		}
+		last = expected
+	}
+	b.ResetTimer()
+	projector.Fold(b, l, last)
+	perSecond(b, last)
+}
+
 // BenchmarkCatchUp projects executions from the beginning.
 func BenchmarkCatchUp(b *testing.B) {
 	js := projector.Connect(b)
@@ -62,7 +130,7 @@ func BenchmarkCatchUp(b *testing.B) {
 	for at, changed := p.Progress(); at < last; at, changed = p.Progress() {
 		<-changed
 	}
-	b.ReportMetric(float64(last)/b.Elapsed().Seconds(), "events/s")
+	perSecond(b, last)
 }
 
 // BenchmarkVerify folds the log and compares every key.
@@ -78,7 +146,7 @@ func BenchmarkVerify(b *testing.B) {
 	if found, err := p.Verify(context.Background()); err != nil || len(found) != 0 {
 		b.Fatal(len(found), err)
 	}
-	b.ReportMetric(float64(last)/b.Elapsed().Seconds(), "events/s")
+	perSecond(b, last)
 }
 
 // BenchmarkViews reads from an owner with 20,000 executions.

@@ -2,6 +2,7 @@ package projector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -36,6 +37,19 @@ func NewExecutions(js jetstream.JetStream) *Projector {
 		JS: js, Log: jslog.New(js, streams.Executions), Projection: executions.Projection,
 		Standby: 5 * time.Millisecond,
 	})
+}
+
+// Fold folds the executions of a log up to the sequence, as Verify does.
+func Fold(t testing.TB, l log.Log, to uint64) {
+	t.Helper()
+	f, err := newFold(Options{Log: l, Projection: executions.Projection})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	if err := errors.Join(f.advance(t.Context(), to), f.settle()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Start runs the projector until the test ends or stop is called.

@@ -49,11 +49,13 @@ const (
 	allSubjects = ">"
 	// maxKeys bounds one commit; the server takes 1000 messages.
 	maxKeys = 900
-	// chunk is how many records are applied between two looks at how full the commit is: none
-	// writes more than maxKeysARecord.
-	chunk          = 100
+	// maxKeysARecord is the most that one record writes.
 	maxKeysARecord = 6
-	maxRetryWait   = 5 * time.Second
+	// chunk is how many records are as much as a commit is worth.
+	chunk = 100
+	// together is for how many records the keys are read together.
+	together     = 512
+	maxRetryWait = 5 * time.Second
 )
 
 // Projector folds one stream into one bucket.
@@ -61,7 +63,7 @@ type Projector struct {
 	o        Options
 	store    store
 	progress *progress
-	// gate is held while a commit is made, so that Rebuild in the same process gets its turn.
+	// gate is held while views are written, so that Rebuild in the same process gets its turn.
 	gate sync.Mutex
 }
 
@@ -132,12 +134,6 @@ func (p *Projector) Run(ctx context.Context) error {
 	}
 }
 
-// item is what a Follow yields.
-type item struct {
-	record events.Record
-	err    error
-}
-
 // session projects until the first error, or until the server may have crashed.
 func (p *Projector) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -152,7 +148,8 @@ func (p *Projector) session(ctx context.Context) error {
 	return err
 }
 
-// project goes on from the bucket's checkpoint. It ends with the first error.
+// project goes on from the bucket's checkpoint. It ends with the first error. What is read, what is
+// applied and what is written are at work at the same time: while a commit is under way the next grows.
 func (p *Projector) project(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -160,40 +157,26 @@ func (p *Projector) project(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		cancel()
+		_ = t.land() // the next session reads what became of it
+	}()
 	if err := p.deleteRevived(t); err != nil {
 		return err
 	}
 	p.progress.advance(t.checkpoint)
-	items, plenty := make(chan item, 4*chunk), make(chan struct{}, 1)
-	go func() {
-		defer close(items)
-		for record, err := range p.follow(ctx, t.checkpoint+1) {
-			select {
-			case items <- item{record, err}:
-			case <-ctx.Done():
-				return
-			}
-			if len(items) >= chunk {
-				select {
-				case plenty <- struct{}{}:
-				default:
-				}
-			}
+	f, stop := p.feed(ctx, t.checkpoint+1)
+	defer stop()
+	for {
+		items, err := f.next(t)
+		if err != nil || len(items) == 0 {
+			return errors.Join(err, ctx.Err())
 		}
-	}()
-	defer func() {
-		cancel()
-		for range items { // until the follower is gone
-		}
-	}()
-	for first := range items {
-		p.linger(ctx, first, items, plenty)
-		if err := p.commitFrom(t, first, items); err != nil {
+		p.linger(ctx, items, f)
+		if err := p.commitFrom(t, items, f); err != nil {
 			return err
 		}
-		p.progress.advance(t.checkpoint)
 	}
-	return ctx.Err()
 }
 
 // open reads where the bucket stands.
@@ -212,26 +195,26 @@ func (p *Projector) open(ctx context.Context) (*tx, error) {
 	}
 	return &tx{
 		ctx: ctx, store: p.store, projection: p.o.Projection, cache: newCache(), writes: map[string]any{},
-		checkpoint: snap.checkpoint, revision: snap.revision,
+		checkpoint: snap.checkpoint, revision: snap.revision, gate: &p.gate, written: p.progress.advance,
 	}, nil
 }
 
 // linger waits for what will change the same views, unless somebody waits for this, or there is as much
 // as a commit is worth.
-func (p *Projector) linger(ctx context.Context, first item, items <-chan item, plenty <-chan struct{}) {
-	if p.o.Linger == 0 || first.err != nil {
+func (p *Projector) linger(ctx context.Context, items []item, f *feed) {
+	if p.o.Linger == 0 || items[0].err != nil {
 		return
 	}
 	enough := time.NewTimer(p.o.Linger)
 	defer enough.Stop()
 	for {
 		wanted, hurry := p.progress.need()
-		if wanted >= first.record.Sequence || len(items) >= chunk {
+		if wanted >= items[0].record.Sequence || len(items)+len(f.items) >= chunk {
 			return
 		}
 		select {
 		case <-hurry:
-		case <-plenty: // or so it was
+		case <-f.plenty: // or so it was
 		case <-enough.C:
 			return
 		case <-ctx.Done():
@@ -240,69 +223,48 @@ func (p *Projector) linger(ctx context.Context, first item, items <-chan item, p
 	}
 }
 
-// commitFrom applies the first item and those that are there already, as many as one commit
-// holds, and commits.
-func (p *Projector) commitFrom(t *tx, first item, items <-chan item) error {
-	p.gate.Lock()
-	defer p.gate.Unlock()
-	checkpoint := t.checkpoint
-	for next := []item{first}; len(next) > 0; {
-		next = gather(next, items)
-		if err := p.apply(t, next, &checkpoint); err != nil {
+// commitFrom applies the items and those that are there already, as many as one commit holds, and
+// begins to write them. While the commit before is under way it waits for more.
+func (p *Projector) commitFrom(t *tx, items []item, f *feed) error {
+	checkpoint := uint64(0)
+	for len(items) > 0 {
+		left, err := p.apply(t, f.gather(items), &checkpoint)
+		if err != nil {
 			return err
 		}
-		next = next[:0]
-		if len(t.writes)+chunk*maxKeysARecord > maxKeys {
+		if f.left = left; len(left) > 0 {
 			break
 		}
-		select {
-		case another, ok := <-items:
-			if ok {
-				next = append(next, another)
-			}
-		default:
-		}
-	}
-	return t.commit(checkpoint)
-}
-
-// gather adds what waits already, up to a chunk.
-func gather(into []item, items <-chan item) []item {
-	for len(into) < chunk {
-		select {
-		case i, ok := <-items:
-			if !ok {
-				return into
-			}
-			into = append(into, i)
-		default:
-			return into
-		}
-	}
-	return into
-}
-
-func (p *Projector) apply(t *tx, items []item, checkpoint *uint64) error {
-	if p.o.Projection.Reads != nil {
-		var keys []string
-		for _, i := range items {
-			if i.err == nil {
-				keys = append(keys, p.o.Projection.Reads(i.record)...)
-			}
-		}
-		if err := t.prefetch(keys); err != nil {
+		if items, err = f.more(t); err != nil {
 			return err
 		}
 	}
-	for _, i := range items {
+	if err := t.land(); err != nil {
+		return err
+	}
+	t.start(checkpoint)
+	return nil
+}
+
+// apply applies the items, as far as their writes fit into the commit, and returns the others.
+func (p *Projector) apply(t *tx, items []item, checkpoint *uint64) (left []item, err error) {
+	if p.o.Projection.Reads != nil {
+		if err := t.prefetchFor(items); err != nil {
+			return nil, err
+		}
+	}
+	for n, i := range items {
+		if len(t.writes) > maxKeys-maxKeysARecord {
+			return items[n:], nil
+		}
 		var undecodable *log.UndecodableError
 		if i.err != nil && !errors.As(i.err, &undecodable) {
-			return i.err
+			return nil, i.err
 		}
 		if err := p.o.Projection.Step(t, i.record, i.err); err != nil {
-			return err
+			return nil, err
 		}
 		*checkpoint = i.record.Sequence
 	}
-	return nil
+	return nil, nil
 }

@@ -22,8 +22,6 @@ func (p *Projector) deleteRevived(t *tx) error {
 	if err != nil {
 		return err
 	}
-	p.gate.Lock()
-	defer p.gate.Unlock()
 	const some = 400 // keys and their witnesses fit into one answer
 	for keys := range slices.Chunk(keys, some) {
 		if err := p.judge(t, keys); err != nil {
@@ -42,7 +40,7 @@ func (p *Projector) deleteRevived(t *tx) error {
 
 // judge deletes those of the transient keys that may not stand.
 func (p *Projector) judge(t *tx, keys []string) error {
-	if err := t.prefetch(keys); err != nil {
+	if _, err := t.prefetch(keys); err != nil {
 		return err
 	}
 	witnesses := make(map[string]string, len(keys))
@@ -57,7 +55,7 @@ func (p *Projector) judge(t *tx, keys []string) error {
 			all = append(all, witnesses[key])
 		}
 	}
-	if err := t.prefetch(all); err != nil {
+	if _, err := t.prefetch(all); err != nil {
 		return err
 	}
 	for key, witness := range witnesses {

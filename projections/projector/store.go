@@ -132,7 +132,8 @@ func (s bucketStore) publish(ctx context.Context, messages []*nats.Msg) (uint64,
 		}
 		return ack.Sequence, nil
 	}
-	ack, err := jetstreamext.PublishMsgBatch(ctx, s.js, messages)
+	// To wait for the first one's own answer would cost a round trip, and tell nothing that the last's does not.
+	ack, err := jetstreamext.PublishMsgBatch(ctx, s.js, messages, jetstreamext.BatchFlowControl{})
 	if err != nil {
 		return 0, err
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -30,58 +31,81 @@ import (
 	"github.com/hermes-serverless/hermes/services/watcher/fake"
 )
 
-// The size of TestAttachThroughFaults.
+// The size of TestAttachThroughFaults: a hundred attaches.
 const (
-	faultyRuns    = 4
-	attachesOfRun = 8
+	faultyRuns    = 5
+	attachesOfRun = 20
 	// printTime is about how long each run prints.
 	printTime = 8 * time.Second
 )
 
 // TestAttachThroughFaults attaches to runs that print, many times, from any offset, while
-// connections, the services and the NATS server are cut off and come back: each attach shows every
-// byte from its offset on, once and in order, and the end.
+// connections of clients, services and the watcher, the services and the NATS server are cut off and
+// come back: each attach shows every byte that was printed from its offset on, once and in order, and
+// the end. HERMES_SEED repeats what was drawn, though not how threads take turns.
 func TestAttachThroughFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes 20 s")
 	}
+	seed := drawnSeed(t)
 	f := newFaulty(t)
-	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	var ids []string
-	for range faultyRuns {
-		ids = append(ids, f.run(r))
+	r := rand.New(rand.NewPCG(seed, 0))
+	runs := make([]printing, faultyRuns)
+	for i := range runs {
+		runs[i] = f.run(r, i)
 	}
 	over, stopped := make(chan struct{}), make(chan struct{})
 	go func() { defer close(stopped); f.disturb(r, over) }()
 	var work sync.WaitGroup
-	shown := make([][]attached, len(ids))
-	for i, id := range ids {
+	shown := make([][]attached, len(runs))
+	for i, run := range runs {
 		shown[i] = make([]attached, attachesOfRun)
 		for n := range attachesOfRun {
-			delay := time.Duration(rand.Int64N(int64(printTime)))
-			work.Go(func() { time.Sleep(delay); shown[i][n] = f.attach(id, n) })
+			own := rand.New(rand.NewPCG(seed, uint64(1+i*attachesOfRun+n)))
+			delay := time.Duration(own.Int64N(int64(printTime)))
+			work.Go(func() { time.Sleep(delay); shown[i][n] = f.attach(run, own) })
 		}
 	}
 	work.Wait()
 	close(over)
 	<-stopped
-	for i, id := range ids {
-		whole := f.printed(id)
+	for i, run := range runs {
+		printed, err := os.ReadFile(run.file)
+		if err != nil || len(printed) == 0 {
+			t.Fatalf("run %d printed %d bytes, %v", i, len(printed), err)
+		}
+		if stored := f.printed(run.id); stored != string(printed) {
+			t.Errorf("of run %d is stored what it did not print: %d bytes of %d", i, len(stored), len(printed))
+		}
 		for n, a := range shown[i] {
-			want := whole[min(int(a.from), len(whole)):]
+			want := string(printed[min(int(a.from), len(printed)):])
 			switch {
 			case a.err != nil:
-				t.Errorf("run %d, attach %d from %d: %v", i, n, a.from, a.err)
+				t.Errorf("run %d, attach %d at %s from %d: %v", i, n, a.place, a.from, a.err)
 			case a.exec.Status != executions.Success:
 				t.Errorf("run %d ended with %s: %s", i, a.exec.Status, a.exec.Message)
 			case a.text.String() != want:
-				t.Errorf("run %d, attach %d from %d: %d bytes of %d, the first difference at %d", i, n, a.from, a.text.Len(), len(want),
+				t.Errorf("run %d, attach %d at %s from %d: %d bytes of %d, the first difference at %d", i, n, a.place, a.from, a.text.Len(), len(want),
 					newDifference([2]string{}, a.text.Bytes(), []byte(want)).Offset)
 			}
 		}
-		t.Logf("run %d printed %d bytes", i, len(whole))
+		t.Logf("run %d printed %d bytes", i, len(printed))
 	}
-	t.Logf("%d connections, %d times the services and %d times the server were cut off", f.cuts[0], f.cuts[1], f.cuts[2])
+	t.Logf("%d attaches; cut off were %v", faultyRuns*attachesOfRun, f.cuts)
+}
+
+// drawnSeed is what HERMES_SEED says, or a new one; it is told.
+func drawnSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if text, set := os.LookupEnv("HERMES_SEED"); set {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("HERMES_SEED=%d", seed)
+	return seed
 }
 
 // faulty is an instance in parts, each of which can be cut off.
@@ -92,22 +116,26 @@ type faulty struct {
 	// stopServices ends the services and waits for them.
 	stopServices func()
 	client       *api.Client
-	relays       *relays
-	cuts         [3]int
+	// clients, services and watcher are those who connect by way of relays; client is not.
+	clients, services, watcher *relays
+	// dir has the function, and what its runs have printed.
+	dir  string
+	cuts map[string]int
 }
 
 func newFaulty(t *testing.T) *faulty {
 	t.Helper()
-	f := &faulty{t: t, relays: &relays{conns: map[net.Conn]bool{}}}
+	f := &faulty{t: t, dir: t.TempDir(), cuts: map[string]int{}}
 	f.opts = &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}
 	f.startServer()
 	t.Cleanup(func() { f.server.Shutdown(); f.server.WaitForShutdown() })
 	f.opts.Port = f.server.Addr().(*net.TCPAddr).Port
+	target := f.server.Addr().String()
+	f.clients, f.services, f.watcher = listenRelays(t, target), listenRelays(t, target), listenRelays(t, target)
 	f.startServices()
 	t.Cleanup(func() { f.stopServices() })
 	f.startWatcher()
 	f.client = api.NewClient(f.connect(f.server.ClientURL()), "ana")
-	f.relays.listen(t, f.server.Addr().String())
 	return f
 }
 
@@ -142,7 +170,7 @@ func (f *faulty) connect(url string) *nats.Conn {
 }
 
 func (f *faulty) startServices() {
-	nc, err := nats.Connect(f.server.ClientURL(), quickly()...)
+	nc, err := nats.Connect(f.services.url, quickly()...)
 	if err != nil {
 		f.t.Error(err)
 		return
@@ -165,17 +193,17 @@ func (f *faulty) startServices() {
 	f.stopServices = func() { cancel(); <-ended; nc.Close() }
 }
 
-// script prints its own kind of lines at random rates, for about a time.
+// script prints its own kind of lines at random rates, for about a time, and keeps them in a folder.
 const script = `#!/bin/sh
 read seed
-exec awk -v seed=$seed -v seconds=%d 'BEGIN {
+awk -v seed=$seed -v seconds=%d 'BEGIN {
 	srand(seed); end = systime() + seconds
 	while (systime() < end) {
 		for (n = int(rand() * 200); n > 0; n--) printf "%%d %%s %%d\n", ++i, seed, rand() * 1000000
 		fflush()
 		system("sleep " rand() * rand() * 0.2)
 	}
-}'
+}' | tee %s/printed-$seed
 `
 
 // oneFolder is every artifact, on the machine's own base.
@@ -195,16 +223,16 @@ func (oneFolder) Put(context.Context, events.Blob, io.Reader) error { return nil
 
 func (f *faulty) startWatcher() {
 	f.t.Helper()
-	dir := f.t.TempDir()
+	dir := f.dir
 	folder := oneFolder(filepath.Join(dir, "function"))
 	err := os.MkdirAll(string(folder), 0o755)
 	if err == nil {
 		err = errors.Join(
-			os.WriteFile(filepath.Join(string(folder), "print"), fmt.Appendf(nil, script, int(printTime.Seconds())), 0o755),
+			os.WriteFile(filepath.Join(string(folder), "print"), fmt.Appendf(nil, script, int(printTime.Seconds()), dir), 0o755),
 			os.WriteFile(filepath.Join(string(folder), "echo"), []byte("#!/bin/sh\nexec cat\n"), 0o755),
 		)
 	}
-	nc := f.connect(f.server.ClientURL())
+	nc := f.connect(f.watcher.url)
 	js, jsErr := jetstream.New(nc)
 	if err := errors.Join(err, jsErr); err != nil {
 		f.t.Fatal(err)
@@ -249,13 +277,18 @@ func (f *faulty) register(js jetstream.JetStream, name string) {
 	}
 }
 
-func (f *faulty) run(r *rand.Rand) string {
+// printing is a run, and the file that has what it has printed.
+type printing struct{ id, file string }
+
+// run starts the n-th run.
+func (f *faulty) run(r *rand.Rand, n int) printing {
 	f.t.Helper()
-	ask := api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "print"}, Input: events.Input{Inline: fmt.Appendln(nil, r.IntN(1e6))}}
+	seed := fmt.Sprint(r.IntN(1e6)*100 + n)
+	ask := api.Run{ID: api.NewID(), Function: events.FunctionRef{Name: "print"}, Input: events.Input{Inline: []byte(seed + "\n")}}
 	if _, err := send[api.Accepted](f.t.Context(), f.client, api.OpRun, ask); err != nil {
 		f.t.Fatal(err)
 	}
-	return ask.ID
+	return printing{ask.ID, filepath.Join(f.dir, "printed-"+seed)}
 }
 
 // disturb cuts something off every now and then.
@@ -266,26 +299,34 @@ func (f *faulty) disturb(r *rand.Rand, over <-chan struct{}) {
 			return
 		case <-time.After(time.Duration(r.IntN(500)) * time.Millisecond):
 		}
-		// Three quarters of the time the connections alone, and in the end nothing, so that it ends.
-		kind := max(0, r.IntN(8)-5)
-		if time.Since(begin) > printTime {
+		kind := r.IntN(10)
+		switch since := time.Since(begin); {
+		case since > printTime+printTime/4: // in the end nothing, so that it ends
+			continue
+		case since > printTime && kind > 6:
 			kind = 0
 		}
-		if time.Since(begin) > printTime+printTime/4 {
-			continue
-		}
-		f.cuts[kind]++
+		pause := time.Duration(r.IntN(300)) * time.Millisecond
 		switch kind {
-		case 0:
-			f.relays.cut(r)
-		case 1:
+		default:
+			f.cuts["clients"]++
+			f.clients.cut(func() bool { return r.IntN(2) == 0 })
+		case 4:
+			f.cuts["the watcher"]++
+			f.watcher.cut(func() bool { return true })
+		case 5, 6:
+			f.cuts["connections of the services"]++
+			f.services.cut(func() bool { return true })
+		case 7, 8:
+			f.cuts["the services"]++
 			f.stopServices()
-			time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+			time.Sleep(pause)
 			f.startServices()
-		case 2:
+		case 9:
+			f.cuts["the server"]++
 			f.server.Shutdown()
 			f.server.WaitForShutdown()
-			time.Sleep(time.Duration(r.IntN(300)) * time.Millisecond)
+			time.Sleep(pause)
 			f.startServer()
 		}
 	}
@@ -293,18 +334,19 @@ func (f *faulty) disturb(r *rand.Rand, over <-chan struct{}) {
 
 // attached is what somebody saw.
 type attached struct {
-	from int64
-	text bytes.Buffer
-	exec api.Execution
-	err  error
+	place string
+	from  int64
+	text  bytes.Buffer
+	exec  api.Execution
+	err   error
 }
 
 // attach is what the command does, through a connection of its own that is cut: from the start, from
 // now, or from an offset.
-func (f *faulty) attach(id string, n int) attached {
+func (f *faulty) attach(run printing, r *rand.Rand) (a attached) {
+	id := run.id
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
-	var a attached
 	client := api.NewClient(f.connectRelayed(), "ana")
 	defer client.Conn().Close()
 	live, err := follow.Subscribe(client, id)
@@ -313,12 +355,25 @@ func (f *faulty) attach(id string, n int) attached {
 		return a
 	}
 	defer live.Close()
-	place := []string{"start", "now", "now", "-1s", fmt.Sprint(rand.IntN(20_000))}[n%5]
+	switch r.IntN(8) {
+	case 0:
+		a.place = "start"
+	case 1:
+		a.place = "now"
+	case 2:
+		a.place = fmt.Sprintf("-%dms", r.IntN(4000))
+	default: // of what is printed by now, which need not be stored yet
+		size := int64(0)
+		if info, err := os.Stat(run.file); err == nil {
+			size = info.Size()
+		}
+		a.place = fmt.Sprint(r.Int64N(size + 1))
+	}
 	app := newApp(testApp().streams)
 	var at position
 	for {
 		// A person would start the command again.
-		if at, err = app.findPosition(ctx, client, id, place); !api.IsKind(err, api.Unavailable) || ctx.Err() != nil {
+		if at, err = app.findPosition(ctx, client, id, a.place); !api.IsKind(err, api.Unavailable) || ctx.Err() != nil {
 			break
 		}
 	}
@@ -346,7 +401,7 @@ func (f *faulty) attach(id string, n int) attached {
 
 func (f *faulty) connectRelayed() *nats.Conn {
 	for {
-		nc, err := nats.Connect("nats://"+f.relays.address, quickly()...)
+		nc, err := nats.Connect(f.clients.url, quickly()...)
 		if err == nil {
 			return nc
 		}
@@ -370,18 +425,18 @@ func (f *faulty) printed(id string) string {
 
 // relays pass connections on to a server until they are cut.
 type relays struct {
-	address string
-	mu      sync.Mutex
-	conns   map[net.Conn]bool
+	url   string
+	mu    sync.Mutex
+	conns map[net.Conn]bool
 }
 
-func (r *relays) listen(t *testing.T, target string) {
+func listenRelays(t *testing.T, target string) *relays {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.address = listener.Addr().String()
+	r := &relays{url: "nats://" + listener.Addr().String(), conns: map[net.Conn]bool{}}
 	var work sync.WaitGroup
 	t.Cleanup(func() { _ = listener.Close(); work.Wait() })
 	work.Go(func() {
@@ -393,6 +448,7 @@ func (r *relays) listen(t *testing.T, target string) {
 			work.Go(func() { r.relay(from, target) })
 		}
 	})
+	return r
 }
 
 func (r *relays) relay(from net.Conn, target string) {
@@ -412,12 +468,12 @@ func (r *relays) relay(from net.Conn, target string) {
 	r.mu.Unlock()
 }
 
-// cut breaks about half of the connections.
-func (r *relays) cut(random *rand.Rand) {
+// cut breaks the connections that are picked.
+func (r *relays) cut(picks func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for c := range r.conns {
-		if random.IntN(2) == 0 {
+		if picks() {
 			_ = c.Close()
 		}
 	}

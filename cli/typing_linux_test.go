@@ -23,22 +23,24 @@ func TestTypingThroughFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes 20 s")
 	}
+	seed := drawnSeed(t)
 	f := newFaulty(t)
-	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2))
+	r := rand.New(rand.NewPCG(seed, 0))
 	over, stopped := make(chan struct{}), make(chan struct{})
 	go func() { defer close(stopped); f.disturb(r, over) }()
 	var work sync.WaitGroup
-	for range faultyRuns {
-		work.Go(func() { f.converse(t) })
+	for n := range faultyRuns {
+		own := rand.New(rand.NewPCG(seed, uint64(1+n)))
+		work.Go(func() { f.converse(t, own) })
 	}
 	work.Wait()
 	close(over)
 	<-stopped
-	t.Logf("%d connections, %d times the services and %d times the server were cut off", f.cuts[0], f.cuts[1], f.cuts[2])
+	t.Logf("cut off were %v", f.cuts)
 }
 
 // converse types at random rates, for about printTime, and compares.
-func (f *faulty) converse(t *testing.T) {
+func (f *faulty) converse(t *testing.T, r *rand.Rand) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	client := api.NewClient(f.connectRelayed(), "ana")
@@ -60,16 +62,16 @@ func (f *faulty) converse(t *testing.T) {
 	defer stop()
 	var typed bytes.Buffer
 	for begin := time.Now(); time.Since(begin) < printTime; {
-		piece := make([]byte, rand.IntN(20_000))
+		piece := make([]byte, r.IntN(20_000))
 		for i := range piece {
-			piece[i] = byte(rand.IntN(256))
+			piece[i] = byte(r.IntN(256))
 		}
 		typed.Write(piece)
 		if _, err := keys.Write(piece); err != nil {
 			t.Error(err)
 			return
 		}
-		time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+		time.Sleep(time.Duration(r.IntN(100)) * time.Millisecond)
 	}
 	_ = keys.Close()
 	printed := f.printed(ask.ID)

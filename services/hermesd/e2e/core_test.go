@@ -39,6 +39,7 @@ func core(t *testing.T, w world) {
 			"Exits": func(t *testing.T) { exits(t, w) }, "Async": func(t *testing.T) { async(t, w) },
 			"Ignored": func(t *testing.T) { ignoredTerm(t, w) }, "Limits": func(t *testing.T) { limits(t, w) },
 			"Input": func(t *testing.T) { largeInput(t, w) }, "Streams": func(t *testing.T) { streamsApart(t, w) },
+			"Dialogue": func(t *testing.T) { dialogue(t, w) },
 		})
 	})
 	t.Run("Warm", func(t *testing.T) { warm(t, w) })

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -40,15 +41,48 @@ func acquire(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue)
 	return l, nil
 }
 
-// renew prolongs it. A KV update carries no TTL, so the message is published as the bucket keeps it.
+// errLost: somebody else has it, or nobody.
+var errLost = errors.New("it is no longer ours")
+
+// renew prolongs it. A try of which no answer came may have prolonged it all the same: what stands there
+// tells.
 func (l *leadership) renew(ctx context.Context) error {
-	until := time.Now().Add(leaderLeaseTTL)
-	ack, err := l.js.Publish(ctx, "$KV."+l.kv.Bucket()+"."+leaderKey, []byte(l.id),
-		jetstream.WithExpectLastSequencePerSubject(l.revision), jetstream.WithMsgTTL(leaderLeaseTTL))
+	err := l.publish(ctx)
+	if streams.IsConflict(err) {
+		if err = l.find(ctx); err == nil {
+			err = l.publish(ctx)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("renew the leader's lease: %w", err)
 	}
-	l.revision, l.until = ack.Sequence, until
+	return nil
+}
+
+// publish stores the lease anew. A KV update carries no TTL, so the message is published as the bucket
+// keeps it.
+func (l *leadership) publish(ctx context.Context) error {
+	until := time.Now().Add(leaderLeaseTTL)
+	ack, err := l.js.Publish(ctx, "$KV."+l.kv.Bucket()+"."+leaderKey, []byte(l.id),
+		jetstream.WithExpectLastSequencePerSubject(l.revision), jetstream.WithMsgTTL(leaderLeaseTTL))
+	if err == nil {
+		l.revision, l.until = ack.Sequence, until
+	}
+	return err
+}
+
+// find looks the revision of the lease up; errLost if it is not this leader's.
+func (l *leadership) find(ctx context.Context) error {
+	entry, err := l.kv.Get(ctx, leaderKey)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return errLost
+	case err != nil:
+		return err
+	case string(entry.Value()) != l.id:
+		return errLost
+	}
+	l.revision = entry.Revision()
 	return nil
 }
 
@@ -66,7 +100,8 @@ func (l *leadership) keep(ctx context.Context) error {
 		try, cancel := context.WithTimeout(ctx, leaderLeaseTTL/3)
 		err := l.renew(try)
 		cancel()
-		if err != nil && ctx.Err() == nil && time.Now().Add(leaderLeaseTTL/3).After(l.until) {
+		late := time.Now().Add(leaderLeaseTTL / 3).After(l.until)
+		if err != nil && ctx.Err() == nil && (late || errors.Is(err, errLost)) {
 			return err
 		}
 	}

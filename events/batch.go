@@ -13,7 +13,7 @@ type BatchRef struct {
 
 // Check says what is wrong with it.
 func (b BatchRef) Check() error {
-	if !executionID().MatchString(b.ID) {
+	if !isULID(b.ID) {
 		return fmt.Errorf("batch id %q: must be a ULID of 26 characters", b.ID)
 	}
 	if b.Index < 1 {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -65,22 +64,29 @@ func Encode(e Event) (Message, error) {
 
 // Decode is the inverse of Encode. A type that the registry does not hold is an
 // *UnknownTypeError; a payload with a field that the type does not have is refused too.
-func Decode(m Message) (Event, error) {
-	t := Type(m.Header[HeaderType])
+func Decode(m Message) (Event, error) { return DecodeFrom(header(m.Header), m.Data) }
+
+type header map[string]string
+
+func (h header) Get(key string) string { return h[key] }
+
+// DecodeFrom is Decode of what is stored with other headers than a Message has.
+func DecodeFrom(header interface{ Get(key string) string }, data []byte) (Event, error) {
+	t := Type(header.Get(HeaderType))
 	empty, known := registry[t]
 	if !known {
 		return Event{}, &UnknownTypeError{Type: t}
 	}
-	e := Event{ID: m.Header[HeaderID], Source: m.Header[HeaderSource], By: m.Header[HeaderBy]}
+	e := Event{ID: header.Get(HeaderID), Source: header.Get(HeaderSource), By: header.Get(HeaderBy)}
 	if e.ID == "" || e.Source == "" {
 		return Event{}, fmt.Errorf("event %s has no %s or no %s header", t, HeaderID, HeaderSource)
 	}
-	at, err := time.Parse(TimeFormat, m.Header[HeaderTime])
+	at, err := time.Parse(TimeFormat, header.Get(HeaderTime))
 	if err != nil {
 		return Event{}, fmt.Errorf("event %s has a bad %s header: %w", t, HeaderTime, err)
 	}
 	e.Time = at.UTC()
-	if e.Data, err = empty(m.Data); err != nil {
+	if e.Data, err = empty(data); err != nil {
 		return Event{}, fmt.Errorf("event %s: %w", t, err)
 	}
 	return e, nil
@@ -96,7 +102,7 @@ func decodeAs[T Data](raw []byte) (Data, error) {
 	if err := d.Decode(&data); err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if rest := raw[d.InputOffset():]; len(bytes.TrimLeft(rest, " \t\r\n")) > 0 {
 		return nil, errors.New("more than one JSON value")
 	}
 	return data, nil

@@ -1,8 +1,11 @@
 package events_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/hermes-serverless/hermes/events"
 )
@@ -31,6 +34,25 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestExecutionIDs: what is checked byte by byte is what the form says.
+func TestExecutionIDs(t *testing.T) {
+	form := regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
+	rapid.Check(t, func(t *rapid.T) {
+		id := []byte(rapid.StringMatching(`[0-9A-Z]{25,27}`).Draw(t, "id"))
+		for i := range id { // most letters are good ones
+			if strings.ContainsRune("ILOU", rune(id[i])) && rapid.IntRange(0, 9).Draw(t, "other") > 0 {
+				id[i] = '7'
+			}
+		}
+		if rapid.Bool().Draw(t, "spoil") {
+			id[rapid.IntRange(0, len(id)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "by")
+		}
+		if err := events.CheckExecutionID(string(id)); (err == nil) != form.Match(id) {
+			t.Fatalf("%q: %v", id, err)
+		}
+	})
 }
 
 func TestParseFunctionRef(t *testing.T) {

@@ -52,6 +52,10 @@ func (l *Log) failed(err error) error {
 }
 
 func record(subject string, sequence uint64, header nats.Header, data []byte) (events.Record, error) {
+	event, err := events.DecodeFrom(header, data)
+	if err == nil {
+		return events.Record{Event: event, Subject: subject, Sequence: sequence}, nil
+	}
 	m := events.Message{Header: make(map[string]string, len(header)), Data: data}
 	for key := range header {
 		m.Header[key] = header.Get(key)

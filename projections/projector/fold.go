@@ -10,16 +10,19 @@ import (
 	"github.com/hermes-serverless/hermes/projections"
 )
 
-// handSize is how many keys a fold has at hand at least, as values.
-const handSize = 50_000
+// handSize is how many keys are young in a fold at most. As many again are old.
+const handSize = 10_000
 
 // fold is a projection made from the log alone: what the bucket should hold. Keys that the log has
 // not come to for a while are on a shelf, so that the memory does not grow with all that is in it.
 type fold struct {
 	o Options
 	// young and old are the keys at hand, in two generations as in a cache; the rest is on the shelf.
+	// What is old stays as it is, for it is being encoded: one in use is young as well.
 	young, old map[string]held
-	shelf      *shelf
+	// encoding is what becomes of the old.
+	encoding chan encoded
+	shelf    *shelf
 	// at is the sequence that it is true for.
 	at uint64
 }
@@ -31,6 +34,12 @@ type held struct {
 	changed bool
 }
 
+// encoded is what is to be on the shelf; nil is nothing.
+type encoded struct {
+	values map[string][]byte
+	err    error
+}
+
 var _ projections.Tx = (*fold)(nil)
 
 func newFold(o Options) (*fold, error) {
@@ -38,7 +47,12 @@ func newFold(o Options) (*fold, error) {
 	return &fold{o: o, young: map[string]held{}, shelf: s}, err
 }
 
-func (f *fold) close() error { return f.shelf.close() }
+func (f *fold) close() error {
+	if f.encoding != nil {
+		<-f.encoding
+	}
+	return f.shelf.close()
+}
 
 // Get implements projections.Tx.
 func (f *fold) Get(key string) (any, error) {
@@ -65,14 +79,12 @@ func (f *fold) held(key string) (held, bool) {
 	}
 	if h, at = f.old[key]; at {
 		f.young[key] = h
-		delete(f.old, key)
 	}
 	return h, at
 }
 
 // Put implements projections.Tx.
 func (f *fold) Put(key string, value any) {
-	delete(f.old, key)
 	f.young[key] = held{value: value, changed: true}
 }
 
@@ -95,29 +107,55 @@ func (f *fold) raw(key string) ([]byte, error) {
 	return projections.Encode(h.value)
 }
 
-// age lets the young grow old, and shelves the old.
+// age shelves the old, and lets the young grow old.
 func (f *fold) age() error {
-	for key, h := range f.old {
-		if err := f.put(key, h); err != nil {
-			return err
+	if f.encoding != nil {
+		old := <-f.encoding
+		f.encoding = nil
+		if old.err != nil {
+			return old.err
+		}
+		for key, raw := range old.values {
+			if _, young := f.young[key]; young {
+				continue // it is shelved when it is old again
+			}
+			if err := f.put(key, raw); err != nil {
+				return err
+			}
 		}
 	}
 	f.old, f.young = f.young, make(map[string]held, handSize)
+	f.encoding = make(chan encoded, 1)
+	go func(old map[string]held, done chan<- encoded) {
+		values, err := encode(old)
+		done <- encoded{values, err}
+	}(f.old, f.encoding)
 	return nil
 }
 
-func (f *fold) put(key string, h held) error {
-	if !h.changed {
-		return nil
-	}
-	if h.value == nil {
+func (f *fold) put(key string, raw []byte) error {
+	if raw == nil {
 		return f.shelf.delete(key)
 	}
-	raw, err := projections.Encode(h.value)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", key, err)
-	}
 	return f.shelf.put(key, raw)
+}
+
+func encode(all map[string]held) (map[string][]byte, error) {
+	values := make(map[string][]byte, len(all))
+	for key, h := range all {
+		switch {
+		case !h.changed:
+		case h.value == nil:
+			values[key] = nil
+		default:
+			raw, err := projections.Encode(h.value)
+			if err != nil {
+				return nil, fmt.Errorf("encode %s: %w", key, err)
+			}
+			values[key] = raw
+		}
+	}
+	return values, nil
 }
 
 // settle shelves everything.
@@ -132,7 +170,7 @@ func (f *fold) advance(ctx context.Context, to uint64) error {
 	if f.at == 0 && f.o.Whole != nil {
 		read = f.o.Whole(ctx, 1)
 	}
-	for r, err := range read {
+	for r, err := range ahead(read) {
 		var undecodable *log.UndecodableError
 		if err != nil && !errors.As(err, &undecodable) {
 			return fmt.Errorf("fold %s at %d: %w", f.o.Projection.Name, f.at, err)

@@ -18,20 +18,25 @@ var errOneHash = errors.New("two keys have one hash: try again")
 type shelf struct {
 	file *os.File
 	seed maphash.Seed
-	// at holds, by the hash of a key, where its newest record begins.
+	// at holds, by the hash of a key, where its newest record is.
 	at map[uint64]place
+	// left is how many keys are not ticked off.
+	left int
 	// end is where the next record goes. What is not written yet is in out.
 	end int64
 	out *bufio.Writer
 	buf []byte
 }
 
-// place is an offset, and in its lowest bit whether it is ticked off.
-type place int64
+// place is where a record begins, and what a value is compared by without reading it again.
+type place struct {
+	// offset is followed, in the lowest bit, by whether it is ticked off.
+	offset int64
+	sum    uint64
+}
 
-func placeOf(offset int64) place { return place(offset << 1) }
-func (p place) offset() int64    { return int64(p >> 1) }
-func (p place) ticked() bool     { return p&1 == 1 }
+func (p place) begins() int64 { return p.offset >> 1 }
+func (p place) ticked() bool  { return p.offset&1 == 1 }
 
 const (
 	// recordHead is the length of the key and of the value, four bytes each.
@@ -82,7 +87,10 @@ func (s *shelf) put(key string, value []byte) error {
 			return fmt.Errorf("write %s: %w: set TMPDIR to a folder with more room", s.file.Name(), err)
 		}
 	}
-	s.at[hash] = placeOf(s.end)
+	if p, known := s.at[hash]; !known || p.ticked() {
+		s.left++
+	}
+	s.at[hash] = place{offset: s.end << 1, sum: s.sum(key, value)}
 	s.end += recordHead + int64(len(key)+len(value))
 	return nil
 }
@@ -93,7 +101,7 @@ func (s *shelf) get(key string) ([]byte, error) {
 	if !known {
 		return nil, nil
 	}
-	found, value, err := s.record(p.offset())
+	found, value, err := s.record(p.begins())
 	if err == nil && string(found) != key {
 		err = fmt.Errorf("%w: %s and %s", errOneHash, key, found)
 	}
@@ -105,22 +113,49 @@ func (s *shelf) delete(key string) error {
 	if _, err := s.get(key); err != nil {
 		return err
 	}
-	delete(s.at, maphash.String(s.seed, key))
+	hash := maphash.String(s.seed, key)
+	if p, known := s.at[hash]; known && !p.ticked() {
+		s.left--
+	}
+	delete(s.at, hash)
 	return nil
 }
 
-// tick ticks a key off that has a value.
-func (s *shelf) tick(key string) { s.at[maphash.String(s.seed, key)] |= 1 }
+// sum is equal for equal keys and values. That it is for others has a chance of one in 2^64, and nobody
+// can choose them so: the seed is drawn anew for each shelf.
+func (s *shelf) sum(key string, value []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	h.WriteString(key)
+	h.WriteByte(0)
+	h.Write(value)
+	return h.Sum64()
+}
+
+// tick ticks the key off if this is its value, and reports whether it is.
+func (s *shelf) tick(key string, value []byte) bool {
+	hash := maphash.String(s.seed, key)
+	p, known := s.at[hash]
+	if !known || p.sum != s.sum(key, value) {
+		return false
+	}
+	if !p.ticked() {
+		p.offset |= 1
+		s.at[hash] = p
+		s.left--
+	}
+	return true
+}
 
 // unticked calls f with every key that has a value and is not ticked off. What f puts is not met.
 func (s *shelf) unticked(f func(key string) error) error {
-	for offset, end := int64(0), s.end; offset < end; {
+	for offset, end := int64(0), s.end; offset < end && s.left > 0; {
 		key, value, err := s.record(offset)
 		if err != nil {
 			return err
 		}
 		p, known := s.at[maphash.Bytes(s.seed, key)]
-		here := known && p.offset() == offset && !p.ticked()
+		here := known && p.begins() == offset && !p.ticked()
 		offset += recordHead + int64(len(key)+len(value))
 		if !here {
 			continue

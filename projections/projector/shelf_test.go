@@ -41,10 +41,14 @@ func TestShelfIsAMap(t *testing.T) {
 				delete(want, key)
 			},
 			"tick": func(t *rapid.T) {
-				if key := keys.Draw(t, "key"); want[key] != nil {
-					s.tick(key)
-					ticked[key] = true
+				key := keys.Draw(t, "key")
+				if value, known := want[key]; s.tick(key, value) != known {
+					t.Fatalf("%s is ticked off by its value: %v", key, !known)
 				}
+				if s.tick(key, append(want[key], 1)) {
+					t.Fatalf("%s is ticked off by another value", key)
+				}
+				ticked[key] = true
 			},
 			"": func(t *rapid.T) {
 				key := keys.Draw(t, "key")
@@ -59,6 +63,9 @@ func TestShelfIsAMap(t *testing.T) {
 			if !ticked[key] {
 				left = append(left, key)
 			}
+		}
+		if s.left != len(left) {
+			t.Fatalf("%d keys are not ticked off, it says %d", len(left), s.left)
 		}
 		if err := s.unticked(func(key string) error { found = append(found, key); return s.put("more", nil) }); err != nil {
 			t.Fatal(err)
@@ -127,7 +134,7 @@ func TestShelfRefusesOneHash(t *testing.T) {
 	if err := s.put("one", []byte("1")); err != nil {
 		t.Fatal(err)
 	}
-	s.at[maphash.String(s.seed, "two")] = placeOf(0) // as if the other had the same hash
+	s.at[maphash.String(s.seed, "two")] = s.at[maphash.String(s.seed, "one")] // as if the other had the same hash
 	for name, err := range map[string]error{
 		"put": s.put("two", nil), "delete": s.delete("two"),
 	} {

@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/events/streams/consume"
 	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/projections"
 )
@@ -142,7 +144,7 @@ func (s bucketStore) publish(ctx context.Context, messages []*nats.Msg) (uint64,
 
 func (s bucketStore) keys(ctx context.Context, under string) ([]string, error) {
 	seen := map[string]bool{}
-	err := s.messages(ctx, s.subject(under+">"), func(key string, m *jetstream.RawStreamMsg) error {
+	err := s.messages(ctx, s.subject(under+">"), func(key string, m consume.Message) error {
 		seen[key] = !IsMarker(m.Header)
 		return nil
 	})
@@ -156,8 +158,7 @@ func (s bucketStore) keys(ctx context.Context, under string) ([]string, error) {
 }
 
 func (s bucketStore) each(ctx context.Context, f func(key string, value []byte) error) error {
-	// No filter is cheaper than one that matches all.
-	return s.messages(ctx, "", func(key string, m *jetstream.RawStreamMsg) error {
+	return s.messages(ctx, "", func(key string, m consume.Message) error {
 		if IsMarker(m.Header) {
 			return nil
 		}
@@ -165,27 +166,23 @@ func (s bucketStore) each(ctx context.Context, f func(key string, value []byte) 
 	})
 }
 
-// messages calls f with what is stored below the filter, the checkpoint left out.
-func (s bucketStore) messages(ctx context.Context, filter string, f func(key string, m *jetstream.RawStreamMsg) error) error {
-	const page = 1000
-	prefix := s.subject("")
-	for next, more := uint64(1), true; more; {
-		var messages []*jetstream.RawStreamMsg
-		var err error
-		messages, more, err = get.Next(ctx, s.js, s.stream(), filter, next, page)
-		if err != nil {
-			return err
-		}
-		for _, m := range messages {
-			next = m.Sequence + 1
-			if key := strings.TrimPrefix(m.Subject, prefix); key != projections.KeyCheckpoint {
-				if err := f(key, m); err != nil {
-					return err
-				}
-			}
-		}
+// messages calls f with what is stored below the filter (empty: all), the checkpoint left out.
+func (s bucketStore) messages(ctx context.Context, filter string, f func(key string, m consume.Message) error) error {
+	last, err := get.LeaderLast(ctx, s.js, s.stream(), cmp.Or(filter, ">"))
+	if errors.Is(err, get.ErrNone) {
+		return nil
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	prefix := s.subject("")
+	stream := consume.Stream{JS: s.js, Name: s.stream(), Filter: filter}
+	return stream.Each(ctx, 1, last.Sequence, func(m consume.Message) error {
+		if key := strings.TrimPrefix(m.Subject, prefix); key != projections.KeyCheckpoint {
+			return f(key, m)
+		}
+		return nil
+	})
 }
 
 const kvOperation = "KV-Operation"

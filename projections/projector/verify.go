@@ -128,12 +128,7 @@ type closeLook struct {
 
 // compare ticks off what the bucket holds as the fold has it.
 func (c *closeLook) compare(key string, value []byte) error {
-	want, err := c.fold.shelf.get(key)
-	if err != nil {
-		return err
-	}
-	if want != nil && bytes.Equal(value, want) {
-		c.fold.shelf.tick(key)
+	if c.fold.shelf.tick(key, value) {
 		return nil
 	}
 	return c.take(key)

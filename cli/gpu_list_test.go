@@ -118,6 +118,12 @@ func TestInspectGPU(t *testing.T) {
 	if !strings.Contains(got.err, "there is more") || got.code != 0 {
 		t.Errorf("%+v", got)
 	}
+	plot.Devices = []api.GPUTrace{{UUID: "GPU-1", UtilisationPercent: []int{-1}, MemoryBytes: []int64{-1}, PowerMilliwatts: []int64{0}}}
+	e.Usage.GPU = &events.GPUUsage{Micros: 200_000, EnergyMillijoules: 1000}
+	if got = s.run("", "execution", "inspect", "7", "--gpu"); !strings.Contains(got.out, "GPU-1\nno reading: they are taken once a second\n") ||
+		strings.Contains(got.out, "gpuUtilisation") || !strings.Contains(got.out, " 1.0 J\n") {
+		t.Errorf("of a run without a reading: %+v", got)
+	}
 	plot = api.GPUPlot{}
 	if got = s.run("", "execution:inspect", "7", "--gpu"); !strings.Contains(got.err, "was given no GPU") {
 		t.Errorf("%+v", got)

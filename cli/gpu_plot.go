@@ -40,6 +40,10 @@ func (a *app) plotDevice(w io.Writer, d api.GPUTrace, took time.Duration) error 
 	if _, err := fmt.Fprintln(w, a.streams.Bold(d.UUID)); err != nil {
 		return err
 	}
+	if !slices.ContainsFunc(d.MemoryBytes, func(bytes int64) bool { return bytes >= 0 }) {
+		_, err := fmt.Fprintln(w, "no reading: they are taken once a second")
+		return err
+	}
 	plots := []struct {
 		what   string
 		values []float64
@@ -93,8 +97,11 @@ func gpuFields(u *events.GPUUsage) [][2]string {
 			energy = fmt.Sprintf("%.1f J", float64(u.EnergyMillijoules)/1e3)
 		}
 	}
+	used := "" // of who was gone before the first reading nothing is known
+	if u.MeanUtilisationPercent > 0 || u.PeakMemoryBytes > 0 {
+		used = fmt.Sprintf("%d %%", u.MeanUtilisationPercent)
+	}
 	return [][2]string{
-		{"gpuTime", micros(u.Micros)}, {"gpuPeakMemory", bytesOf(u.PeakMemoryBytes)},
-		{"gpuUtilisation", fmt.Sprintf("%d %%", u.MeanUtilisationPercent)}, {"gpuEnergy", energy},
+		{"gpuTime", micros(u.Micros)}, {"gpuPeakMemory", bytesOf(u.PeakMemoryBytes)}, {"gpuUtilisation", used}, {"gpuEnergy", energy},
 	}
 }

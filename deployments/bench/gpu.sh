@@ -48,22 +48,32 @@ if [ -n "$pack" ]; then
 	exit 0
 fi
 
-work=$(mktemp -d /var/tmp/hermes-gpu.XXXXXX)
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/hermes-gpu.XXXXXX")
 chmod 755 "$work"
+export XDG_CONFIG_HOME=$work/config HERMES_LIBEXEC=$bin/libexec
 daemon=''
+# shellcheck disable=SC2317 # it is called, by the trap
 finish() {
-	if [ -n "$daemon" ]; then kill "$daemon" 2>/dev/null && wait "$daemon" 2>/dev/null || true; fi
+	trap - EXIT
+	if [ -n "$daemon" ] && kill "$daemon" 2>/dev/null; then wait "$daemon" 2>/dev/null || true; fi
 	rm -rf "$work"
 }
 trap finish EXIT
+trap 'say "interrupted; cleaning up"; exit 130' INT TERM HUP
+for program in make cc g++; do
+	command -v "$program" >/dev/null 2>&1 || die "$program is missing, which functions are built with: apt-get install g++ make"
+done
 cp -r "$here/gpu" "$work/probe"
 make -s -C "$work/probe" || die "the probe does not build: it needs make and a C compiler"
 probe=$work/probe/a.out
 
+# doctor [WORDS]: what is missing here, all of it or what has to do with these words.
+doctor() { { "$bin/hermesd" doctor --data-dir "$work/none" 2>/dev/null || true; } | grep -E -A1 "${1:-.}" >&2; }
+
 # Without a driver the probe says so and ends with 3, and nothing else was tried.
 why=$(echo start | "$probe" 2>&1 >/dev/null) && status=0 || status=$?
 if [ -n "$check" ]; then
-	"$bin/hermesd" doctor --data-dir "$work/none" 2>/dev/null | grep -E -A1 '(gpu|cuda toolkit) ' >&2 || die "hermesd doctor says nothing of GPUs"
+	doctor '(gpu|cuda toolkit) ' || die "hermesd doctor says nothing of GPUs"
 	case $status in
 	0) say "check: the probe computes here; run this without --check" ;;
 	3) say "check: in order, but for the GPU: $why" ;;
@@ -73,26 +83,34 @@ if [ -n "$check" ]; then
 fi
 if [ "$status" != 0 ]; then
 	say "$why"
-	"$bin/hermesd" doctor --data-dir "$work/none" 2>/dev/null | grep -E -A1 '(gpu|cuda toolkit) ' >&2 || true
+	doctor '(gpu|cuda toolkit) ' || true
 	die "this needs a machine with an NVIDIA GPU; nothing was measured"
 fi
 [ "$(id -u)" = 0 ] || die "this needs root, as containers do"
 
-export XDG_CONFIG_HOME=$work/config HERMES_LIBEXEC=$bin/libexec
 port=$((20000 + RANDOM % 20000))
-"$bin/hermesd" up --data-dir "$work/data" --listen "127.0.0.1:$port" --user ana --registration invite >"$work/log" 2>&1 &
+"$bin/hermesd" up --data-dir "$work/data" --listen "127.0.0.1:$port" --user ana --registration invite --grace 5s >"$work/log" 2>&1 &
 daemon=$!
 for _ in $(seq 300); do
 	grep -q 'hermesd is ready' "$work/log" && break
 	kill -0 "$daemon" 2>/dev/null || { cat "$work/log" >&2; die "hermesd did not start"; }
 	sleep 0.1
 done
+grep -q 'hermesd is ready' "$work/log" || { cat "$work/log" >&2; die "hermesd was not ready after 30 s"; }
+# known KEY: what the list says of the first GPU, once the watcher has told of it.
+known() { printf '%s\n' "$listed" | sed -n "s/.*\"$1\": \"\(.*\)\".*/\1/p" | head -1; }
+for _ in $(seq 100); do
+	listed=$("$bin/hermes" gpu list --json 2>/dev/null) && [ -n "$(known model)" ] && break
+	sleep 0.1
+done
 "$bin/hermes" gpu list >&2
-gpu=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>/dev/null | head -1 || true)
-[ -n "$gpu" ] || gpu=$("$bin/hermes" gpu list | sed -n 2p)
+[ -n "$(known model)" ] || { doctor || true; die "the probe computes, but hermesd finds no GPU"; }
+gpu="$(known model), driver $(known driver), CUDA $(known cuda)"
 
 # as USER ARGUMENTS...: ana is the local user, bob has a context of his own.
-as() { who=$1; shift; [ "$who" != ana ] || who=hermes-local; "$bin/hermes" --context "$who" "$@"; }
+# A command that takes too long is ended, so that a GPU which nobody gets holds nothing up.
+patience=120
+as() { who=$1; shift; [ "$who" != ana ] || who=hermes-local; timeout "$patience" "$bin/hermes" --context "$who" "$@"; }
 printf 'gpu-script-only\n' | "$bin/hermesd" user add bob --password-stdin >&2
 as ana remote add "nats://127.0.0.1:$port" --name bob >&2
 printf 'gpu-script-only\n' | as bob remote login bob --password-stdin >&2
@@ -106,13 +124,22 @@ expect() {
 	esac
 }
 
-cat >"$work/probe/hermes.config.json" <<JSON
-{"functionName": "probe", "functionVersion": "1.0.0", "language": "cpp", "gpuCapable": true, "scope": "private", "handler": "./a.out", "memory": "8GiB"}
-JSON
-for user in ana bob; do (cd "$work/probe" && as "$user" function deploy >&2); done
+# deploy USER VERSION: the probe, with something in it that no earlier version has.
+deploy() {
+	printf '{"functionName": "probe", "functionVersion": "%s", "language": "cpp", "gpuCapable": true, "scope": "private", "handler": "./a.out", "memory": "8GiB"}\n' "$2" >"$work/probe/hermes.config.json"
+	echo "$2" >"$work/probe/version"
+	(cd "$work/probe" && as "$1" function deploy >&2)
+}
+for user in ana bob; do deploy "$user" 1.0.0; done
 run() { printf '%s\n' "$2" | as "$1" function run probe; }
 
-expect "a sum on the GPU" 500000500000 "$(run ana 'sum 1000000')"
+sum=$(run ana 'sum 1000000' 2>"$work/why") || {
+	cat "$work/log" >&2
+	doctor || true
+	cat "$work/why" >&2
+	die "no function runs on the GPU here; nothing was measured"
+}
+expect "a sum on the GPU" 500000500000 "$sum"
 if command -v nvcc >/dev/null 2>&1 || [ -x /usr/local/cuda/bin/nvcc ]; then
 	as ana function init "$work" --name gpu-pi-montecarlo --language cuda --template gpu-pi-montecarlo >&2
 	(cd "$work/gpu-pi-montecarlo" && as ana function deploy >&2)
@@ -121,31 +148,46 @@ else
 	say "left out: gpu-pi-montecarlo, as there is no nvcc"
 fi
 expect "ana fills memory" filled "$(run ana 'fill 1024')"
+patience=400 # it copies all of the memory
 expect "bob finds nothing of it" 'found 0 words' "$(run bob look)"
+patience=120
 expect "bob computes" 500000500000 "$(run bob 'sum 1000000')"
 
 id=$(printf 'spin\n' | as ana function run probe --async -o json | sed -n 's/.*"runID": *\([0-9]*\).*/\1/p')
 for _ in $(seq 100); do as ana execution logs "$id" 2>/dev/null | grep -q spinning && break; sleep 0.1; done
 expect "the GPU is in use" 'in use' "$(as bob gpu list)"
+sleep 3 # what the GPU does is read once a second
 as ana execution cancel "$id" >&2
 as ana execution wait "$id" >/dev/null 2>&1 || true
 expect "an endless kernel is cancelled" cancelled "$(as ana execution inspect "$id")"
 expect "its GPU is free again" 500000500000 "$(run bob 'sum 1000000')"
-as ana execution inspect "$id" --gpu >&2 || true
+seen=$(as ana execution inspect "$id" --gpu || true)
+printf '%s\n' "$seen" >&2
+expect "what the GPU did is known" 'utilisation, ' "$seen"
 
 # median of microseconds, one a line, in milliseconds
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.1f", v[int((NR + 1) / 2)] / 1000 }'; }
 now() { echo $(($(date +%s%N) / 1000)); }
-timed() { for _ in $(seq "$rounds"); do t=$(now); "$@" >/dev/null; echo $(($(now) - t)); done | median; }
-plain() { echo start | "$probe"; }
+# shellcheck disable=SC2317 # these two are called, by row
+plain() { echo start | timeout "$patience" "$probe"; }
+# shellcheck disable=SC2317
 hermes_run() { run ana start; }
-starts() { for _ in $(seq "$rounds"); do "$@"; done | median; }
+# row WAY ROUNDS COMMAND: how long it takes, and how much of that the program says that CUDA's start took.
+row() {
+	: >"$work/all" && : >"$work/cuda"
+	for _ in $(seq "$2"); do
+		t=$(now)
+		micros=$("$3") || die "$1: it failed; the table is not whole"
+		echo $(($(now) - t)) >>"$work/all"
+		echo "$micros" >>"$work/cuda"
+	done
+	printf '%-44s %10s %16s\n' "$1" "$(median <"$work/all")" "$(median <"$work/cuda")"
+}
 
-as bob function delete probe >/dev/null 2>&1 || true
-t=$(now); hermes_run >/dev/null; first=$(awk -v t=$(($(now) - t)) 'BEGIN { printf "%.1f", t / 1000 }')
+deploy ana 1.0.1
 printf '\n%s\n%s rounds, median, milliseconds\n\n' "$gpu" "$rounds"
 printf '%-44s %10s %16s\n' way 'in all' 'of it CUDA start'
-printf '%-44s %10s %16s\n' 'fork+exec' "$(timed plain)" "$(starts plain)"
-printf '%-44s %10s %16s\n' 'hermes function run, the first' "$first" ''
-printf '%-44s %10s %16s\n' 'hermes function run, those that follow' "$(timed hermes_run)" "$(starts hermes_run)"
+row 'fork+exec' "$rounds" plain
+row 'hermes function run, cold: a new version' 1 hermes_run
+row 'hermes function run, those that follow' "$rounds" hermes_run
 exit "$failed"

@@ -5,12 +5,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/users"
@@ -21,8 +21,11 @@ const (
 	calloutSubject  = "$SYS.REQ.USER.AUTH"
 	calloutAudience = "nats-authorization-request"
 	headerXKey      = "Nats-Server-Xkey"
-	// maxCallouts bounds the work on connections at once; more wait, and the server gives up on them.
-	maxCallouts = 64
+	// maxCallouts bounds the work on connections at once, maxCalloutsEach that on one user's or one
+	// address's; more wait, so many of each, and the server gives up on them.
+	maxCallouts        = 64
+	maxCalloutsEach    = 2
+	maxCalloutsWaiting = 256
 	// catchUpWithin bounds the wait for a login that another service took a moment ago.
 	catchUpWithin = time.Second
 )
@@ -39,17 +42,25 @@ const (
 // errRefused is all that the other side, and the server's log, hear of a refusal.
 var errRefused = errors.New("not admitted")
 
-// answerCallouts tells the server who connects, until the context ends.
+// answerCallouts tells the server who connects, until the context ends. Who connects without end waits
+// for themselves, as with requests.
 func (s *Service) answerCallouts(ctx context.Context) error {
-	places := semaphore.NewWeighted(maxCallouts)
+	turns := api.NewTurns(maxCallouts, maxCalloutsEach, maxCalloutsWaiting)
+	var work sync.WaitGroup
 	sub, err := s.Callout.QueueSubscribe(calloutSubject, "hermes-accounts", func(m *nats.Msg) {
-		if places.Acquire(ctx, 1) != nil {
-			return // stopping
+		ask, err := s.openCallout(m)
+		if err != nil {
+			s.Log.Error("a callout cannot be read", "err", err)
+			return // what is not the server's question gets no answer
 		}
-		go func() {
-			defer places.Release(1)
-			s.answerCallout(ctx, m)
-		}()
+		work.Add(1)
+		taken := turns.Take(s.calloutOf(ask), len(m.Data), func() {
+			defer work.Done()
+			s.answerCallout(ctx, m, ask)
+		})
+		if !taken {
+			work.Done() // the server gives up on it
+		}
 	})
 	if err == nil {
 		err = s.Callout.Flush()
@@ -60,20 +71,25 @@ func (s *Service) answerCallouts(ctx context.Context) error {
 	close(s.ready)
 	<-ctx.Done()
 	err = sub.Unsubscribe()
-	_ = places.Acquire(context.WithoutCancel(ctx), maxCallouts) // those in work end first
+	work.Wait() // those in work end first
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		err = nil
 	}
 	return err
 }
 
-// answerCallout answers one. What is not the server's question gets no answer.
-func (s *Service) answerCallout(ctx context.Context, m *nats.Msg) {
-	ask, err := s.openCallout(m)
-	if err != nil {
-		s.Log.Error("a callout cannot be read", "err", err)
-		return
+// calloutOf is in whose turn a connection is looked at: of the user who proves to hold the key, or else
+// of the address, so that nobody can take up somebody else's.
+func (s *Service) calloutOf(ask *jwt.AuthorizationRequestClaims) string {
+	key, client := ask.ConnectOptions.Nkey, ask.ClientInformation
+	if u, known := s.directory.owner(key); known && provesKey(key, ask.ConnectOptions.SignedNonce, client.Nonce) {
+		return u.Name
 	}
+	return hostLabel(client.Host)
+}
+
+// answerCallout answers one.
+func (s *Service) answerCallout(ctx context.Context, m *nats.Msg, ask *jwt.AuthorizationRequestClaims) {
 	if ask.Expires != 0 && s.Now().Unix() > ask.Expires {
 		return // the server has given up
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -21,16 +22,18 @@ type Cost struct {
 	Lanes             uint8
 }
 
-// recommended is RFC 9106's second recommended option, for where 2 GiB a hash is too much.
-var recommended = Cost{MemoryKiB: 64 << 10, Passes: 3, Lanes: 4}
+// recommended is RFC 9106's second recommended option, for where 2 GiB a hash is too much, but with one lane where that has
+// four: a hash takes longer, and one processor only, which who logs in hardly notices, and all others would.
+var recommended = Cost{MemoryKiB: 64 << 10, Passes: 3, Lanes: 1}
 
 const (
 	saltBytes, hashBytes = 16, 32
-	// maxHashing bounds the memory: two hashes at once are 128 MiB.
-	maxHashing = 2
 	// maxWaiting bounds who waits for that; more are asked to come back.
 	maxWaiting = 64
 )
+
+// maxHashing bounds the memory, two hashes at once are 128 MiB, and leaves half of the processors to others.
+var maxHashing = int64(min(max(runtime.NumCPU()/2, 1), 2))
 
 // hasher makes and checks argon2id hashes, a few at a time.
 type hasher struct {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +23,13 @@ const maxConcurrent = 256
 
 // requestTimeout bounds the work on one request; the longest are those that wait on purpose.
 const requestTimeout = 60 * time.Second
+
+const (
+	// refuseAfter is when those are refused who ask more than they may, maxLate how many such refusals are
+	// remembered.
+	refuseAfter = time.Second
+	maxLate     = 8192
+)
 
 // Server answers operations on a connection, as a NATS micro service: `nats micro` lists it.
 type Server struct {
@@ -37,7 +45,10 @@ type Server struct {
 	// readOnly is the answer to whoever would change something; nil: they may.
 	readOnly error
 	// asks and waits are whose requests of users are worked on.
-	asks, waits *turns
+	asks, waits *Turns
+	pace        *pace
+	// late is how many refusals are still to be told.
+	late atomic.Int64
 }
 
 // NewServer starts a service without endpoints. name is letters, digits and '-'; version is semver.
@@ -46,7 +57,8 @@ func NewServer(nc *nats.Conn, name, version, description string, log *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("start the service %s: %w", name, err)
 	}
-	s := &Server{svc: svc, conn: nc, log: log, asks: newTurns(askTurns), waits: newTurns(waitTurns)}
+	s := &Server{svc: svc, conn: nc, log: log, pace: processPace}
+	s.asks, s.waits = newTurns(askTurns, s.pace, asked), newTurns(waitTurns, s.pace, waited)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -146,24 +158,24 @@ func (s *Server) Handle(name, subject string, h RawHandler) error {
 }
 
 // handleInTurn answers what a user asks when it is their turn; what they ask beyond all measure it refuses.
-func (s *Server) handleInTurn(name, subject string, t *turns, h RawHandler) error {
+func (s *Server) handleInTurn(name, subject string, t *Turns, h RawHandler) error {
 	h = s.unlessReadOnly(name, h)
 	return s.addEndpoint(name, subject, micro.HandlerFunc(func(r micro.Request) {
 		caller := callerOf(r)
 		if s.limit != nil {
 			if err := s.limit(caller); err != nil {
-				s.refuse(r, name, caller, err)
+				s.refuseInTurn(r, name, caller, err)
 				return
 			}
 		}
 		s.work.Add(1)
-		taken := t.take(caller, len(r.Data()), func() {
+		taken := t.Take(caller, len(r.Data()), func() {
 			defer s.work.Done()
 			s.answer(r, name, h)
 		})
 		if !taken {
 			defer s.work.Done()
-			s.refuse(r, name, caller, Errorf(LimitReached, TooManyRequests, "%s has %d requests waiting already", caller, t.waiting).
+			s.refuseInTurn(r, name, caller, Errorf(LimitReached, TooManyRequests, "%s has %d requests waiting already", caller, t.waiting).
 				WithHint("wait for answers before you ask more"))
 		}
 	}))
@@ -189,7 +201,7 @@ func (s *Server) answer(r micro.Request, name string, h RawHandler) {
 	caller := callerOf(r)
 	header, body, err := s.guarded(r, caller, name, h)
 	if err == nil {
-		s.respond(r, name, caller, header, body)
+		s.respond(r.Reply(), name, caller, header, body)
 		return
 	}
 	s.refuse(r, name, caller, err)
@@ -204,6 +216,34 @@ func callerOf(r micro.Request) string {
 
 // refuse answers with what a user may know of the error.
 func (s *Server) refuse(r micro.Request, name, caller string, err error) {
+	header, body := s.refusal(name, caller, err)
+	s.respond(r.Reply(), name, caller, header, body)
+}
+
+// refuseInTurn refuses at once who asks within measure, and later who does not: else they would ask
+// again at once, and refusing them would take the process's time.
+func (s *Server) refuseInTurn(r micro.Request, name, caller string, err error) {
+	now := time.Now()
+	s.pace.charge(caller, refusalCosts, now)
+	if s.pace.wait(caller, now) == 0 {
+		s.refuse(r, name, caller, err)
+		return
+	}
+	if s.late.Add(1) > maxLate {
+		s.late.Add(-1)
+		return // who asks so much does not hear of it
+	}
+	// Not the request itself: its data would stay in memory.
+	reply := r.Reply()
+	time.AfterFunc(refuseAfter, func() {
+		defer s.late.Add(-1)
+		header, body := s.refusal(name, caller, err)
+		s.respond(reply, name, caller, header, body)
+	})
+}
+
+// refusal is the answer that says what a user may know of the error.
+func (s *Server) refusal(name, caller string, err error) (nats.Header, []byte) {
 	e, ok := AsError(err)
 	switch {
 	case ok:
@@ -219,16 +259,16 @@ func (s *Server) refuse(r micro.Request, name, caller string, err error) {
 		micro.ErrorHeader:     {strings.Join(strings.Fields(e.Message), " ")},
 		micro.ErrorCodeHeader: {string(e.Kind)},
 	}
-	s.respond(r, name, caller, header, raw)
+	return header, raw
 }
 
 // respond is not the request's own: that keeps an error in the request, which micro reads when the
 // handler has returned, and this runs beside it. A request that wants no answer gets none.
-func (s *Server) respond(r micro.Request, name, caller string, header nats.Header, body []byte) {
-	if r.Reply() == "" {
+func (s *Server) respond(reply, name, caller string, header nats.Header, body []byte) {
+	if reply == "" {
 		return
 	}
-	err := s.conn.PublishMsg(&nats.Msg{Subject: r.Reply(), Header: header, Data: body})
+	err := s.conn.PublishMsg(&nats.Msg{Subject: reply, Header: header, Data: body})
 	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 		s.log.Warn("cannot answer", "op", name, "caller", caller, "err", err)
 	}

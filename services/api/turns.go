@@ -1,6 +1,9 @@
 package api
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // The bounds of what is worked on for users at once. Of one user it is so little that the others'
 // requests hardly notice it; what comes beyond that waits for its own user's.
@@ -15,15 +18,22 @@ var (
 // in bytes.
 type bounds struct{ all, each, waiting, waitingBytes int }
 
-// turns lets callers' requests be worked on in their turn: each caller's in order, and the callers one
+// Turns lets callers' requests be worked on in their turn: each caller's in order, and the callers one
 // after another. Who asks without end waits for themselves, and nobody else does.
-type turns struct {
+type Turns struct {
 	bounds
+	// pace is how much of callers' requests is begun; charge is what one that began at a moment costs.
+	pace   *pace
+	charge func(began time.Time) time.Duration
+
 	mu      sync.Mutex
 	running int
 	callers map[string]*line
 	// next are the callers who have something waiting, each once.
 	next []*line
+	// wake starts what only the pace held back, at the time wakeAt.
+	wake   *time.Timer
+	wakeAt time.Time
 }
 
 // line is what one caller has at work and waiting.
@@ -39,13 +49,20 @@ type turn struct {
 	bytes int
 }
 
-func newTurns(b bounds) *turns {
-	return &turns{bounds: b, callers: map[string]*line{}}
+// NewTurns returns those of work that costs like a request that is answered as soon as it can be: at most
+// so much at once, of all and of each, and so much waiting of each. All in a process share each caller's
+// pace.
+func NewTurns(all, each, waiting int) *Turns {
+	return newTurns(bounds{all: all, each: each, waiting: waiting, waitingBytes: askTurns.waitingBytes}, processPace, asked)
 }
 
-// take has the work done in the caller's turn, in a goroutine of its own. bytes is what it holds in memory
+func newTurns(b bounds, p *pace, charge func(began time.Time) time.Duration) *Turns {
+	return &Turns{bounds: b, pace: p, charge: charge, callers: map[string]*line{}}
+}
+
+// Take has the work done in the caller's turn, in a goroutine of its own. bytes is what it holds in memory
 // until then. It does not wait; false: so much waits already that this is refused.
-func (t *turns) take(caller string, bytes int, work func()) bool {
+func (t *Turns) Take(caller string, bytes int, work func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.callers[caller]
@@ -67,11 +84,12 @@ func (t *turns) take(caller string, bytes int, work func()) bool {
 }
 
 // start begins what may begin.
-func (t *turns) start() {
+func (t *Turns) start() {
+	now := time.Now()
 	for passed := 0; passed < len(t.next) && t.running < t.all; {
 		l := t.next[0]
 		t.next = t.next[1:]
-		if l.running >= t.each {
+		if l.running >= t.each || t.mustWait(l, now) {
 			t.next = append(t.next, l)
 			passed++
 			continue
@@ -86,13 +104,41 @@ func (t *turns) start() {
 		l.running++
 		t.running++
 		go func() {
-			defer t.done(l)
+			began := time.Now()
+			defer t.done(l, began)
 			first.work()
 		}()
 	}
 }
 
-func (t *turns) done(l *line) {
+// mustWait reports whether the caller's pace holds them back, and sees to it that they are started later.
+func (t *Turns) mustWait(l *line, now time.Time) bool {
+	wait := t.pace.wait(l.name, now)
+	if wait == 0 {
+		return false
+	}
+	at := now.Add(wait)
+	switch {
+	case t.wake == nil:
+		t.wake = time.AfterFunc(wait, t.awake)
+	case at.Before(t.wakeAt):
+		t.wake.Reset(wait)
+	default:
+		return true
+	}
+	t.wakeAt = at
+	return true
+}
+
+func (t *Turns) awake() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wake = nil
+	t.start()
+}
+
+func (t *Turns) done(l *line, began time.Time) {
+	t.pace.charge(l.name, t.charge(began), time.Now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l.running--

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -13,12 +14,12 @@ import (
 // else up.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		y := newTurns(bounds{all: 5, each: 2, waiting: 3, waitingBytes: 10})
+		y := newTurns(bounds{all: 5, each: 2, waiting: 3, waitingBytes: 10}, newPace(time.Second), asked)
 		end := make(chan struct{})
 		var mu sync.Mutex
 		at := map[string]int{}
 		ask := func(who string, bytes int) bool {
-			return y.take(who, bytes, func() {
+			return y.Take(who, bytes, func() {
 				mu.Lock()
 				at[who]++
 				mu.Unlock()
@@ -59,7 +60,7 @@ func TestTurnsAreFair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SampledFrom([]int{1, 3}).Draw(t, "all")
 		each := min(all, 2)
-		y := newTurns(bounds{all: all, each: each, waiting: 1000, waitingBytes: 1 << 20})
+		y := newTurns(bounds{all: all, each: each, waiting: 1000, waitingBytes: 1 << 20}, newPace(time.Second), asked)
 		type started struct {
 			who string
 			n   int
@@ -76,7 +77,7 @@ func TestTurnsAreFair(t *testing.T) {
 			s := started{who, asked[who]}
 			asked[who]++
 			end := make(chan struct{})
-			y.take(who, 1, func() {
+			y.Take(who, 1, func() {
 				mu.Lock()
 				order = append(order, s)
 				ends = append(ends, end)
@@ -125,12 +126,12 @@ func TestTurnsAreFair(t *testing.T) {
 // TestTurnsGoRound: of those who wait, each is next in turn, however much one of them asks.
 func TestTurnsGoRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		y := newTurns(bounds{all: 1, each: 1, waiting: 1000, waitingBytes: 1 << 20})
+		y := newTurns(bounds{all: 1, each: 1, waiting: 1000, waitingBytes: 1 << 20}, newPace(time.Second), asked)
 		end := make(chan struct{})
-		y.take("eve", 0, func() { <-end })
+		y.Take("eve", 0, func() { <-end })
 		order := ""
 		for _, who := range []string{"e", "e", "e", "e", "a", "a", "b"} {
-			y.take(who, 0, func() { order += who })
+			y.Take(who, 0, func() { order += who })
 		}
 		close(end)
 		synctest.Wait()

@@ -78,6 +78,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 				return err
 			}
 			log := newLogger(o.verbose)
+			raisePriority(log)
 			set, stop, err := serveMetrics(metrics, log)
 			if err != nil {
 				return err
@@ -134,6 +135,7 @@ func newWatcherCommand() *cobra.Command {
 				return err
 			}
 			log := newLogger(o.verbose)
+			raisePriority(log)
 			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, warm: warm, grace: grace, metrics: metrics, network: network}, log)
 		},
 	}

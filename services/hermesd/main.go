@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/nice"
 )
 
 func main() {
@@ -51,6 +52,13 @@ func newQuietLogger(verbose bool) *slog.Logger {
 }
 
 // newLogger writes structured logs to stderr; stdout is for what was asked for.
+// raisePriority is for who serves others; without the right to do so it is as it was.
+func raisePriority(log *slog.Logger) {
+	if err := nice.Raise(); err != nil {
+		log.Debug("the services have no higher priority than functions", "err", err)
+	}
+}
+
 func newLogger(verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {

@@ -102,6 +102,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 		return err
 	}
 	log := newLogger(o.verbose)
+	raisePriority(log)
 	if o.sync != "always" {
 		log.Warn("what was acknowledged may be lost in a power cut", "within", o.sync)
 	}

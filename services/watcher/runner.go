@@ -26,7 +26,7 @@ type runner struct {
 
 func (w *Watcher) openOutput(a *attempt, p *outputPipes) *output.Stream {
 	return w.output.Open(w.storing, p.outR, p.errR, output.Options{
-		Subject: events.OutputSubject(w.Name, a.Owner, a.ID), Ref: a.AttemptRef,
+		Subject: events.OutputSubject(w.Name, a.Owner, a.ID), Owner: a.Owner, Ref: a.AttemptRef,
 		LimitBytes: a.Request.Limits.OutputBytes,
 		OnLimit:    func(string) { a.halt(outputLimit) },
 	})

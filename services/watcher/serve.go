@@ -14,6 +14,8 @@ import (
 func (w *Watcher) serve(a *attempt) (stuck bool) {
 	w.counters.busy.Add(1)
 	defer w.counters.busy.Add(-1)
+	w.making.Enter(a.Owner)
+	defer w.making.Leave(a.Owner)
 	defer a.closeInput()
 	p, failed := w.prepareUnlessHalted(a)
 	if failed != nil && a.why() == none && !w.isLeaving() {
@@ -29,6 +31,7 @@ func (w *Watcher) serve(a *attempt) (stuck bool) {
 			w.letGo(p, e)
 		}
 		w.report(a, report)
+		w.spares.Ended()
 		return e.stuck
 	}
 	if p != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/gate"
 	"github.com/hermes-serverless/hermes/services/watcher/output"
 	"github.com/hermes-serverless/hermes/services/watcher/pool"
 )
@@ -37,6 +38,8 @@ type Watcher struct {
 	held   *held
 	spares *pool.Pool[spareKey]
 	places *semaphore.Weighted
+	// making slows down who has sandboxes made without end, while others use the machine too.
+	making *gate.Gate
 	// gate is held by each claim under way, and as a whole by a hello that is not yet answered.
 	gate      *semaphore.Weighted
 	leaseHeld atomic.Bool
@@ -67,7 +70,7 @@ func New(o Options) (*Watcher, error) {
 	w := &Watcher{
 		Options: o, session: api.NewID(), output: out,
 		asker: asker{nc: o.Conn, name: o.Name, log: o.Log},
-		held:  newHeld(), places: semaphore.NewWeighted(int64(o.MaxHeld)), gate: semaphore.NewWeighted(gateAll),
+		held:  newHeld(), places: semaphore.NewWeighted(int64(o.MaxHeld)), gate: semaphore.NewWeighted(gateAll), making: gate.New(makingRest),
 		greetings: make(chan struct{}, 1), greeted: make(chan struct{}), leaving: make(chan struct{}),
 	}
 	if w.GPUs != nil {

@@ -262,6 +262,7 @@ func exits(t *testing.T, w world) {
 		reason, signal string
 	}{
 		"exit 0\n": {result{stdout: "exiting\n"}, "", ""},
+		"nice\n":   {result{stdout: fmt.Sprintf("nice %d\n", ownNice(t))}, "", ""}, // not hermesd's: see checkPriority
 		"exit 3\n": {result{stdout: "exiting\n", code: 3}, events.ReasonExit, ""},
 		"abort\n":  {result{stdout: "aborting\n", code: 134}, events.ReasonSignal, "SIGABRT"},
 		"crash\n":  {result{stdout: "crashing\n", code: 139}, events.ReasonSignal, "SIGSEGV"},

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hermes-serverless/hermes/events"
 )
@@ -45,11 +48,34 @@ func (s *single) checkEnd(t *testing.T) {
 	checkGone(t, s.dir)
 }
 
+// ownNice is the nice value of this process, which what it starts has too.
+func ownNice(t *testing.T) int {
+	t.Helper()
+	got, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	must(t, err)
+	return 20 - got // the kernel returns it so, for it is never negative
+}
+
+// checkPriority: hermesd goes before what functions compute, where it may, and was started like anything.
+func checkPriority(t *testing.T, pid int) {
+	t.Helper()
+	other := exec.Command("sleep", "60")
+	must(t, other.Start())
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	may := ownNice(t) == 0 && unix.Setpriority(unix.PRIO_PROCESS, other.Process.Pid, -1) == nil
+	got, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+	must(t, err)
+	if nice := 20 - got; may != (nice < ownNice(t)) {
+		t.Errorf("hermesd's nice value is %d; it may be raised: %t", nice, may)
+	}
+}
+
 // TestUp is the life of functions on one machine.
 func TestUp(t *testing.T) {
 	needMachine(t)
 	s := newSingle(t, "--slots", fmt.Sprint(slots), "--grace", "5s")
 	w := world{s.user, s.connect(t)}
+	checkPriority(t, s.process.cmd.Process.Pid)
 	core(t, w)
 	if !t.Failed() {
 		t.Run("Vanished", func(t *testing.T) { vanished(t, w, s.dir) })

@@ -14,6 +14,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"github.com/hermes-serverless/hermes/services/nice"
 )
 
 // launcher starts containers by hermes-launch, which does what runc does without an exec of runc for
@@ -124,6 +126,7 @@ func (l *launcher) running() (*launching, error) {
 	go func() {
 		// The death signal comes when the thread ends that forked, so that thread must stay.
 		goruntime.LockOSThread()
+		nice.LowerThread()
 		err := cmd.Start()
 		started <- err
 		if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hermes-serverless/hermes/services/nice"
 )
 
 // MemoryBytes and PIDs are what one process may take; the caller's cgroup sees to it. Threads are
@@ -84,6 +86,7 @@ func (p *Process) start(enter func(*syscall.SysProcAttr) (func(), error)) error 
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
+		nice.LowerThread()
 		leave, err := enter(p.cmd.SysProcAttr)
 		if err == nil {
 			err = p.cmd.Start()

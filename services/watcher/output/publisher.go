@@ -8,6 +8,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/hermes-serverless/hermes/services/watcher/gate"
 )
 
 const (
@@ -20,6 +22,10 @@ const (
 	// much: a server takes in one message of a connection after another, and the others must not wait
 	// behind what was printed at full speed.
 	bulkAfter = 1 << 20
+	// bulkRest is how many times as long as a chunk of those took the next of the same owner waits, while
+	// others use the machine too. A printed byte costs the disk, the server and this process, and each
+	// run begins and ends with a little of them.
+	bulkRest = 7
 	// partOverheadBytes is what a chunk costs besides its data.
 	partOverheadBytes = 512
 	// chunkBytes is the most that one message carries; a server with a smaller limit lowers it.
@@ -49,6 +55,7 @@ type Publisher struct {
 	transport, bulk transport
 	chunkBytes      int
 	budget          *semaphore.Weighted
+	gate            *gate.Gate
 }
 
 // New returns a publisher on two connections of the same watcher: bulk takes the output of those that
@@ -79,7 +86,7 @@ func open(nc *nats.Conn) (transport, error) {
 }
 
 func newPublisher(light, bulk transport, size int) *Publisher {
-	return &Publisher{transport: light, bulk: bulk, chunkBytes: size, budget: semaphore.NewWeighted(inFlightBytes)}
+	return &Publisher{transport: light, bulk: bulk, chunkBytes: size, budget: semaphore.NewWeighted(inFlightBytes), gate: gate.New(bulkRest)}
 }
 
 // streams is the real transport.

@@ -9,16 +9,19 @@ func (s *Stream) pump() {
 	defer timer.Stop()
 	for {
 		due, wait, end := s.gather.take(time.Now())
-		s.sender.publish(due)
+		rest := s.sender.publish(due)
 		ok, bad, failed := s.sender.head()
 		if failed != nil {
 			s.sender.repair(s.ctx, failed)
 			continue
 		}
-		if end && ok == nil {
+		if end && ok == nil && len(s.sender.held) == 0 {
 			return
 		}
 		var tick <-chan time.Time
+		if rest > 0 && (wait == 0 || rest < wait) {
+			wait = rest
+		}
 		if wait > 0 {
 			timer.Reset(wait)
 			tick = timer.C

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/watcher/gate"
 )
 
 // sent is a chunk under way.
@@ -26,8 +27,15 @@ type sender struct {
 	// transport is the one in use, bulk the one that is used when much was sent.
 	transport, bulk transport
 	isBulk          bool
-	// held are parts that wait for the change from one to the other: what was sent must be stored first.
-	held    []part
+	// held are parts that wait: for the change from one to the other, as what was sent must be stored
+	// first, or at the gate.
+	held []part
+	// gate slows bulk down, as the owner's. passed tells it that the chunk under way is stored; nil: it
+	// does not ask.
+	gate   *gate.Gate
+	owner  string
+	passed func()
+
 	subject string
 	ref     api.AttemptRef
 	// name begins the message ids.
@@ -64,12 +72,34 @@ func (s *sender) giveUp(why string) {
 			s.release(p.cost())
 		}
 		s.unacked, s.held = nil, nil
+		s.tellPassed()
+	}
+}
+
+// pass asks the gate, where the machine is shared. While it is closed, wait is when to ask again, 0 when
+// something was acknowledged.
+func (s *sender) pass() (isOpen bool, wait time.Duration) {
+	if !s.gate.IsShared(s.owner) {
+		return true, 0
+	}
+	if len(s.unacked) > 0 {
+		return false, 0
+	}
+	s.passed, wait = s.gate.Begin(s.owner)
+	return s.passed != nil, wait
+}
+
+// tellPassed tells the gate that its chunk is no longer under way.
+func (s *sender) tellPassed() {
+	if s.passed != nil {
+		s.passed()
+		s.passed = nil
 	}
 }
 
 // publish sends parts in order, behind those that are held. It is called again when something was
-// acknowledged.
-func (s *sender) publish(parts []part) {
+// acknowledged, or after wait if that is not 0.
+func (s *sender) publish(parts []part) (wait time.Duration) {
 	parts, s.held = append(s.held, parts...), nil
 	for i, p := range parts {
 		if s.discards() {
@@ -79,9 +109,15 @@ func (s *sender) publish(parts []part) {
 		if !s.isBulk && s.offset >= bulkAfter {
 			if len(s.unacked) > 0 {
 				s.held = parts[i:]
-				return
+				return 0
 			}
 			s.transport, s.isBulk = s.bulk, true
+		}
+		if s.isBulk {
+			if isOpen, wait := s.pass(); !isOpen {
+				s.held = parts[i:]
+				return wait
+			}
 		}
 		c := &sent{part: p, offset: s.offset}
 		s.offset += int64(len(p.data))
@@ -93,6 +129,7 @@ func (s *sender) publish(parts []part) {
 		}
 		c.future, c.err = s.transport.send(s.message(c))
 	}
+	return 0
 }
 
 func (s *sender) message(c *sent) *nats.Msg {
@@ -124,6 +161,7 @@ func (s *sender) acked() {
 	s.unacked = s.unacked[1:]
 	s.sum.add(c.stream, c.data)
 	s.release(c.cost())
+	s.tellPassed()
 	s.trouble = trouble{}
 }
 

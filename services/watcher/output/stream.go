@@ -27,7 +27,9 @@ const (
 // Options describe one attempt's output.
 type Options struct {
 	Subject string
-	Ref     api.AttemptRef
+	// Owner is whose output it is: one owner's must not hold up another's.
+	Owner string
+	Ref   api.AttemptRef
 	// LimitBytes bounds each of stdout and stderr.
 	LimitBytes int64
 	// OnLimit is called once, from a goroutine of the stream, when a limit was passed. It must not
@@ -62,6 +64,8 @@ func (p *Publisher) Open(ctx context.Context, stdout, stderr *os.File, o Options
 		gather: newGather(p.chunkBytes, 2), pumped: make(chan struct{}), share: semaphore.NewWeighted(streamBytes),
 	}
 	s.sender = &sender{transport: p.transport, bulk: p.bulk, subject: o.Subject, ref: o.Ref, name: rand.Text(), release: s.release, sum: newSum()}
+	s.sender.gate, s.sender.owner = p.gate, o.Owner
+	p.gate.Enter(o.Owner)
 	go s.read(api.Stdout, stdout)
 	go s.read(api.Stderr, stderr)
 	go s.pump()
@@ -181,6 +185,7 @@ func (s *Stream) Finish() events.Output {
 		s.arm(f)
 	}
 	<-s.pumped
+	s.publisher.gate.Leave(s.Owner)
 	for _, f := range s.files {
 		_ = f.Close()
 	}

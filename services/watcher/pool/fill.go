@@ -21,11 +21,19 @@ func (p *Pool[K]) fillSoon() {
 	})
 }
 
+// Ended says that a run has ended: what is missing is made now, and not only when the run would be under
+// way.
+func (p *Pool[K]) Ended() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fill()
+}
+
 // fill starts to make what is missing, as far as the bounds allow. The caller holds mu.
 func (p *Pool[K]) fill() {
-	for !p.closed && p.making < p.Makers {
+	for !p.closed {
 		s := p.neediest()
-		if s == nil || p.colds > 0 && !s.bare() || !p.makeRoom(s) {
+		if s == nil || !p.hasMaker(s) || !p.makeRoom(s) {
 			return
 		}
 		s.filled = time.Now()
@@ -33,6 +41,15 @@ func (p *Pool[K]) fill() {
 		p.making++
 		p.work.Go(func() { p.make(s) })
 	}
+}
+
+// hasMaker reports whether one more may be made for the shelf now. For a bare one there is a maker more
+// than for others, so that it does not wait for what somebody else has much of.
+func (p *Pool[K]) hasMaker(s *shelf[K]) bool {
+	if s.bare() {
+		return p.making <= p.Makers
+	}
+	return p.colds == 0 && p.making < p.Makers
 }
 
 // bare says that it has nothing, and that nothing is under way for it: one is made for it whatever the

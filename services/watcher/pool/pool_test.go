@@ -266,6 +266,44 @@ func TestWhoStartsWithoutEndKeepsNobodyCold(t *testing.T) {
 	})
 }
 
+// TestWhoHasNothingWaitsForNoMaker: one is made at once for a key that has nothing, also when all makers
+// are at work for another.
+func TestWhoHasNothingWaitsForNoMaker(t *testing.T) {
+	in(t, func(t *testing.T) {
+		p, f := newPool(func(o *pool.Options[string]) { o.Makers, o.MostEach = 1, 4 })
+		defer p.Close()
+		for range 4 {
+			p.Take(t.Context(), "flood")
+		}
+		run(t, p, "quiet")
+		f.mu.Lock()
+		f.takes = time.Hour // what is made for the flood from here on does not end
+		f.mu.Unlock()
+		time.Sleep(pool.Settle)
+		p.Ended()
+		synctest.Wait()
+		if got := p.Stats().Making; got != 2 {
+			t.Errorf("%d are made, of the flood's and the other's", got)
+		}
+	})
+}
+
+// TestTheNextIsMadeWhenARunHasEnded and not only when it would be under way.
+func TestTheNextIsMadeWhenARunHasEnded(t *testing.T) {
+	in(t, func(t *testing.T) {
+		p, _ := newPool()
+		defer p.Close()
+		run(t, p, "a")
+		time.Sleep(time.Second)
+		if !run(t, p, "a") {
+			t.Error("the second run is cold")
+		}
+		p.Ended()
+		time.Sleep(makeTime)
+		waiting(t, p, 1)
+	})
+}
+
 func TestBounds(t *testing.T) {
 	in(t, func(t *testing.T) {
 		p, f := newPool(func(o *pool.Options[string]) { o.Most = 3 })

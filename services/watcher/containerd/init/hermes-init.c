@@ -300,6 +300,8 @@ int main(int argc, char **argv)
 	if (argc != 2 || getpid() != 1) return 64;
 	// No other process of the sandbox may look into this one or at its descriptors.
 	prctl(PR_SET_DUMPABLE, 0);
+	// Who made this sandbox may have a higher priority; what runs in it may not.
+	setpriority(PRIO_PROCESS, 0, 0);
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, &original_mask);

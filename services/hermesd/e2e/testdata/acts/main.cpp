@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <sys/resource.h>
 #include <thread>
 #include <unistd.h>
 
@@ -73,6 +74,8 @@ int main() {
     if (act == "exit") {
         say("exiting\n");
         return static_cast<int>(a);
+    } else if (act == "nice") {
+        std::printf("nice %d\n", getpriority(PRIO_PROCESS, 0));
     } else if (act == "abort") {
         say("aborting\n");
         std::abort();

@@ -84,3 +84,25 @@ func TestTopOnce(t *testing.T) {
 		t.Errorf("without a terminal: %v, %s", err, out)
 	}
 }
+
+// TestTopOfAGPU: what the GPU of the run under the cursor does stands above its output, until the run ends.
+func TestTopOfAGPU(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "TERM=xterm-256color", "FAKE_GPU=1")
+	h.serve()
+	h.write("wait/hermes.config.json", `{"functionName": "wait", "language": "cpp", "gpuCapable": true, "functionVersion": "1.0.0", "handler": "./a.out"}`)
+	h.write("wait/Makefile", "a.out:\n\t@printf '#!/bin/sh\\necho begun; exec sleep 60\\n' > a.out\n\t@chmod +x a.out\nclean:\n\t@true\n")
+	h.output("hermes", "function", "deploy", "wait")
+	h.output("hermes", "function", "run", "wait", "-a", "-f", "/dev/null")
+	term := h.terminal("hermes", "top")
+	term.shows("1/1 H100")
+	term.shows("begun")
+	term.shows("0 %    0 B/80 GiB")
+	term.shows("GPU-00000001-0000-0000-0")
+	term.types("c")
+	term.shows("Cancel execution 2 of tiago/wait:1.0.0?")
+	term.types("y")
+	term.shows("cancelled")
+	term.types("q")
+	term.exits(0)
+}

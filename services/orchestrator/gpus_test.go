@@ -1,9 +1,13 @@
 package orchestrator
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
@@ -139,6 +143,47 @@ func TestLostGPUIsNotWaitedFor(t *testing.T) {
 	}
 	if e := w.state(id); e.Status != executions.Running {
 		t.Errorf("what runs there is %s", e.Status)
+	}
+}
+
+// TestChangesOfGPUsAreEvents: a GPU that is lost, another driver and another partition are in the log of the
+// watcher, each once; a hello that tells nothing new is not.
+func TestChangesOfGPUsAreEvents(t *testing.T) {
+	w := newWorld(t)
+	w.orchestrate()
+	whole := gpus(2, "a", "NVIDIA A100", 40)
+	gpu := w.gpuWatcher("gpu1", whole...).hello()
+	told := []events.Machine{gpu.machine}
+	for _, change := range []func(*events.Machine){
+		func(m *events.Machine) { m.GPUs[0].Fault = "Xid 79: it has fallen off the bus" },
+		func(*events.Machine) {},
+		func(m *events.Machine) { m.GPUs = m.GPUs[1:] },
+		func(m *events.Machine) { m.GPUs = slices.Concat(m.GPUs, mig(2, "b", 5)) },
+		func(m *events.Machine) { m.Driver = "580.95.05" },
+		func(*events.Machine) {},
+		func(m *events.Machine) { m.GPUs, m.Driver = nil, "" },
+	} {
+		before := gpu.machine
+		gpu.machine.GPUs = slices.Clone(gpu.machine.GPUs)
+		change(&gpu.machine)
+		if gpu.hello(); !reflect.DeepEqual(before, gpu.machine) {
+			told = append(told, gpu.machine)
+		}
+	}
+	var kept []events.Machine
+	for record, err := range w.opts.Fleet.Read(t.Context(), events.WatcherSubject("gpu1"), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch d := record.Data.(type) {
+		case events.WatcherJoined:
+			kept = append(kept, d.Machine)
+		case events.WatcherChanged:
+			kept = append(kept, d.Machine)
+		}
+	}
+	if diff := cmp.Diff(told, kept, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("told, and kept: %s", diff)
 	}
 }
 

@@ -31,7 +31,8 @@ type Projection struct {
 	// before, and that nothing was written; another error comes from the Tx.
 	Apply func(tx Tx, r events.Record) error
 	// Reads returns keys that Apply will get for a record, as far as the record tells and what is known
-	// of other keys: they are fetched together for many records. It may be nil.
+	// of other keys: they are fetched together for many records, of which the first of each subject is
+	// asked about. It may be nil.
 	Reads func(r events.Record, known Known) []string
 	// Decode is the inverse of Encode for one key.
 	Decode func(key string, raw []byte) (any, error)

@@ -1,7 +1,7 @@
 package projector
 
 // cacheSize is how many keys a projector remembers at least.
-const cacheSize = 50_000
+const cacheSize = 10_000
 
 // cache remembers values of keys in two generations: when the young one is full, the old one is
 // dropped and the young one grows old. A key in use is young. A nil value is a key that is known

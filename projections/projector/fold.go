@@ -166,9 +166,13 @@ func (f *fold) advance(ctx context.Context, to uint64) error {
 	if f.at >= to {
 		return nil
 	}
+	gone, err := hasLetGo(ctx, f.o, f.at+1)
+	if err != nil {
+		return fmt.Errorf("fold %s at %d: %w", f.o.Projection.Name, f.at, err)
+	}
 	read := f.o.Log.Read(ctx, allSubjects, f.at+1)
-	if f.at == 0 && f.o.Whole != nil {
-		read = f.o.Whole(ctx, 1)
+	if gone {
+		read = f.o.Whole(ctx, f.at+1)
 	}
 	for r, err := range ahead(read) {
 		var undecodable *log.UndecodableError
@@ -177,6 +181,9 @@ func (f *fold) advance(ctx context.Context, to uint64) error {
 		}
 		if r.Sequence > to {
 			break
+		}
+		if !gone && f.o.Whole != nil && r.Sequence > f.at+1 {
+			return fmt.Errorf("fold %s: the log let go of what follows %d meanwhile: try again", f.o.Projection.Name, f.at)
 		}
 		if err := f.o.Projection.Step(f, r, err); err != nil {
 			return err

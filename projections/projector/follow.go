@@ -13,7 +13,7 @@ import (
 // that is made anew needs that, and one whose projector was stopped for very long.
 func (p *Projector) follow(ctx context.Context, from uint64) iter.Seq2[events.Record, error] {
 	return func(yield func(events.Record, error) bool) {
-		gone, err := p.hasLetGo(ctx, from)
+		gone, err := hasLetGo(ctx, p.o, from)
 		if err != nil {
 			yield(events.Record{}, err)
 			return
@@ -35,11 +35,11 @@ func (p *Projector) follow(ctx context.Context, from uint64) iter.Seq2[events.Re
 }
 
 // hasLetGo reports whether the log does not have the sequence any more. It has no gaps.
-func (p *Projector) hasLetGo(ctx context.Context, sequence uint64) (bool, error) {
-	if p.o.Whole == nil {
+func hasLetGo(ctx context.Context, o Options, sequence uint64) (bool, error) {
+	if o.Whole == nil {
 		return false, nil
 	}
-	for r, err := range p.o.Log.Read(ctx, allSubjects, sequence) {
+	for r, err := range o.Log.Read(ctx, allSubjects, sequence) {
 		var undecodable *log.UndecodableError
 		if err != nil && !errors.As(err, &undecodable) {
 			return false, err

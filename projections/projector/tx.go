@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/projections"
 )
@@ -100,16 +101,22 @@ func (t *tx) stored(key string) (value any, known bool) {
 	return t.cache.get(key)
 }
 
-// prefetchFor loads what the projection says that it will get for the items. What is known of some keys
-// may tell of others.
+// prefetchFor loads what the projection says that it will get for the items: for the first of each
+// subject, as the others find what that has read. What is known of some keys may tell of others.
 func (t *tx) prefetchFor(items []item) error {
+	var firsts []events.Record
+	met := make(map[string]bool, len(items))
+	for _, i := range items {
+		if i.err == nil && !met[i.record.Subject] {
+			met[i.record.Subject] = true
+			firsts = append(firsts, i.record)
+		}
+	}
 	const turns = 3
 	for range turns {
 		var keys []string
-		for _, i := range items {
-			if i.err == nil {
-				keys = append(keys, t.projection.Reads(i.record, t.known)...)
-			}
+		for _, r := range firsts {
+			keys = append(keys, t.projection.Reads(r, t.known)...)
 		}
 		if loaded, err := t.prefetch(keys); err != nil || !loaded {
 			return err

@@ -3,15 +3,20 @@ package projector
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/log/memlog"
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections/executions"
 )
 
 // corrupt changes one view, removes another, adds one that should not be and miscounts.
@@ -165,5 +170,32 @@ func trim(t *testing.T, js jetstream.JetStream, n int64) {
 	config.MaxMsgs = n
 	if _, err := js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// forgetful lets go of its first records between two reads.
+type forgetful struct {
+	*memlog.Log
+	reads int
+}
+
+func (f *forgetful) Read(ctx context.Context, filter string, from uint64) iter.Seq2[events.Record, error] {
+	if f.reads++; f.reads > 1 {
+		from = max(from, 6)
+	}
+	return f.Log.Read(ctx, filter, from)
+}
+
+// TestFoldOfALogThatLetsGoMeanwhile: it is no view that lacks what the log had.
+func TestFoldOfALogThatLetsGoMeanwhile(t *testing.T) {
+	l := &forgetful{Log: memlog.New()}
+	last := lives(t, l.Log, 0, 5)
+	f, err := newFold(Options{Log: l, Whole: func(context.Context, uint64) iter.Seq2[events.Record, error] { panic("it was all there") }, Projection: executions.Projection})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	if err := f.advance(t.Context(), last); err == nil || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("it is folded with a gap: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -59,6 +60,8 @@ func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*proje
 	if err != nil {
 		return err
 	}
+	// Little of what a fold allocates lives long, and this process does nothing else.
+	defer debug.SetGCPercent(debug.SetGCPercent(200))
 	out, found, sums := cmd.OutOrStdout(), 0, []string{}
 	for _, p := range instance.Projectors(js, instance.OpenLogs(js), slog.New(slog.DiscardHandler)) {
 		n := 0

@@ -39,6 +39,9 @@ func TestGPUScript(t *testing.T) {
 	machine, err := filepath.Abs("testdata/driver/machine.sh")
 	must(t, err)
 	p := start(t, env, nil, "unshare", "--mount", "sh", machine, driver, script, "--rounds", "2")
+	for _, end := range []string{"bob computes", "what the GPU did is known"} {
+		p.waitFor(t, p.stderr, "gpu: ok: "+end+"\n")
+	}
 	code := p.wait(t)
 	said, table := p.read(p.stderr), p.read(p.stdout)
 	if code != 0 || strings.Contains(said, "FAILED") {

@@ -1,15 +1,11 @@
 // Package leaktest checks at the end of a package's tests that nothing of ours still runs.
 package leaktest
 
-import (
-	"testing"
+import "go.uber.org/goleak"
 
-	"go.uber.org/goleak"
-)
-
-// Main runs the tests and fails them when a goroutine is left. It overlooks what NATS is known to
-// leave behind, and nothing else.
-func Main(m *testing.M) {
+// Main runs the tests of a *testing.M, or what does that, and fails them when a goroutine is left. It
+// overlooks what NATS is known to leave behind, and nothing else.
+func Main(m goleak.TestingM) {
 	goleak.VerifyTestMain(m,
 		// A server that is shut down while it sets up a sourced stream leaves this one waiting for an
 		// answer for a while.

@@ -115,8 +115,9 @@ func (c connection) ends(t *testing.T, why string) {
 	t.Helper()
 	select {
 	case <-c.closed:
+		count(t, found{probes: 1})
 	case <-time.After(20 * time.Second):
-		t.Errorf("the connection is open although %s", why)
+		probe(t, "the connection is open although "+why, false, "it can go on")
 	}
 }
 
@@ -127,9 +128,7 @@ func (i identity) turnedAway(t *testing.T, p place, why string) {
 	if err == nil {
 		nc.Close()
 	}
-	if !errors.Is(err, nats.ErrAuthorization) {
-		t.Errorf("%s: connecting gave %v", why, err)
-	}
+	probe(t, "to connect with "+why, errors.Is(err, nats.ErrAuthorization), err)
 }
 
 // admin asks as the operator.
@@ -349,9 +348,9 @@ func TestScope(t *testing.T) {
 			return api.Call[api.Accepted](t.Context(), eve.Client, api.OpRun, api.Run{ID: api.NewID(), Function: ref, Input: events.Input{Inline: []byte("echo I am here\n")}})
 		}
 		_, err := run()
-		wantError(t, "to run a private function", err, api.NoSuchFunction)
+		denied(t, "to run a private function", err, api.NoSuchFunction)
 		_, err = api.Call[api.Functions](t.Context(), eve.Client, api.OpFunctionInspect, api.FunctionInspect{Owner: "bob", Name: "hello"})
-		wantError(t, "to inspect a private function", err, api.NoSuchFunction)
+		denied(t, "to inspect a private function", err, api.NoSuchFunction)
 		rows, err := api.Call[api.Functions](t.Context(), eve.Client, api.OpFunctionList, api.FunctionList{Owner: "bob"})
 		if err != nil || len(rows.Functions) != 0 || rows.OwnerLike != "" {
 			t.Errorf("lists %+v, %v", rows, err)
@@ -366,20 +365,20 @@ func TestScope(t *testing.T) {
 			api.OpExecutionWait:   api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: ran.ID}, WaitMillis: 1},
 		} {
 			_, err := api.Call[api.Execution](t.Context(), eve.Client, op, ask)
-			wantError(t, op+" of another's execution", err, api.NoSuchRun)
+			denied(t, op+" of another's execution", err, api.NoSuchRun)
 		}
 		bundle := bundleOf(t, bob.Client)
 		_, err = api.Call[api.Deployed](t.Context(), eve.Client, api.OpFunctionDeploy, api.FunctionDeploy{Bundle: bundle, Build: api.NewID()})
-		wantError(t, "to deploy another's bundle", err, api.NoSuchBlob)
+		denied(t, "to deploy another's bundle", err, api.NoSuchBlob)
 		_, err = api.Call[api.Accepted](t.Context(), eve.Client, api.OpFunctionBuild, api.FunctionBuild{Bundle: bundle, Build: api.NewID()})
-		wantError(t, "to build another's bundle", err, api.NoSuchBlob)
+		denied(t, "to build another's bundle", err, api.NoSuchBlob)
 
 		// Public: their version, the caller's name.
 		public := hello("public")
 		public["hermes.config.json"] = strings.Replace(public["hermes.config.json"], "1.0.0", "1.1.0", 1)
 		deploy(t.Context(), t, bob.Client, public)
 		_, err = run()
-		wantError(t, "to run the private version of a function with a public one", err, api.NoSuchVersion)
+		denied(t, "to run the private version of a function with a public one", err, api.NoSuchVersion)
 		ref.Version = ""
 		accepted, err := run()
 		if err != nil || accepted.Function.Owner != "bob" || accepted.Function.Version != "1.1.0" {

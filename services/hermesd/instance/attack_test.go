@@ -131,6 +131,11 @@ func tap(t *testing.T, operator *nats.Conn, leader []byte) *wiretap {
 	t.Helper()
 	w := &wiretap{nc: operator, end: "test.end." + api.NewID(), over: make(chan struct{}), heard: map[string]string{}}
 	sub, err := operator.Subscribe(">", func(m *nats.Msg) {
+		select {
+		case <-w.over:
+			return // what was heard is read
+		default:
+		}
 		switch {
 		case m.Subject == w.end:
 			close(w.over)
@@ -193,18 +198,22 @@ func stored(t *testing.T, js jetstream.JetStream) map[string]uint64 {
 	return counts
 }
 
-func compare(t *testing.T, before, after map[string]uint64) {
+// compare returns how many are not as they were.
+func compare(t *testing.T, before, after map[string]uint64) (changed int) {
 	t.Helper()
 	for what, n := range after {
 		if before[what] != n {
+			changed++
 			t.Errorf("%s went from %d messages to %d", what, before[what], n)
 		}
 	}
 	for what, n := range before {
 		if after[what] == 0 {
+			changed++
 			t.Errorf("%s had %d messages and has none", what, n)
 		}
 	}
+	return changed
 }
 
 // victim is an instance to attack: what is in it, and what its operator sees.
@@ -246,31 +255,30 @@ func newVictim(t *testing.T, open func(*testing.T) place) *victim {
 	if v.leases, err = v.js.KeyValue(t.Context(), streams.BucketLeases); err != nil {
 		t.Fatal(err)
 	}
+	return v
+}
+
+// listen remembers how the instance is, and hears everything from now on.
+func (v *victim) listen(t *testing.T) {
+	t.Helper()
 	leader, err := v.leases.Get(t.Context(), "leader.orchestrator")
 	if err != nil {
 		t.Fatal(err)
 	}
 	v.before, v.ears = stored(t, v.js), tap(t, v.operator, leader.Value())
-	return v
 }
 
-// checkUnhurt compares the instance with what it was.
-func (v *victim) checkUnhurt(t *testing.T) {
+// checkUnhurt compares the instance with what it was when listen was called. It returns how much is not
+// as it was.
+func (v *victim) checkUnhurt(t *testing.T) (forged int) {
 	t.Helper()
-	for subject, data := range v.ears.stop(t) {
+	heard := v.ears.stop(t)
+	for subject, data := range heard {
 		t.Errorf("a request made the server publish on %s: %.100q", subject, data)
 	}
-	compare(t, v.before, stored(t, v.js))
+	forged = len(heard) + compare(t, v.before, stored(t, v.js))
 	checkNobodyAcknowledges(t, v.js)
-}
-
-// TestUserCannotForge: the same for a user.
-func TestUserCannotForge(t *testing.T) {
-	v := newVictim(t, embedded)
-	user, _ := as(t, v.place, "user", api.InboxPrefix("ana"))
-	sent := attack(t, user, permitted(t, v.place, "user", forgers...), harmless("ana"))
-	t.Logf("%d requests", sent)
-	v.checkUnhurt(t)
+	return forged
 }
 
 // forgers are the operations with which a user tries to have something written elsewhere.
@@ -287,11 +295,48 @@ func harmless(user string) map[string][]byte {
 	}
 }
 
-// TestWatcherCannotForge: whatever a request of a watcher makes the server write, it is not
-// written where the watcher may not write itself. The server publishes replies, deliveries of
-// consumers and traces with its own rights, so permissions do not confine them: accounts must.
-func TestWatcherCannotForge(t *testing.T) {
-	v := newVictim(t, embedded)
+// TestNobodyForges: whatever a request makes the server write, it is not written where who sent it may not
+// write. The server publishes replies, deliveries of consumers and traces with its own rights, so
+// permissions do not confine them: accounts must.
+func TestNobodyForges(t *testing.T) {
+	everywhereAndOnACluster(t, func(t *testing.T, open func(*testing.T) place) {
+		var carl connection
+		var guest identity
+		v := newVictim(t, func(t *testing.T) place {
+			p := open(t)
+			carl, guest = registered(t, p, "carl").connect(t, p, "carl"), newIdentity(t)
+			return p
+		})
+		t.Run("the configuration's user", func(t *testing.T) {
+			user, _ := as(t, v.place, "user", api.InboxPrefix("ana"))
+			v.bears(t, user, permitted(t, v.place, "user", forgers...), harmless("ana"))
+		})
+		t.Run("who registered", func(t *testing.T) {
+			var subjects []string
+			for _, op := range forgers {
+				subjects = append(subjects, api.Subject("carl", op))
+			}
+			v.bears(t, carl.Conn(), subjects, harmless("carl"))
+		})
+		t.Run("a guest", func(t *testing.T) {
+			state := api.LoginSubject(guest.public, api.OpKeyState)
+			v.bears(t, guest.guest(t, v.place), []string{state}, map[string][]byte{state: []byte("{}")})
+		})
+		t.Run("the watcher", func(t *testing.T) { v.bearsWatcher(t) })
+	})
+}
+
+// bears attacks and compares the instance with what it was.
+func (v *victim) bears(t *testing.T, nc *nats.Conn, subjects []string, own map[string][]byte) {
+	t.Helper()
+	v.listen(t)
+	sent := attack(t, nc, subjects, own)
+	t.Logf("%d requests on %d subjects", sent, len(subjects))
+	count(t, found{probes: sent, forged: v.checkUnhurt(t)})
+}
+
+// bearsWatcher is bears of the watcher, whose lease is its own.
+func (v *victim) bearsWatcher(t *testing.T) {
 	watcher, _ := as(t, v.place, "watcher", instance.WatcherInbox("local"))
 	name := "M." + base64.URLEncoding.EncodeToString([]byte("forged"))
 	subjects := permitted(t, v.place, "watcher", "hello", "claim", "report", "leave", "ana.FORGED", name, "$O.hermes_blobs."+name)
@@ -308,9 +353,7 @@ func TestWatcherCannotForge(t *testing.T) {
 	if len(own) != 1 {
 		t.Fatalf("the watcher may write its lease on %v", own)
 	}
-
-	t.Logf("%d requests on %d subjects", attack(t, watcher, subjects, own), len(subjects))
-	v.checkUnhurt(t)
+	v.bears(t, watcher, subjects, own)
 
 	// The instance's watcher finds its lease and renews it.
 	after, err := v.leases.Get(t.Context(), api.LeaseKey("local"))

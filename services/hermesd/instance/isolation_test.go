@@ -41,86 +41,130 @@ func connectAs(t *testing.T, p place, sign nats.Option, inbox string) (*nats.Con
 	return nc, refused
 }
 
-func expectRefusal(t *testing.T, what string, nc *nats.Conn, refused <-chan error, do func() error) {
+// confined is what somebody may neither hear nor say.
+type confined struct{ hears, says []string }
+
+// confinedUser is what the user of this name may not. TestWhatConfines shows that each of these succeeds
+// where the permissions, or the account, are not those of a user.
+func confinedUser(name string) confined {
+	return confined{
+		hears: []string{
+			"hermes.output.>", "hermes.output.*.*.>", "hermes.output.*.*.*", "hermes.output.local.zoe.>", "hermes.output.local.zoe.X", "hermes.output.local.>",
+			"hermes.execution.>", "hermes.function.>", "hermes.user.>", "hermes.audit.>", "hermes.archive.>", "hermes.run.>", "hermes.cancel.>", "hermes.input.>", "hermes.watch.>", "hermes.queue.>", "hermes.>",
+			"$KV.>", "$O.>", ">", "*", "*.>", "_INBOX.>", "_INBOX_zoe.>", "_INBOX_*.>", "_INBOX_login.>", "_INBOX_watcher_local.>", "_INBOX_system.>",
+			"hermes.api.>", "hermes.api." + name + ".>", "hermes.api.zoe.>", "hermes.login.>", "hermes.admin.>", "$SYS.>", "$SYS.REQ.USER.AUTH", "$JS.>", "$JS.EVENT.ADVISORY.>", "$JS.ACK.>", "$SRV.>",
+		},
+		says: []string{
+			"hermes.api.zoe.info", "hermes.api.zoe.execution.run", "hermes.api.zoe.execution.rerun", "hermes.api.zoe.execution.list", "hermes.api.zoe.execution.inspect", "hermes.api.zoe.execution.output",
+			"hermes.api.zoe.execution.cancel", "hermes.api.zoe.execution.history", "hermes.api.zoe.execution.files", "hermes.api.zoe.events", "hermes.api.zoe.keys.list", "hermes.api.zoe.keys.revoke", "hermes.api.zoe.unregister",
+			"hermes.api.zoe.password.change", "hermes.api.zoe.function.deploy", "hermes.api.zoe.function.delete", "hermes.api.zoe.blob.begin", "hermes.api.zoe.upload.X.Y", "hermes.api.zoe.quota", "hermes.api.zoe.execution.input",
+			"hermes.execution.0." + name + ".X", "hermes.execution.0.zoe.X", "hermes.function." + name + ".x", "hermes.function.zoe.x", "hermes.user." + name, "hermes.user.zoe", "hermes.archive." + name + ".209901",
+			"hermes.audit.login_failed", "hermes.watcher.local", "hermes.base.gcc", "hermes.watch.local.claim", "hermes.watch.local.report", "hermes.output.local." + name + ".X", "hermes.run.local.X", "hermes.run.local." + name + ".X",
+			"hermes.cancel.local", "hermes.input.local", "hermes.login.X.login", "hermes.queue.leader.position", "hermes.admin." + name + ".user.list", "hermes.admin.root.user.add", "hermes.admin.root.watcher.drain",
+			"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.INFO.HERMES_OUTPUT", "$JS.API.STREAM.DELETE.HERMES_OUTPUT", "$JS.API.STREAM.PURGE.HERMES_USERS", "$JS.API.STREAM.UPDATE.HERMES_USERS",
+			"$JS.API.STREAM.MSG.GET.HERMES_OUTPUT", "$JS.API.STREAM.MSG.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.SNAPSHOT.HERMES_USERS", "$JS.API.STREAM.RESTORE.X", "$JS.API.STREAM.LEADER.STEPDOWN.HERMES_USERS",
+			"$JS.API.CONSUMER.CREATE.HERMES_OUTPUT", "$JS.API.CONSUMER.CREATE.HERMES_OUTPUT.x.hermes.output.local.zoe.X", "$JS.API.CONSUMER.NAMES.HERMES_RUNS", "$JS.API.CONSUMER.INFO.HERMES_RUNS.x", "$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.x",
+			"$JS.API.CONSUMER.DELETE.HERMES_RUNS.x", "$JS.API.CONSUMER.PAUSE.HERMES_RUNS.x", "$JS.ACK.HERMES_RUNS.x.1.1.1.1.0", "$JS.FC.HERMES_RUNS.x.y",
+			"$JS.API.DIRECT.GET.KV_hermes_secrets.X", "$JS.API.DIRECT.GET.KV_hermes_secrets", "$JS.API.DIRECT.GET.OBJ_hermes_blobs", "$JS.API.DIRECT.GET.OBJ_hermes_blobs.$O.hermes_blobs.M.x", "$JS.API.DIRECT.GET.HERMES_OUTPUT",
+			"$KV.hermes_executions.checkpoint", "$KV.hermes_secrets.password.X", "$KV.hermes_leases.leader.orchestrator", "$O.hermes_blobs.M.x", "$O.hermes_blobs.C.x", "HERMES.API.DIRECT.GET.OBJ_hermes_blobs",
+			"$SRV.PING", "$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.X.KICK", "$SYS.REQ.ACCOUNT.PING.CONNZ", "_INBOX_zoe.X", "_INBOX_watcher_local.X", "_INBOX_login_X.Y",
+		},
+	}
+}
+
+// confinedGuest is what somebody may not who has not logged in. other is another guest's key.
+func confinedGuest(own, other string) confined {
+	return confined{
+		hears: []string{
+			">", "hermes.>", "_INBOX.>", "_INBOX_bob.>", "_INBOX_login.>", "_INBOX_login_*.>", api.LoginInbox(other) + ".>",
+			"hermes.output.>", "hermes.login.>", api.LoginSubject(own, ">"), "$SYS.>",
+		},
+		says: []string{
+			"hermes.api.bob.info", "hermes.api.login.info", api.LoginSubject(other, api.OpLogin), "hermes.admin.root.user.list",
+			"hermes.user.bob", "$JS.API.INFO", "$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.PING", "$KV.hermes_secrets.x", api.LoginInbox(other) + ".x",
+		},
+	}
+}
+
+// confinedWatcher is what the watcher of this name may not: write the log, or touch what is another's.
+func confinedWatcher(name string) confined {
+	return confined{
+		hears: []string{
+			"hermes.>", "hermes.cancel.other", "hermes.cancel.*", "hermes.input.other", "hermes.run.other.>", "hermes.run.*.>", "hermes.run.>", "hermes.output.>", "hermes.output.other.>", "hermes.execution.>", "hermes.user.>", "hermes.watch.>",
+			"hermes.login.>", "hermes.api.>", "_INBOX.>", "_INBOX_watcher_other.>", "_INBOX_*.>", "$KV.>", "$O.>", "$JS.>", "$SYS.>", ">",
+		},
+		says: []string{
+			"hermes.execution.0.ana.X", "hermes.function.ana.x", "hermes.watcher." + name, "hermes.user.ana", "hermes.audit.operator_acted", "hermes.watch.other.claim", "hermes.watch.other.report", "hermes.watch.other.hello", "hermes.watch.other.leave",
+			"hermes.output.other.ana.X", "$KV.hermes_executions.checkpoint", "$KV.hermes_leases.watcher.other", "$KV.hermes_leases.leader.orchestrator", "$KV.hermes_secrets.password.X",
+			"hermes.run." + name + ".ana.X", "hermes.run.other.ana.X", "hermes.cancel.other", "hermes.input.other", "hermes.api.ana.info", "hermes.admin.root.user.list", "hermes.login.X.login", "hermes.queue.leader.position",
+			"$O.hermes_blobs.M.x", "$O.hermes_blobs.C.x", "$JS.API.INFO", "$JS.API.STREAM.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.PURGE.HERMES_RUNS", "$JS.API.STREAM.MSG.GET.HERMES_RUNS",
+			"$JS.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "$JS.API.CONSUMER.CREATE.HERMES_RUNS.x", "$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.watcher-other", "$JS.API.DIRECT.GET.HERMES_RUNS", "$JS.API.DIRECT.GET.KV_hermes_secrets",
+			"$JS.ACK.HERMES_RUNS.watcher-other.1.1.1.1.0", "HERMES.API.STREAM.PURGE.OBJ_hermes_blobs", "HERMES.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "HERMES.API.$KV.hermes_leases.watcher.other",
+			"HERMES.API.DIRECT.GET.HERMES_RUNS", "HERMES.API.DIRECT.GET.KV_hermes_secrets", "_INBOX_watcher_other.X",
+		},
+	}
+}
+
+// check probes what is not allowed.
+func (c confined) check(t *testing.T, who string, nc *nats.Conn, refused <-chan error) {
+	t.Helper()
+	f := found{probes: len(c.hears) + len(c.says)}
+	for _, subject := range c.hears {
+		if !isRefused(t, who+" hears "+subject, nc, refused, func() error { _, err := nc.SubscribeSync(subject); return err }) {
+			f.leaks++
+		}
+	}
+	for _, subject := range c.says {
+		if !isRefused(t, who+" publishes on "+subject, nc, refused, func() error { return nc.Publish(subject, []byte("{}")) }) {
+			f.forged++
+		}
+	}
+	count(t, f)
+	t.Logf("%s: %d probes", who, f.probes)
+}
+
+func isRefused(t *testing.T, what string, nc *nats.Conn, refused <-chan error, do func() error) bool {
 	t.Helper()
 	if err := errors.Join(do(), nc.Flush()); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 	select {
 	case err := <-refused:
-		if !errors.Is(err, nats.ErrPermissionViolation) {
-			t.Errorf("%s: %v", what, err)
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			return true
 		}
+		t.Errorf("%s: %v", what, err)
 	case <-time.After(10 * time.Second):
-		t.Errorf("%s was not refused", what)
+		t.Errorf("%s, and is not refused", what)
 	}
+	return false
 }
 
-// TestUserIsConfined: what holds whatever a user's client does. It is the configuration that the
-// server enforces that is tested, with a plain client.
-func TestUserIsConfined(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	dir := t.TempDir()
-	in := start(t, dir)
-	defer func() {
-		if err := in.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	user, refused := as(t, placeOf(dir, in), "user", api.InboxPrefix("ana"))
-	t.Logf("%d probes", checkConfined(t, user, refused, "ana"))
-}
-
-// checkConfined probes what a user may not hear and say. It returns how many probes it made.
-func checkConfined(t *testing.T, user *nats.Conn, refused <-chan error, name string) int {
+// checkConfined probes what a user may not hear and say, and tries what they may.
+func checkConfined(t *testing.T, user *nats.Conn, refused <-chan error, name string) {
 	t.Helper()
-	hears := []string{
-		"hermes.output.>", "hermes.output.*.*.>", "hermes.output.local.zoe.>", "hermes.output.local.zoe.X", "hermes.execution.>", "hermes.>", "$KV.>", ">", "*", "_INBOX.>",
-		"_INBOX_zoe.>", "_INBOX_*.>", "_INBOX_login.>", "hermes.api.>", "hermes.api." + name + ".>", "hermes.login.>", "hermes.admin.>", "$SYS.>", "$SYS.REQ.USER.AUTH", "$JS.>", "$SRV.>",
-	}
-	for _, subject := range hears {
-		expectRefusal(t, "to hear "+subject, user, refused, func() error { _, err := user.SubscribeSync(subject); return err })
-	}
-	says := []string{
-		"hermes.api.zoe.info", "hermes.api.zoe.execution.run", "hermes.api.zoe.execution.rerun", "hermes.api.zoe.execution.history", "hermes.api.zoe.events", "hermes.api.zoe.keys.revoke", "hermes.api.zoe.unregister", "hermes.execution.0." + name + ".X", "hermes.function." + name + ".x",
-		"hermes.user." + name, "hermes.audit.login_failed", "hermes.watch.local.claim", "hermes.output.local." + name + ".X", "hermes.run.local.X", "hermes.cancel.local", "hermes.input.local", "hermes.api.zoe.execution.input", "hermes.login.X.login",
-		"hermes.admin." + name + ".user.list", "hermes.admin.root.user.add", "$JS.API.INFO", "$JS.API.STREAM.INFO.HERMES_OUTPUT", "$JS.API.STREAM.DELETE.HERMES_OUTPUT",
-		"$JS.API.STREAM.PURGE.HERMES_USERS", "$JS.API.STREAM.UPDATE.HERMES_USERS", "$JS.API.CONSUMER.CREATE.HERMES_OUTPUT", "$JS.API.DIRECT.GET.KV_hermes_secrets.X",
-		"$JS.API.DIRECT.GET.OBJ_hermes_blobs", "$KV.hermes_executions.checkpoint", "$KV.hermes_secrets.password.X", "$O.hermes_blobs.M.x",
-		"$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.X.KICK", "_INBOX_zoe.X",
-	}
-	for _, subject := range says {
-		expectRefusal(t, "to publish on "+subject, user, refused, func() error { return user.Publish(subject, []byte("{}")) })
-	}
+	confinedUser(name).check(t, name, user, refused)
 	info, err := api.Call[api.Info](t.Context(), api.NewClient(user, name), api.OpInfo, api.InfoRequest{})
 	if err != nil || info.User != name {
 		t.Errorf("what is allowed: %+v, %v", info, err)
 	}
-	return len(hears) + len(says)
 }
 
-// TestWatcherIsConfined: a watcher's key can neither write the log nor touch another watcher's queue.
-func TestWatcherIsConfined(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	dir := t.TempDir()
-	in := start(t, dir)
-	defer func() {
-		if err := in.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	watcher, refused := as(t, placeOf(dir, in), "watcher", instance.WatcherInbox("local"))
-	for _, subject := range []string{
-		"hermes.execution.0.ana.X", "hermes.function.ana.x", "hermes.watcher.local", "hermes.watch.other.claim", "hermes.output.other.ana.X",
-		"$KV.hermes_executions.checkpoint", "$KV.hermes_leases.watcher.other", "$KV.hermes_leases.leader.orchestrator",
-		"hermes.run.local.ana.X", "hermes.api.ana.info", "$O.hermes_blobs.M.x", "$O.hermes_blobs.C.x", "$JS.API.INFO",
-		"$JS.API.STREAM.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.PURGE.HERMES_RUNS", "$JS.API.CONSUMER.CREATE.OBJ_hermes_blobs.x",
-		"$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.watcher-other", "$JS.ACK.HERMES_RUNS.watcher-other.1.1.1.1.0",
-		"HERMES.API.STREAM.PURGE.OBJ_hermes_blobs", "HERMES.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "HERMES.API.$KV.hermes_leases.watcher.other",
-	} {
-		expectRefusal(t, "to publish on "+subject, watcher, refused, func() error { return watcher.Publish(subject, []byte("{}")) })
-	}
-	for _, subject := range []string{"hermes.>", "hermes.cancel.other", "hermes.input.other", "hermes.run.other.>", "hermes.output.>", "_INBOX.>", ">"} {
-		expectRefusal(t, "to hear "+subject, watcher, refused, func() error { _, err := watcher.SubscribeSync(subject); return err })
-	}
+// checkConfiguredAreConfined: what holds whatever the clients do of those whose keys are in the
+// configuration. It is what the server enforces that is tested, with a plain client.
+func checkConfiguredAreConfined(t *testing.T, p place) {
+	user, refused := as(t, p, "user", api.InboxPrefix("ana"))
+	checkConfined(t, user, refused, "ana")
+	watcher, refused := as(t, p, "watcher", instance.WatcherInbox("local"))
+	confinedWatcher("local").check(t, "the watcher", watcher, refused)
+}
+
+// checkRegisteredAreConfined: who registered may do what the user of the configuration may, and who has
+// not logged in may log in.
+func checkRegisteredAreConfined(t *testing.T, p place) {
+	dora := registered(t, p, "dora").connect(t, p, "dora")
+	checkConfined(t, dora.Conn(), dora.refused, "dora")
+	i, other := newIdentity(t), newIdentity(t)
+	guest, refused := connectAs(t, p, api.Guest(i.public, i.pair.Sign), "")
+	confinedGuest(i.public, other.public).check(t, "a guest", guest, refused)
 }

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	leaktest.Main(m)
+	leaktest.Main(reporting{m})
 }
 
 // serveNATS is what the nats-server program does.
@@ -101,6 +101,14 @@ func external(t *testing.T) place { return externalWith(t, func(conf string) str
 
 func externalWith(t *testing.T, change func(conf string) string) place {
 	t.Helper()
+	p, dir := bare(t, change)
+	serveParts(t, p, dir)
+	return p
+}
+
+// bare is the NATS server alone, and the folder of its configuration.
+func bare(t *testing.T, change func(conf string) string) (place, string) {
+	t.Helper()
 	dir, listen, log := t.TempDir(), freeAddress(t), &safeLog{}
 	p := place{
 		url: "nats://" + listen, keys: filepath.Join(dir, "keys"), conf: filepath.Join(dir, "nats.conf"),
@@ -120,8 +128,7 @@ func externalWith(t *testing.T, change func(conf string) string) place {
 		t.Fatal(err)
 	}
 	startNATSServer(t, p.conf, listen)
-	serveParts(t, p, dir)
-	return p
+	return p, dir
 }
 
 func freeAddress(t *testing.T) string {
@@ -147,11 +154,21 @@ func startNATSServer(t *testing.T, conf, listen string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
+		<-ended
 	})
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-ended:
+			t.Fatalf("the NATS server has ended: %s", out.text())
+		default:
+		}
 		if c, err := net.Dial("tcp", listen); err == nil {
 			_ = c.Close()
 			return
@@ -168,6 +185,22 @@ func serveParts(t *testing.T, p place, dir string) {
 
 func serveReplicated(t *testing.T, p place, dir string, replicas int) {
 	t.Helper()
+	gate, err := instance.OpenGate(p.keys, p.url, instance.AccountOptions{Registration: api.RegistrationOpen, PasswordCost: cheap}, p.log.logger(t))
+	if err != nil || gate == nil {
+		t.Fatalf("%v, %v", gate, err)
+	}
+	t.Cleanup(gate.Close)
+	serveGated(t, p, dir, replicas, gate)
+}
+
+// serveUngated is serveParts without those who let people in.
+func serveUngated(t *testing.T, p place, dir string) {
+	t.Helper()
+	serveGated(t, p, dir, 1, nil)
+}
+
+func serveGated(t *testing.T, p place, dir string, replicas int, gate *instance.Gate) {
+	t.Helper()
 	log := p.log.logger(t)
 	connect := func(name, key, inbox string) *nats.Conn {
 		sign, err := nats.NkeyOptionFromSeed(p.key(key))
@@ -181,12 +214,9 @@ func serveReplicated(t *testing.T, p place, dir string, replicas int) {
 		return nc
 	}
 	services, watcher := connect("services", "services", ""), connect("watcher", "watcher", instance.WatcherInbox("local"))
-	gate, err := instance.OpenGate(p.keys, p.url, instance.AccountOptions{Registration: api.RegistrationOpen, PasswordCost: cheap}, log)
-	if err != nil || gate == nil {
-		t.Fatalf("%v, %v", gate, err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended, ready := make(chan error, 2), make(chan struct{})
+	watch, leave := context.WithCancel(ctx)
+	ended, left, ready := make(chan error, 1), make(chan error, 1), make(chan struct{})
 	go func() {
 		ended <- instance.Serve(ctx, instance.ServeOptions{Conn: services, Replicas: replicas, Gate: gate, Version: api.Version, Log: log, Ready: func() { close(ready) }})
 	}()
@@ -202,15 +232,16 @@ func serveReplicated(t *testing.T, p place, dir string, replicas int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { ended <- w.Run(ctx) }()
+	go func() { left <- w.Run(watch) }()
 	t.Cleanup(func() {
+		leave() // first: it tells the services that it leaves
+		errs := []error{<-left}
 		cancel()
-		for range 2 {
-			if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		for _, err := range append(errs, <-ended) {
+			if err != nil && !errors.Is(err, context.Canceled) {
 				t.Error(err)
 			}
 		}
-		gate.Close()
 		services.Close()
 		watcher.Close()
 	})

@@ -261,11 +261,7 @@ func TestAccountAtATerminal(t *testing.T) {
 	h := newHome(t)
 	h.env = append(h.env, "HERMES_TEST_REGISTRATION=open")
 	h.serve()
-	c, err := natsctx.Load(filepath.Join(h.dir, ".config"), defaultContext)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.output("hermes", "remote", "add", c.URL, "--name", "lab")
+	h.add("lab")
 
 	term := h.terminal("hermes", "remote", "register")
 	term.shows("Username? ")
@@ -313,6 +309,117 @@ func TestAccountAtATerminal(t *testing.T) {
 	term.shows("-> ana is not registered any more")
 	term.exits(0)
 	noSecret(t, term)
+}
+
+// TestInvitationAtATerminal: it is asked for like a password, and a wrong one lets nobody in.
+func TestInvitationAtATerminal(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "HERMES_TEST_REGISTRATION=invite")
+	h.serve()
+	h.add("lab")
+	term := h.terminal("hermes", "remote", "register", "ana")
+	term.asks("Invitation? ", 1, "SESAME\r")
+	term.asks("Password: ", 1, "open sesame\r")
+	term.asks("Confirm password: ", 1, "open sesame\r")
+	term.shows("the invitation is not valid for this name")
+	term.exits(exitUnauthorized)
+	noSecret(t, term)
+
+	// No answer is no answer.
+	term = h.terminal("hermes", "remote", "register")
+	term.shows("Username? ")
+	term.types("\x04")
+	term.exits(exitCancelled)
+}
+
+// TestPasswdAtATerminal: what is asked to change a password, and what is wrong is asked again.
+func TestPasswdAtATerminal(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "HERMES_TEST_REGISTRATION=open")
+	h.serve()
+	h.add("lab")
+	term := h.terminal("hermes", "remote", "register", "ana")
+	term.asks("Password: ", 1, "open sesame\r")
+	term.asks("Confirm password: ", 1, "open sesame\r")
+	term.exits(0)
+	term = h.terminal("hermes", "remote", "passwd")
+	term.asks("Current password: ", 1, "open sesame\r")
+	term.asks("New password: ", 1, "sesame\r")
+	term.shows("shorter than 8 characters")
+	term.asks("New password: ", 2, "another sesame\r")
+	term.asks("Confirm new password: ", 1, "another sesam\r")
+	term.shows("The passwords are not the same. Try again.")
+	term.asks("New password: ", 3, "another sesame\r")
+	term.asks("Confirm new password: ", 2, "another sesame\r")
+	term.shows("-> ana has another password")
+	term.exits(0)
+	noSecret(t, term)
+
+	term = h.terminal("hermes", "remote", "passwd")
+	term.asks("Current password: ", 1, "open sesame\r")
+	term.asks("New password: ", 1, "a third sesame\r")
+	term.asks("Confirm new password: ", 1, "a third sesame\r")
+	term.shows("wrong username or password")
+	term.exits(exitUnauthorized)
+
+	// Who types another's name leaves nothing.
+	term = h.terminal("hermes", "remote", "unregister")
+	term.shows("Username? ")
+	term.types("bob\r")
+	term.shows("you are logged in as ana, not as bob")
+	term.exits(exitUsage)
+	term = h.terminal("hermes", "remote", "unregister")
+	term.shows("Username? ")
+	term.types("ana\r")
+	term.asks("Password? ", 1, "open sesame\r")
+	term.shows("wrong username or password")
+	term.exits(exitUnauthorized)
+	if out := h.output("hermes", "remote", "whoami"); out != "You're ana\n" {
+		t.Errorf("after all that: %q", out)
+	}
+}
+
+// TestCertificateAtATerminal: it is shown, and trusted only by who says yes.
+func TestCertificateAtATerminal(t *testing.T) {
+	h := newHome(t)
+	h.env = append(h.env, "HERMES_TEST_REGISTRATION=open", "HERMES_TEST_TLS=1")
+	h.serve()
+	url := h.url()
+	term := h.terminal("hermes", "remote", "add", url, "--name", "lab")
+	term.shows("No authority vouches for the certificate of ")
+	term.shows("Its fingerprint is sha256:")
+	term.shows("Is it the same? (yes/no) ")
+	term.types("no\r")
+	term.shows("the certificate is not trusted; nothing was added")
+	term.exits(exitUnauthorized)
+	context := filepath.Join(h.dir, ".config", "nats", "context", "lab.json")
+	if _, err := os.Stat(context); !os.IsNotExist(err) {
+		t.Errorf("a context was made: %v", err)
+	}
+	term = h.terminal("hermes", "remote", "add", url, "--name", "lab")
+	term.shows("Is it the same? (yes/no) ")
+	term.types("yes\r")
+	term.shows("-> Added tls://")
+	term.exits(0)
+	if _, err := os.Stat(context); err != nil {
+		t.Error(err)
+	}
+}
+
+// url is the server's, as the local user's context has it.
+func (h *home) url() string {
+	h.t.Helper()
+	c, err := natsctx.Load(filepath.Join(h.dir, ".config"), defaultContext)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return c.URL
+}
+
+// add adds the server under another name.
+func (h *home) add(name string) {
+	h.t.Helper()
+	h.output("hermes", "remote", "add", h.url(), "--name", name)
 }
 
 func noSecret(t *testing.T, term *terminal) {

@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"fingerprint": fingerprint,
 			"invite":      invite,
 			"json":        jsonValue,
+			"operate":     operate,
 			"quota":       setQuota,
 			"relayed":     relayed,
 			"ready":       waitReady,
@@ -87,6 +88,17 @@ func invite(ts *testscript.TestScript, neg bool, args []string) {
 	made, err := api.Ask[api.Invited](context.Background(), nc, api.AdminSubject("root", api.OpUserInvite), ask)
 	ts.Check(err)
 	ts.Setenv(args[0], made.Token)
+}
+
+// operate has the operator do something with a user: operate user.disable NAME
+func operate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: operate OPERATION USER")
+	}
+	nc := operator(ts)
+	defer nc.Close()
+	_, err := api.Ask[api.User](context.Background(), nc, api.AdminSubject("root", args[0]), api.UserRef{User: args[1]})
+	ts.Check(err)
 }
 
 // operator connects as the operator does.

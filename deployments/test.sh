@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Passes every test: the fast ones, and those on real containers. Installs what they need. At the end it
-# says how many ways out of a sandbox were tried, and how many of them led out.
+# says how many ways out of a sandbox, and to what is other users', were tried, and how many of them led there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 deployments/build.sh

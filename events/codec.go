@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -97,13 +98,44 @@ func decodeAs[T Data](raw []byte) (Data, error) {
 	if !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
 		return nil, errors.New("not a JSON object") // null would decode as an empty one
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&data); err != nil {
+	if err := decodeStrictly(raw, &data); err != nil {
 		return nil, err
 	}
-	if rest := raw[d.InputOffset():]; len(bytes.TrimLeft(rest, " \t\r\n")) > 0 {
-		return nil, errors.New("more than one JSON value")
-	}
 	return data, nil
+}
+
+// strict decodes one JSON value after another, each of which it is given whole. To make one costs as
+// much as to decode a small event.
+type strict struct {
+	*json.Decoder
+	raw bytes.Reader
+}
+
+var stricts = sync.Pool{New: func() any {
+	s := &strict{}
+	s.Decoder = json.NewDecoder(&s.raw)
+	s.DisallowUnknownFields()
+	return s
+}}
+
+// maxKept is how large a value may be so that the buffer that it took is kept, in bytes.
+const maxKept = 16 << 10
+
+// decodeStrictly decodes one object, and refuses fields that are not known and anything behind it.
+func decodeStrictly(raw []byte, into any) error {
+	s := stricts.Get().(*strict)
+	s.raw.Reset(raw)
+	began := s.InputOffset()
+	if err := s.Decode(into); err != nil {
+		return err // what is left in it is worth nothing
+	}
+	rest := raw[s.InputOffset()-began:]
+	if len(rest) == 0 && len(raw) <= maxKept {
+		s.raw.Reset(nil)
+		stricts.Put(s)
+	}
+	if len(bytes.TrimLeft(rest, " \t\r\n")) > 0 {
+		return errors.New("more than one JSON value")
+	}
+	return nil
 }

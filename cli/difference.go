@@ -10,6 +10,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -71,6 +72,9 @@ func (c comparison) print(a *app) error {
 	if !c.SameEnd {
 		fmt.Fprintf(w, "%s ended with %s, %s with %s.\n", runName(c.Before), endOf(c.Before), runName(c.After), endOf(c.After))
 	}
+	if on := [2]string{hardwareText(c.Before.Hardware), hardwareText(c.After.Hardware)}; on[0] != on[1] && on[0] != "" && on[1] != "" {
+		fmt.Fprintf(w, "%s ran on %s, %s on %s.\n", runName(c.Before), on[0], runName(c.After), on[1])
+	}
 	for _, each := range []struct {
 		name string
 		d    difference
@@ -83,6 +87,15 @@ func (c comparison) print(a *app) error {
 }
 
 func runName(e executionJSON) string { return fmt.Sprintf("execution %d", e.RunID) }
+
+// hardwareText says what an execution ran on, empty if that is not known.
+func hardwareText(h events.Hardware) string {
+	driver := ""
+	if h.Driver != "" {
+		driver = "driver " + h.Driver
+	}
+	return join(", ", h.CPUModel, strings.Join(h.GPUModels, ", "), driver)
+}
 
 func endOf(e executionJSON) string {
 	text := e.Status

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/hermes-serverless/hermes/cli/iostreams"
+	"github.com/hermes-serverless/hermes/events"
 )
 
 // TestDifferenceIsTheFirstByte checks the offset and the line against the texts themselves, and that
@@ -54,6 +58,24 @@ func TestDifferenceIsShown(t *testing.T) {
 	} {
 		if d := newDifference(names, []byte(c.before), []byte(c.after)); d.Diff != c.want {
 			t.Errorf("%s:\n%s\nwant\n%s", name, d.Diff, c.want)
+		}
+	}
+}
+
+// TestOtherHardwareIsTold where the outputs differ, and both are known.
+func TestOtherHardwareIsTold(t *testing.T) {
+	one := events.Hardware{CPUModel: "a CPU", GPUModels: []string{"NVIDIA A100", "NVIDIA A100"}, Driver: "550.54"}
+	for want, c := range map[string]comparison{
+		"execution 1 ran on a CPU, NVIDIA A100, NVIDIA A100, driver 550.54, execution 2 on another CPU.\n": {
+			Before: executionJSON{RunID: 1, Hardware: one}, After: executionJSON{RunID: 2, Hardware: events.Hardware{CPUModel: "another CPU"}},
+		},
+		"":               {Before: executionJSON{RunID: 1, Hardware: one}, After: executionJSON{RunID: 2, Hardware: one}},
+		"stdout differs": {Before: executionJSON{RunID: 1, Hardware: one}, After: executionJSON{RunID: 2}},
+	} {
+		c.SameEnd, c.Stderr.Same = true, true
+		var out bytes.Buffer
+		if err := c.print(newApp(&iostreams.Streams{Out: &out})); err != nil || !strings.HasPrefix(out.String(), want) || want == "" && strings.Contains(out.String(), "ran on") {
+			t.Errorf("%v; it says %q, want %q", err, out.String(), want)
 		}
 	}
 }

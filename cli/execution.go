@@ -81,6 +81,8 @@ type executionJSON struct {
 	// GPU is what it asks of GPUs, Devices are those that it was given.
 	GPU     *events.GPURequest `json:"gpu,omitempty"`
 	Devices []string           `json:"devices,omitempty"`
+	// Hardware is what it runs or ran on.
+	Hardware events.Hardware `json:"hardware,omitzero"`
 
 	// Origin is the id of the execution that it repeats.
 	Origin string `json:"origin,omitempty"`
@@ -112,7 +114,7 @@ func (a *app) executionJSON(e api.Execution) executionJSON {
 		Position: e.Position, Doing: e.Doing, Waits: e.Waits, StartsInMillis: e.StartsInMillis, ExitCode: exitCodeOf(e), Signal: e.Signal, Reason: e.Reason, Error: executionError(e),
 		Attempt: e.Attempt, Watcher: e.Watcher, Sandbox: e.Sandbox, Output: e.Output, Usage: e.Usage,
 		Args: e.Request.Args, Env: e.Request.Env, Network: e.Request.Network, Origin: e.Request.Origin,
-		GPU: gpuOf(e.Request), Devices: e.Devices,
+		GPU: gpuOf(e.Request), Devices: e.Devices, Hardware: e.Hardware,
 		Interactive: e.Request.Interactive, Given: givenOf(e), Results: e.Results,
 	}
 	if b := e.Request.Batch; b != nil {

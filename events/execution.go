@@ -157,6 +157,17 @@ type ExecutionStarted struct {
 	SandboxMicros int64 `json:"sandboxMicros"`
 	// Devices are the UUIDs of the GPUs that it was given.
 	Devices []string `json:"devices,omitempty"`
+	// Hardware is what it runs on; zero where the watcher did not say.
+	Hardware Hardware `json:"hardware,omitzero"`
+}
+
+// Hardware is what the same program may do otherwise on another of.
+type Hardware struct {
+	// CPUModel is the processor's name.
+	CPUModel string `json:"cpuModel,omitempty"`
+	// GPUModels are those of the devices that were given, one for each; Driver is the version of theirs.
+	GPUModels []string `json:"gpuModels,omitempty"`
+	Driver    string   `json:"driver,omitempty"`
 }
 
 // ExecutionSucceeded ends an execution: the command exited with 0.

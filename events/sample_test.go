@@ -47,6 +47,7 @@ var later = [][]string{
 	{"Args", "Env", "ReuseSandbox", "Local", "Network", "Origin"},
 	{"Parent", "Profile", "ComputeCapability", "ComputeCapabilities", "Fault", "Driver", "CUDA", "GPU", "Devices", "Interactive", "Given", "Results", "ResultsBytes", "Batch",
 		"GPUSecondsPerDay", "OutputBytesPerDay", "RequestsPerSecond"},
+	{"Hardware", "CPUModel"},
 }
 
 // since are the fields that are later than a generation; the first samples are of generation 0.

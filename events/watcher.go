@@ -10,6 +10,8 @@ type Machine struct {
 	Slots       int   `json:"slots"`
 	MemoryBytes int64 `json:"memoryBytes"`
 	CPUMillis   int64 `json:"cpuMillis"`
+	// CPUModel is the processor's name; empty where it is not known.
+	CPUModel string `json:"cpuModel,omitempty"`
 	// Bases that it can make a sandbox on.
 	Bases []string `json:"bases"`
 	// Languages that it can build.

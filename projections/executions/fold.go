@@ -99,7 +99,7 @@ func (e Execution) started(r events.Record, d events.ExecutionStarted) (Executio
 		return e, impossible(r, "attempt %d follows attempt %d", d.Attempt, e.Attempt)
 	}
 	e.Status, e.Attempt, e.Watcher, e.StartedAt = Running, d.Attempt, d.Watcher, r.Time
-	e.Sandbox, e.SandboxMicros, e.Devices = d.Sandbox, d.SandboxMicros, d.Devices
+	e.Sandbox, e.SandboxMicros, e.Devices, e.Hardware = d.Sandbox, d.SandboxMicros, d.Devices, d.Hardware
 	return e, nil
 }
 

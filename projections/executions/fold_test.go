@@ -42,7 +42,7 @@ func next(t *rapid.T, e executions.Execution) events.Data {
 	}
 	switch {
 	case e.Status == executions.Queued && e.CancelRequestedBy == "":
-		may = append(may, events.ExecutionStarted{Attempt: e.Attempt + 1, Watcher: "w", Sandbox: "warm", Devices: []string{"GPU-1"}})
+		may = append(may, events.ExecutionStarted{Attempt: e.Attempt + 1, Watcher: "w", Sandbox: "warm", Devices: []string{"GPU-1"}, Hardware: events.Hardware{CPUModel: "c", GPUModels: []string{"g"}, Driver: "550"}})
 	case e.Status == executions.Queued:
 		may = append(may, events.ExecutionCancelled{})
 	default:

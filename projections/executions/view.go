@@ -48,8 +48,10 @@ type Execution struct {
 	Sandbox       string `json:"sandbox,omitempty"`
 	SandboxMicros int64  `json:"sandboxMicros,omitempty"`
 	// Devices are the UUIDs of the GPUs that the attempt was given.
-	Devices   []string  `json:"devices,omitempty"`
-	StartedAt time.Time `json:"startedAt,omitzero"`
+	Devices []string `json:"devices,omitempty"`
+	// Hardware is what the attempt ran on.
+	Hardware  events.Hardware `json:"hardware,omitzero"`
+	StartedAt time.Time       `json:"startedAt,omitzero"`
 
 	CancelRequestedBy string `json:"cancelRequestedBy,omitempty"`
 

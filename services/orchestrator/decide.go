@@ -223,9 +223,9 @@ func decideCancel(state executions.Execution, by string) (events.Data, error) {
 }
 
 // decideClaim answers a watcher that wants to start an attempt. placedOn is where the attempt was
-// placed, zero for nowhere. A nil event with no refusal means that this watcher holds
+// placed, zero for nowhere, and on what it will run there. A nil event with no refusal means that this watcher holds
 // the attempt already: its claim was answered, and the answer lost.
-func decideClaim(state executions.Execution, placedOn put, watcher string, claim api.Claim) (event events.Data, refusal string) {
+func decideClaim(state executions.Execution, placedOn put, on events.Hardware, watcher string, claim api.Claim) (event events.Data, refusal string) {
 	switch {
 	case state.Status == "":
 		return nil, "there is no such execution"
@@ -244,7 +244,7 @@ func decideClaim(state executions.Execution, placedOn put, watcher string, claim
 	}
 	return events.ExecutionStarted{
 		Attempt: claim.Attempt, Watcher: watcher, Sandbox: claim.Sandbox, SandboxMicros: claim.SandboxMicros,
-		Devices: claim.Devices,
+		Devices: claim.Devices, Hardware: on,
 	}, ""
 }
 

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -163,7 +164,7 @@ func TestDecideClaim(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			claim := api.Claim{AttemptRef: api.AttemptRef{ID: someID, Attempt: test.attempt}, Sandbox: "cold"}
-			data, refusal := decideClaim(test.state, put{watcher: test.placedOn}, "w1", claim)
+			data, refusal := decideClaim(test.state, put{watcher: test.placedOn}, events.Hardware{}, "w1", claim)
 			if (refusal == "") != test.granted || (data != nil) != test.appends {
 				t.Fatalf("got %v, %q", data, refusal)
 			}
@@ -177,13 +178,14 @@ func TestDecideClaimOfDevices(t *testing.T) {
 	given := put{watcher: "w1", devices: []string{"GPU-1", "GPU-2"}}
 	for _, devices := range [][]string{nil, {"GPU-1"}, {"GPU-1", "GPU-3"}, {"GPU-1", "GPU-2", "GPU-3"}} {
 		claim := api.Claim{AttemptRef: api.AttemptRef{ID: someID, Attempt: 1}, Devices: devices}
-		if data, refusal := decideClaim(queued, given, "w1", claim); data != nil || refusal != "the execution was given other devices" {
+		if data, refusal := decideClaim(queued, given, events.Hardware{}, "w1", claim); data != nil || refusal != "the execution was given other devices" {
 			t.Errorf("%v: got %v, %q", devices, data, refusal)
 		}
 	}
-	data, refusal := decideClaim(queued, given, "w1", api.Claim{AttemptRef: api.AttemptRef{ID: someID, Attempt: 1}, Devices: given.devices})
+	on := events.Hardware{CPUModel: "a CPU", GPUModels: []string{"a GPU", "a GPU"}, Driver: "550"}
+	data, refusal := decideClaim(queued, given, on, "w1", api.Claim{AttemptRef: api.AttemptRef{ID: someID, Attempt: 1}, Devices: given.devices})
 	started, ok := data.(events.ExecutionStarted)
-	if !ok || !slices.Equal(started.Devices, given.devices) {
+	if !ok || !slices.Equal(started.Devices, given.devices) || !reflect.DeepEqual(started.Hardware, on) {
 		t.Errorf("got %+v, %q", data, refusal)
 	}
 	mustFold(t, queued, data)

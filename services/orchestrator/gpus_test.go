@@ -43,7 +43,7 @@ func (w *world) runGPU(user, name string, gpu *api.GPU) string {
 // gpuWatcher is a watcher with so many GPUs.
 func (w *world) gpuWatcher(name string, devices ...events.GPU) *watch {
 	watch := w.watcher(name, 8)
-	watch.machine.GPUs, watch.machine.Driver = devices, "550.54.15"
+	watch.machine.GPUs, watch.machine.Driver, watch.machine.CPUModel = devices, "550.54.15", "a CPU"
 	return watch
 }
 
@@ -68,8 +68,9 @@ func TestGPUsAreGivenAndGivenBack(t *testing.T) {
 	if reply := gpu.claim(request.AttemptRef); !reply.Granted {
 		t.Fatal(reply.Why)
 	}
-	if e := w.state(first); !slices.Equal(e.Devices, request.Devices) {
-		t.Errorf("started on %v", e.Devices)
+	on := events.Hardware{CPUModel: "a CPU", GPUModels: []string{"NVIDIA L4", "NVIDIA L4"}, Driver: "550.54.15"}
+	if e := w.state(first); !slices.Equal(e.Devices, request.Devices) || !reflect.DeepEqual(e.Hardware, on) {
+		t.Errorf("started on %v, %+v", e.Devices, e.Hardware)
 	}
 	gpu.report(request.AttemptRef, api.Succeeded)
 	if next := gpu.next(); next.ID != second || !slices.Equal(next.Devices, []string{"GPU-a-0"}) {

@@ -228,7 +228,7 @@ func (h *quotaHistory) claim() {
 	if e := h.pick(func(e *entry) bool { return e.placed != "" }); e != nil {
 		watcher := quotaWatchers[h.int("claims", 0, 1)]
 		ref := api.AttemptRef{Owner: e.exec.Owner, ID: e.exec.ID, Attempt: e.exec.Attempt + 1}
-		data, _ := decideClaim(e.exec, put{e.placed, e.devices}, watcher, api.Claim{AttemptRef: ref, Devices: e.devices})
+		data, _ := decideClaim(e.exec, put{e.placed, e.devices}, events.Hardware{}, watcher, api.Claim{AttemptRef: ref, Devices: e.devices})
 		h.storeOf(e, data)
 	}
 }

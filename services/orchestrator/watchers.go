@@ -103,8 +103,9 @@ func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (ap
 		l.takeBack(ctx, watcher, k)
 		return api.ClaimReply{Why: "the watcher has not said hello in this session"}, nil
 	}
+	on := l.hardware(watcher, claim.Devices)
 	refusal, err := l.commit(ctx, claim.Owner, claim.ID, func(s subjectState) (events.Data, string) {
-		return decideClaim(s.exec, s.placedOn, watcher, claim)
+		return decideClaim(s.exec, s.placedOn, on, watcher, claim)
 	})
 	if err != nil {
 		return api.ClaimReply{}, err
@@ -116,6 +117,25 @@ func (l *leader) claim(ctx context.Context, watcher string, claim api.Claim) (ap
 	}
 	l.withdrawStored(ctx, watcher, k)
 	return api.ClaimReply{Granted: true}, nil
+}
+
+// hardware is what an attempt runs on that is given these devices of a watcher.
+func (l *leader) hardware(watcher string, devices []string) events.Hardware {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.state.nodes[watcher]
+	if n == nil {
+		return events.Hardware{}
+	}
+	on := events.Hardware{CPUModel: n.machine.CPUModel}
+	for _, uuid := range devices {
+		for _, g := range n.machine.GPUs {
+			if g.UUID == uuid {
+				on.GPUModels, on.Driver = append(on.GPUModels, g.Model), n.machine.Driver
+			}
+		}
+	}
+	return on
 }
 
 // checkAttempt refuses what no attempt can be called: its words become subjects.

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +54,11 @@ func TestGPUsOfAnInstance(t *testing.T) {
 	e := wait(ctx, t, c, id)
 	if e.Status != executions.Success || len(e.Devices) != 1 || e.Devices[0] != one.UUID || e.Usage.GPU == nil || e.Usage.GPU.Micros < 1_000_000 {
 		t.Fatalf("%+v, usage %+v", e, e.Usage.GPU)
+	}
+	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
+	named := err == nil && strings.Contains(string(cpuinfo), "model name")
+	if !slices.Equal(e.Hardware.GPUModels, []string{one.Model}) || (e.Hardware.CPUModel != "") != named {
+		t.Errorf("it ran on %+v", e.Hardware)
 	}
 	plot, err := api.Call[api.GPUPlot](ctx, c, api.OpExecutionGPU, api.ExecutionGPU{ExecutionRef: api.ExecutionRef{ID: id}})
 	if err != nil || len(plot.Devices) != 1 || plot.Devices[0].UUID != one.UUID {

@@ -32,8 +32,29 @@ func describeMachine(slots int, version string, info sandbox.Info, toolkit cuda.
 		// A tenth is for the machine itself.
 		MemoryBytes: int64(memory.Totalram) * int64(memory.Unit) / 10 * 9,
 		CPUMillis:   int64(runtime.NumCPU()) * 1000,
+		CPUModel:    cpuModel(),
 		Bases:       info.Bases, Languages: languages(toolkit), Network: info.Network,
 	}, nil
+}
+
+// maxCPUModel bounds the processor's name, in bytes.
+const maxCPUModel = 128
+
+// cpuModel is the processor's name, empty where the kernel does not tell it.
+func cpuModel() string {
+	raw, _ := os.ReadFile("/proc/cpuinfo")
+	return cpuModelOf(string(raw))
+}
+
+func cpuModelOf(cpuinfo string) string {
+	for line := range strings.Lines(cpuinfo) {
+		key, name, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(key) == "model name" {
+			name = strings.ToValidUTF8(strings.Join(strings.Fields(name), " "), "")
+			return strings.ToValidUTF8(name[:min(len(name), maxCPUModel)], "")
+		}
+	}
+	return ""
 }
 
 // languages that this machine can build on its own /usr, which base host is.

@@ -31,7 +31,8 @@ func newExecutionStatsCmd(a *app, run func(*executionStatsOptions) error) *cobra
 		Use:   "stats",
 		Short: "Sum up your executions: how they ended, how long their phases took, what they used",
 		Long: `Counts executions by status, says how long they were in the queue, waited for their sandbox and ran (half
-of them no longer than p50, 99 of 100 no longer than p99), and what CPU time each function took.
+of them no longer than p50, 99 of 100 no longer than p99), what CPU time each function took, and for how
+long it held GPUs, summed over them.
 
 It looks through the newest 100,000 and says so when it stops there; --all goes on to the end.`,
 		Example: "  hermes execution stats --since 24h\n  hermes execution stats --function pi\n  hermes execution:stats -j",
@@ -71,6 +72,8 @@ type functionStats struct {
 	Failed     int     `json:"failed"`
 	RunSeconds float64 `json:"runSeconds"`
 	CPUSeconds float64 `json:"cpuSeconds"`
+	// GPUSeconds is for how long GPUs were held, summed over them.
+	GPUSeconds float64 `json:"gpuSeconds"`
 }
 
 // stats gathers what a report is made of.
@@ -104,6 +107,9 @@ func (s *stats) add(e api.Execution) error {
 	}
 	f.RunSeconds += float64(e.Usage.RunMicros) / 1e6
 	f.CPUSeconds += float64(e.Usage.CPUMicros) / 1e6
+	if gpu := e.Usage.GPU; gpu != nil {
+		f.GPUSeconds += float64(gpu.Micros) / 1e6
+	}
 	if e.StartedAt.IsZero() {
 		return nil
 	}
@@ -186,10 +192,23 @@ func (o *executionStatsOptions) print(r statsReport) error {
 			return err
 		}
 	}
-	rows := make([][]string, len(r.Functions))
-	for i, f := range r.Functions {
-		rows[i] = []string{f.Function, fmt.Sprint(f.Executions), fmt.Sprint(f.Failed), fmt.Sprintf("%.2f", f.RunSeconds), fmt.Sprintf("%.2f", f.CPUSeconds)}
-	}
 	fmt.Fprintln(out)
-	return o.app.printTable(out, []string{"Function", "Executions", "Failed", "Run seconds", "CPU seconds"}, rows)
+	return o.printFunctions(r.Functions)
+}
+
+// printFunctions has a column of GPUs only where some were held.
+func (o *executionStatsOptions) printFunctions(functions []functionStats) error {
+	header := []string{"Function", "Executions", "Failed", "Run seconds", "CPU seconds"}
+	held := slices.ContainsFunc(functions, func(f functionStats) bool { return f.GPUSeconds > 0 })
+	if held {
+		header = append(header, "GPU seconds")
+	}
+	rows := make([][]string, len(functions))
+	for i, f := range functions {
+		rows[i] = []string{f.Function, fmt.Sprint(f.Executions), fmt.Sprint(f.Failed), fmt.Sprintf("%.2f", f.RunSeconds), fmt.Sprintf("%.2f", f.CPUSeconds)}
+		if held {
+			rows[i] = append(rows[i], fmt.Sprintf("%.2f", f.GPUSeconds))
+		}
+	}
+	return o.app.printTable(o.app.streams.Out, header, rows)
 }

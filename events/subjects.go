@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ExecutionPartitions is the number of partitions that executions are spread over, so that a
@@ -58,6 +59,36 @@ func GPUSubject(watcher, owner, id string) string { return OutputSubject(watcher
 func RunSubject(watcher, owner, id string) string {
 	return "hermes.run." + watcher + "." + owner + "." + id
 }
+
+// ArchiveSubject is where the final views of an owner's executions are kept, by the month (UTC) in which
+// they were asked for.
+func ArchiveSubject(owner string, asked time.Time) string {
+	return archivePrefix + owner + "." + asked.UTC().Format("200601")
+}
+
+// ArchiveGoneSubject is where the archive says that what it kept of an owner is gone.
+func ArchiveGoneSubject(owner string) string { return archivePrefix + owner + "." + ArchiveGone }
+
+// ArchiveSubjects matches all that the archive keeps of an owner.
+func ArchiveSubjects(owner string) string { return archivePrefix + owner + ".*" }
+
+// ParseArchiveSubject is the inverse of ArchiveSubject and ArchiveGoneSubject: the owner, and the month as
+// it is written or ArchiveGone.
+func ParseArchiveSubject(subject string) (owner, month string, err error) {
+	t, err := tokens(subject, archivePrefix, 2)
+	if err != nil {
+		return "", "", err
+	}
+	if _, err := time.Parse("200601", t[1]); err != nil && t[1] != ArchiveGone {
+		return "", "", fmt.Errorf("subject %q: %q is no month", subject, t[1])
+	}
+	return t[0], t[1], nil
+}
+
+// ArchiveGone stands in the place of a month.
+const ArchiveGone = "gone"
+
+const archivePrefix = "hermes.archive."
 
 // RunsSubject matches the run requests of a watcher.
 func RunsSubject(watcher string) string { return "hermes.run." + watcher + ".>" }

@@ -3,6 +3,7 @@ package events_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hermes-serverless/hermes/events"
 )
@@ -28,6 +29,12 @@ func respell(subject string) map[string]string {
 	if language, err := events.ParseLanguageSubject(subject); err == nil {
 		spelled["language"] = events.LanguageSubject(language)
 	}
+	if owner, month, err := events.ParseArchiveSubject(subject); err == nil {
+		spelled["archive"] = events.ArchiveGoneSubject(owner)
+		if at, err := time.Parse("200601", month); err == nil {
+			spelled["archive"] = events.ArchiveSubject(owner, at)
+		}
+	}
 	return spelled
 }
 
@@ -40,6 +47,7 @@ func TestSubjects(t *testing.T) {
 		"user":      events.UserSubject("alice"),
 		"base":      events.BaseSubject("gcc"),
 		"language":  events.LanguageSubject("cpp"),
+		"archive":   events.ArchiveSubject("alice", time.Date(2026, 11, 30, 23, 59, 0, 0, time.UTC)),
 	} {
 		got := respell(subject)
 		if len(got) != 1 || got[kind] != subject {
@@ -50,6 +58,9 @@ func TestSubjects(t *testing.T) {
 				t.Errorf("%q is read as %v", bad, got)
 			}
 		}
+	}
+	if got := respell(events.ArchiveGoneSubject("alice")); len(got) != 1 || got["archive"] != "hermes.archive.alice.gone" {
+		t.Errorf("what is gone is read as %v", got)
 	}
 	// Frozen: stored subjects name the partition.
 	if got := events.ExecutionSubject("alice", id); got != "hermes.execution.0.alice."+id {
@@ -65,7 +76,7 @@ func TestSubjects(t *testing.T) {
 
 // FuzzSubjects: a subject that is accepted is exactly the one that its parts build.
 func FuzzSubjects(f *testing.F) {
-	for _, s := range []string{"hermes.function.a.b", "hermes.execution.1.a.b", "hermes.watcher.w", "hermes.user.*", "hermes.user.>"} {
+	for _, s := range []string{"hermes.function.a.b", "hermes.execution.1.a.b", "hermes.watcher.w", "hermes.user.*", "hermes.user.>", "hermes.archive.a.202611"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -38,6 +38,8 @@ type Projection struct {
 	Decode func(key string, raw []byte) (any, error)
 	// Transient are the keys that Apply deletes again; nil: it deletes none.
 	Transient *Transient
+	// Letting is how it lets go of keys whose values an archive keeps; nil: it keeps them all.
+	Letting *Letting
 }
 
 // Known returns the value of a key, nil if there is none, and whether it is known without fetching it.

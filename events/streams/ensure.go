@@ -81,6 +81,8 @@ func Ensure(ctx context.Context, js jetstream.JetStream, o Options) ([]Change, e
 type plan struct {
 	config jetstream.StreamConfig
 	change Change
+	// anew: the stream is removed first. It never held anything.
+	anew bool
 }
 
 // look returns what has to be done for one stream, nil for nothing.
@@ -105,7 +107,12 @@ func look(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConf
 	if losses := losses(have, want); len(losses) > 0 && !allowed {
 		return nil, &LossError{Stream: want.Name, Losses: losses}
 	}
-	return &plan{config: merged, change: Change{Stream: want.Name, Settings: settings}}, nil
+	return &plan{config: merged, change: Change{Stream: want.Name, Settings: settings}, anew: isStuck(have, want) && stream.CachedInfo().State.LastSeq == 0}, nil
+}
+
+// isStuck reports whether a server would refuse the change: what a stream denies, it denies for good.
+func isStuck(have, want jetstream.StreamConfig) bool {
+	return have.DenyPurge && !want.DenyPurge || have.DenyDelete && !want.DenyDelete
 }
 
 // keepBounds is what is wanted of Output with the bounds that nobody asked for as they are.
@@ -126,7 +133,11 @@ func onlyBounds(have, want jetstream.StreamConfig) bool {
 }
 
 func (p plan) apply(ctx context.Context, js jetstream.JetStream) error {
-	if !p.change.Created {
+	if p.anew {
+		if err := js.DeleteStream(ctx, p.config.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+	} else if !p.change.Created {
 		_, err := js.UpdateStream(ctx, p.config)
 		return err
 	}

@@ -252,13 +252,15 @@ func TestEnsureOnAnOlderServer(t *testing.T) {
 			c.Subjects = []string{"hermes.run.*.*"}
 		case streams.BucketStream(streams.BucketLeases):
 			c.AllowRollup, c.SubjectDeleteMarkerTTL = true, time.Second
+		case streams.Archive:
+			c.DenyPurge, c.AllowAtomicPublish = true, false
 		}
 		if _, err := js.CreateStream(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if changes := ensure(t, js, o); len(changes) != 3 {
-		t.Errorf("changes %v, want those of the executions, the runs and the leases", changes)
+	if changes := ensure(t, js, o); len(changes) != 4 {
+		t.Errorf("changes %v, want those of the executions, the archive, the runs and the leases", changes)
 	}
 	if again := ensure(t, js, o); again != nil {
 		t.Errorf("the second call changed %v", again)

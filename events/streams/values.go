@@ -153,8 +153,11 @@ func history() jetstream.StreamConfig {
 // HistorySubjectPrefix and a partition are the subjects of History.
 const HistorySubjectPrefix = "hermes.history."
 
+// archive may be purged: what it keeps of users goes when they leave.
 func archive() jetstream.StreamConfig {
-	c := events(Archive, "final views of executions, by owner and month", "hermes.archive.*.*")
+	c := base(Archive, "final views of executions, by owner and month", "hermes.archive.*.*")
+	c.DenyDelete = true
+	c.AllowAtomicPublish = true
 	c.Compression = jetstream.S2Compression
 	return c
 }

@@ -171,7 +171,7 @@ func TestProjectionNumbers(t *testing.T) {
 	for key, want := range map[string]string{
 		"id.alice." + ids[0]: "1", "id.bob." + ids[1]: "1", "id.alice." + ids[2]: "2",
 		"active.alice." + ids[0]: "alice.1", "active.bob." + ids[1]: "<nil>", "active.alice." + ids[2]: "alice.2",
-		"user.alice": "{2}", "user.bob": "{1}",
+		"user.alice": fmt.Sprint(executions.User{Last: 2}), "user.bob": fmt.Sprint(executions.User{Last: 1}),
 	} {
 		if got := fmt.Sprint(tx[key]); got != want {
 			t.Errorf("%s holds %s, want %s", key, got, want)

@@ -9,23 +9,31 @@ import (
 	"github.com/hermes-serverless/hermes/projections"
 )
 
-// Projection keeps, in the bucket of executions:
+// Projection keeps, in the bucket of executions, the first two only while the archive does not have it:
 //
 //	view.<owner>.<number>  Execution
 //	id.<owner>.<id>        the number, in decimal
 //	user.<owner>           User
 //	batch.<owner>.<batch>  Batch
 //	block.<owner>.<n>      Block, of the executions with numbers from n*BlockSize+1 on
+//	drawer.<owner>.<n>     Drawer, of those with numbers from n*DrawerSize+1 on that the archive has
 //	active.<owner>.<id>    <owner>.<number>, only while it is not final
 var Projection = projections.Projection{
 	Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode,
 	Transient: &projections.Transient{Prefix: ActivePrefix, Witness: viewOfRef, Stands: isLive},
+	Letting:   letting,
 }
 
 // User is what an owner's executions have in common.
 type User struct {
 	// Last is the number of the owner's latest execution.
 	Last int64 `json:"last"`
+	// LetGo is the number up to which there are no views, because the archive has them.
+	LetGo int64 `json:"letGo,omitempty"`
+	// NewestLetGo is the id that comes last of those: ids begin with the time at which they were made.
+	NewestLetGo string `json:"newestLetGo,omitempty"`
+	// Gone is the number up to which the archive has nothing either, because the owner has left.
+	Gone int64 `json:"gone,omitempty"`
 }
 
 // Batch says where the executions of one batch are among its owner's: other numbers may lie between.
@@ -188,6 +196,10 @@ func decode(key string, raw []byte) (any, error) {
 		return projections.DecodeJSON[Batch](key, raw)
 	case "block":
 		return projections.DecodeJSON[Block](key, raw)
+	case "drawer":
+		return projections.DecodeJSON[Drawer](key, raw)
+	case projections.KeyArchived:
+		return projections.DecodeJSON[projections.ArchivedMark](key, raw)
 	}
 	return projections.Text(raw), nil
 }

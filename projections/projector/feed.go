@@ -2,6 +2,7 @@ package projector
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hermes-serverless/hermes/events"
 )
@@ -48,22 +49,34 @@ func (p *Projector) feed(ctx context.Context, from uint64) (f *feed, stop func()
 	}
 }
 
-// next waits for something to apply; nothing is the end. A commit that ends meanwhile is settled.
-func (f *feed) next(t *tx) ([]item, error) {
+// errEnded: nobody reads the log any more.
+var errEnded = errors.New("the log is read no further")
+
+// next waits for something to apply; nothing is that a message of the archive is due. A commit that ends
+// meanwhile is settled.
+func (f *feed) next(t *tx, l *letting) ([]item, error) {
 	if items := f.left; len(items) > 0 {
 		f.left = nil
 		return items, nil
 	}
-	for {
+	for !l.due(t) {
 		select {
 		case i, ok := <-f.items:
+			if !ok {
+				return nil, errEnded
+			}
 			return one(i, ok), nil
+		case i, ok := <-l.more():
+			if err := l.came(i, ok); err != nil {
+				return nil, err
+			}
 		case l := <-t.landing():
 			if err := t.settle(l); err != nil {
 				return nil, err
 			}
 		}
 	}
+	return nil, nil
 }
 
 // more returns something that waits already. While a commit is under way it waits for that, too.

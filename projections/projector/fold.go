@@ -23,8 +23,10 @@ type fold struct {
 	// encoding is what becomes of the old.
 	encoding chan encoded
 	shelf    *shelf
-	// at is the sequence that it is true for.
-	at uint64
+	// at is the sequence that it is true for, archived how far the archive was applied.
+	at, archived uint64
+	// mismatch hears of messages of the archive that are not what the log says.
+	mismatch func(*projections.MismatchError)
 }
 
 // held is a value at hand; nil is none.
@@ -161,8 +163,21 @@ func encode(all map[string]held) (map[string][]byte, error) {
 // settle shelves everything.
 func (f *fold) settle() error { return errors.Join(f.age(), f.age()) }
 
-// advance applies what the log holds up to the sequence. A log that ends before it is ErrAhead.
-func (f *fold) advance(ctx context.Context, to uint64) error {
+// advance applies what the log holds up to the sequence, and what the archive holds up to its own, each
+// message as soon as the log has come to it. A log or an archive that ends before is ErrAhead.
+func (f *fold) advance(ctx context.Context, to, archived uint64) error {
+	a := f.follow(ctx, archived)
+	defer a.stop()
+	if err := a.apply(f); err != nil {
+		return err
+	}
+	if err := f.advanceLog(ctx, to, a); err != nil {
+		return err
+	}
+	return a.ended(f)
+}
+
+func (f *fold) advanceLog(ctx context.Context, to uint64, a *foldArchive) error {
 	if f.at >= to {
 		return nil
 	}
@@ -189,6 +204,9 @@ func (f *fold) advance(ctx context.Context, to uint64) error {
 			return err
 		}
 		f.at = r.Sequence
+		if err := a.apply(f); err != nil {
+			return err
+		}
 		if len(f.young) >= handSize {
 			if err := f.age(); err != nil {
 				return err

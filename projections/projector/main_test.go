@@ -47,7 +47,7 @@ func Fold(t testing.TB, l log.Log, to uint64) {
 		t.Fatal(err)
 	}
 	defer f.close()
-	if err := errors.Join(f.advance(t.Context(), to), f.settle()); err != nil {
+	if err := errors.Join(f.advance(t.Context(), to, 0), f.settle()); err != nil {
 		t.Fatal(err)
 	}
 }

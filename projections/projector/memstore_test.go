@@ -66,6 +66,17 @@ func (s *memStore) each(_ context.Context, f func(key string, value []byte) erro
 	return nil
 }
 
+// oldest knows no order: all values are as old.
+func (s *memStore) oldest(ctx context.Context, prefix string, f func(sequence uint64, key string, value []byte) (bool, error)) error {
+	more := true
+	return s.each(ctx, func(key string, value []byte) (err error) {
+		if more && strings.HasPrefix(key, prefix) {
+			more, err = f(1, key, value)
+		}
+		return err
+	})
+}
+
 // crashingStore lets so many operations through and then ends the process, as far as the
 // projector can tell: in the middle of the last one, before or after it took effect.
 type crashingStore struct {

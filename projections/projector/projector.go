@@ -30,6 +30,8 @@ type Options struct {
 	// Whole reads the stream from its beginning when the Log has let go of it; nil: the Log has it
 	// all. Verify and Rebuild need it, and Run on a bucket that is further behind than the Log goes back.
 	Whole func(ctx context.Context, from uint64) iter.Seq2[events.Record, error]
+	// Archive keeps what the projection lets go of; nil: it lets go of nothing.
+	Archive log.Log
 	// Projection names the bucket.
 	Projection projections.Projection
 	// Logger gets what went wrong and was overcome; nil: nobody does.
@@ -77,7 +79,10 @@ func New(o Options) *Projector {
 	}
 	store := bucketStore{js: o.JS, bucket: o.Projection.Name}
 	if o.Projection.Transient != nil {
-		store.transient = o.Projection.Transient.Prefix
+		store.passing = append(store.passing, o.Projection.Transient.Prefix)
+	}
+	if o.Projection.Letting != nil {
+		store.passing = append(store.passing, o.Projection.Letting.Prefixes...)
 	}
 	return &Projector{o: o, store: store, progress: newProgress()}
 }
@@ -161,16 +166,33 @@ func (p *Projector) project(ctx context.Context) error {
 		cancel()
 		_ = t.land() // the next session reads what became of it
 	}()
-	if err := p.deleteRevived(t); err != nil {
+	if err := p.deleteLetGo(t); err != nil {
+		return err
+	}
+	if err := p.deleteRevived(t); err != nil { // behind it: views are the witnesses
+		return err
+	}
+	l, err := p.followArchive(ctx, t)
+	if err != nil {
 		return err
 	}
 	p.progress.advance(t.checkpoint)
 	f, stop := p.feed(ctx, t.checkpoint+1)
-	defer stop()
+	defer func() {
+		stop()
+		cancel()
+		l.end()
+	}()
 	for {
-		items, err := f.next(t)
-		if err != nil || len(items) == 0 {
+		if err := p.letGo(t, l); err != nil {
+			return err
+		}
+		items, err := f.next(t, l)
+		if err != nil {
 			return errors.Join(err, ctx.Err())
+		}
+		if len(items) == 0 { // a message of the archive is due
+			continue
 		}
 		p.linger(ctx, items, f)
 		if err := p.commitFrom(t, items, f); err != nil {

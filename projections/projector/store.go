@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +36,9 @@ type store interface {
 	// each calls f with every key that has a value and with that, the checkpoint left out, in no
 	// order. A key that is written meanwhile may come with its old value, its new one or both.
 	each(ctx context.Context, f func(key string, value []byte) error) error
+	// oldest calls f with every key below the prefix that has a value, in the order in which the values
+	// were written, until f says false. The sequence grows.
+	oldest(ctx context.Context, prefix string, f func(sequence uint64, key string, value []byte) (bool, error)) error
 }
 
 type snapshot struct {
@@ -51,11 +55,11 @@ type snapshot struct {
 type bucketStore struct {
 	js     jetstream.JetStream
 	bucket string
-	// transient is the prefix of keys of whose deletion nothing is to stay.
-	transient string
+	// passing are the prefixes of keys of whose deletion nothing is to stay.
+	passing []string
 }
 
-// markerTTL is how long the marker of a deleted transient key stays: as short as the server allows,
+// markerTTL is how long the marker of a deleted passing key stays: as short as the server allows,
 // because every execution that ends leaves one, and a reader of all active keys has to pass them.
 // Any other key's stays for ever: without it, a crash of the server could bring the value back.
 const markerTTL = time.Second
@@ -102,7 +106,7 @@ func (s bucketStore) commit(ctx context.Context, writes map[string][]byte, check
 		m := &nats.Msg{Subject: s.subject(key), Header: nats.Header{}, Data: value}
 		if value == nil {
 			m.Header.Set(kvOperation, "DEL")
-			if s.transient != "" && strings.HasPrefix(key, s.transient) {
+			if s.passes(key) {
 				m.Header.Set(jetstream.MsgTTLHeader, markerTTL.String())
 			}
 		}
@@ -121,6 +125,10 @@ func (s bucketStore) commit(ctx context.Context, writes map[string][]byte, check
 		return 0, fmt.Errorf("write %d keys of %s at checkpoint %d: %w", len(writes), s.bucket, checkpoint, err)
 	}
 	return sequence, nil
+}
+
+func (s bucketStore) passes(key string) bool {
+	return slices.ContainsFunc(s.passing, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
 }
 
 // publish stores all messages or none, and returns the last one's sequence.
@@ -164,6 +172,26 @@ func (s bucketStore) each(ctx context.Context, f func(key string, value []byte) 
 		}
 		return f(key, m.Data)
 	})
+}
+
+// errEnough ends a look at messages.
+var errEnough = errors.New("enough")
+
+func (s bucketStore) oldest(ctx context.Context, prefix string, f func(sequence uint64, key string, value []byte) (bool, error)) error {
+	err := s.messages(ctx, s.subject(prefix+">"), func(key string, m consume.Message) error {
+		if IsMarker(m.Header) {
+			return nil
+		}
+		more, err := f(m.Sequence, key, m.Data)
+		if err == nil && !more {
+			err = errEnough
+		}
+		return err
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 // messages calls f with what is stored below the filter (empty: all), the checkpoint left out.

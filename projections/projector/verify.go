@@ -2,6 +2,7 @@ package projector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hermes-serverless/hermes/events/streams/get"
+	"github.com/hermes-serverless/hermes/projections"
 )
 
 // Difference is a key whose value is not what the log says.
@@ -30,12 +32,12 @@ func (p *Projector) Verify(ctx context.Context) (all []Difference, err error) {
 // VerifyEach is Verify that calls found with each difference, of which there may be very many. What
 // it has in memory does not grow with the values in the bucket, and with their number by a few words.
 func (p *Projector) VerifyEach(ctx context.Context, found func(Difference)) error {
-	snap, err := p.store.snapshot(ctx, nil)
+	snap, err := p.store.snapshot(ctx, archivedKey)
 	if err == nil && snap.bad != "" {
 		err = fmt.Errorf("%w: checkpoint %q", ErrAhead, snap.bad)
 	}
 	if err == nil {
-		err = p.reconcile(ctx, snap.checkpoint, false, found)
+		err = p.reconcile(ctx, snap, false, found)
 	}
 	if err != nil {
 		return fmt.Errorf("verify %s: %w", p.Bucket(), err)
@@ -53,9 +55,9 @@ func (p *Projector) Rebuild(ctx context.Context) (all []Difference, err error) {
 
 // RebuildEach is Rebuild that calls corrected with each difference, as VerifyEach does.
 func (p *Projector) RebuildEach(ctx context.Context, corrected func(Difference)) error {
-	checkpoint, err := p.repairCheckpoint(ctx)
+	snap, err := p.repairCheckpoint(ctx)
 	if err == nil {
-		err = p.reconcile(ctx, checkpoint, true, corrected)
+		err = p.reconcile(ctx, snap, true, corrected)
 	}
 	if err != nil {
 		return fmt.Errorf("rebuild %s: %w", p.Bucket(), err)
@@ -64,43 +66,81 @@ func (p *Projector) RebuildEach(ctx context.Context, corrected func(Difference))
 }
 
 // repairCheckpoint sets a checkpoint that cannot be true to the end of the log. The views are
-// corrected right after, so until then nothing is lost that was not lost before.
-func (p *Projector) repairCheckpoint(ctx context.Context) (uint64, error) {
+// corrected right after, so until then nothing is lost that was not lost before. A mark in the archive that
+// cannot be true goes: the views come back, and are let go of anew.
+func (p *Projector) repairCheckpoint(ctx context.Context) (snapshot, error) {
 	p.gate.Lock()
 	defer p.gate.Unlock()
 	for {
-		snap, err := p.store.snapshot(ctx, nil)
+		snap, err := p.store.snapshot(ctx, archivedKey)
 		if err != nil {
-			return 0, err
+			return snap, err
 		}
 		head, err := p.o.Log.Head(ctx, allSubjects)
 		if err != nil {
-			return 0, err
+			return snap, err
 		}
-		if snap.bad == "" && snap.checkpoint <= head {
-			return snap.checkpoint, nil
+		marked, err := p.isMarked(ctx, snap)
+		if err != nil {
+			return snap, err
 		}
-		if snap.bad == "" && head == 0 && p.o.Whole != nil {
-			return snap.checkpoint, nil // the log has let go of everything; the whole one knows
+		right := snap.bad == "" && (snap.checkpoint <= head || head == 0 && p.o.Whole != nil) // then the log has let go of everything; the whole one knows
+		if right && marked {
+			return snap, nil
 		}
-		if _, err := p.store.commit(ctx, nil, head, snap.revision); !errors.Is(err, errConflict) {
-			return head, err
+		if right {
+			head = snap.checkpoint
+		}
+		writes := map[string][]byte{}
+		if !marked {
+			writes[projections.KeyArchived] = nil
+		}
+		if _, err := p.store.commit(ctx, writes, head, snap.revision); !errors.Is(err, errConflict) {
+			if !marked {
+				delete(snap.values, projections.KeyArchived)
+			}
+			snap.checkpoint, snap.bad = head, ""
+			return snap, err
 		}
 	}
 }
+
+// isMarked reports whether the mark in the archive can be true.
+func (p *Projector) isMarked(ctx context.Context, snap snapshot) (bool, error) {
+	mark, bad := markOf(snap)
+	if bad != nil {
+		return false, nil
+	}
+	if mark.Sequence == 0 || !p.o.letsGo() {
+		return true, nil
+	}
+	head, err := p.o.Archive.Head(ctx, allSubjects)
+	return mark.Sequence <= head, err
+}
+
+// archivedKey is read with everything else: what a bucket should hold depends on it.
+var archivedKey = []string{projections.KeyArchived}
 
 // reconcileKeys is how many keys are looked at together.
 const reconcileKeys = 400
 
 // reconcile folds the log, reads the whole bucket in passing, and looks closely at what is not as
 // the fold has it: that may have changed meanwhile.
-func (p *Projector) reconcile(ctx context.Context, checkpoint uint64, repair bool, found func(Difference)) (err error) {
+func (p *Projector) reconcile(ctx context.Context, at snapshot, repair bool, found func(Difference)) (err error) {
 	f, err := newFold(p.o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	if err := f.advance(ctx, checkpoint); err != nil {
+	var wrong error // the first that no rebuild corrects
+	f.mismatch = func(m *projections.MismatchError) {
+		if repair {
+			wrong = cmp.Or[error](wrong, m)
+			return
+		}
+		found(Difference{Key: fmt.Sprintf("message %d of the archive, %s", m.Sequence, m.Subject), Have: m.Have, Want: m.Want})
+	}
+	if err := f.advanceTo(ctx, at); err != nil {
 		return err
 	}
 	if err := f.settle(); err != nil {
@@ -113,7 +153,7 @@ func (p *Projector) reconcile(ctx context.Context, checkpoint uint64, repair boo
 	if err := f.shelf.unticked(look.take); err != nil {
 		return err
 	}
-	return look.flush()
+	return cmp.Or(look.flush(), wrong)
 }
 
 // closeLook gathers keys that may not be as they should, and looks at many together.
@@ -174,12 +214,12 @@ func (p *Projector) reconcileTogether(ctx context.Context, f *fold, keys []strin
 		defer p.gate.Unlock()
 	}
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		snap, err := p.store.snapshot(ctx, keys)
+		snap, err := p.store.snapshot(ctx, append(keys[:len(keys):len(keys)], archivedKey...))
 		if err != nil {
 			return nil, err
 		}
 		if snap.checkpoint >= f.at && snap.bad == "" {
-			if err := f.advance(ctx, snap.checkpoint); err != nil {
+			if err := f.advanceTo(ctx, snap); err != nil {
 				return nil, err
 			}
 			found, err := differences(f, keys, snap.values)

@@ -195,7 +195,7 @@ func TestFoldOfALogThatLetsGoMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.close()
-	if err := f.advance(t.Context(), last); err == nil || !strings.Contains(err.Error(), "try again") {
+	if err := f.advance(t.Context(), last, 0); err == nil || !strings.Contains(err.Error(), "try again") {
 		t.Errorf("it is folded with a gap: %v", err)
 	}
 }

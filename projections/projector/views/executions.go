@@ -1,6 +1,7 @@
 package views
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -19,13 +20,20 @@ import (
 
 // Execution finds one of the owner's executions by its number.
 func (v *Views) Execution(ctx context.Context, owner string, number int64) (executions.Execution, error) {
-	return one[executions.Execution](ctx, v, executions.Projection, executions.ViewKey(owner, number))
+	found, err := v.Executions(ctx, owner, []int64{number})
+	if err != nil || len(found) == 0 {
+		return executions.Execution{}, err
+	}
+	return found[0], nil
 }
 
 // ExecutionByID finds one of the owner's executions by its id.
 func (v *Views) ExecutionByID(ctx context.Context, owner, id string) (executions.Execution, error) {
 	raw, err := fetch(ctx, v.js, streams.BucketExecutions, executions.IDKey(owner, id))
-	if err != nil || raw == nil {
+	if err == nil && raw == nil {
+		return v.archivedByID(ctx, owner, id)
+	}
+	if err != nil {
 		return executions.Execution{}, err
 	}
 	number, err := strconv.ParseInt(string(raw), 10, 64)
@@ -43,7 +51,7 @@ func (v *Views) Batch(ctx context.Context, owner, batch string) (executions.Batc
 // ListExecutions returns at most limit of the owner's executions with numbers below before (0:
 // all), newest first, and whether there are more.
 //
-// Views are let go oldest first: where a whole page of numbers has none, the list ends.
+// Of who has left the oldest are gone: where a whole page of numbers has none, the list ends.
 func (v *Views) ListExecutions(ctx context.Context, owner string, before int64, limit int) ([]executions.Execution, bool, error) {
 	user, err := one[executions.User](ctx, v, executions.Projection, executions.UserKey(owner))
 	if err != nil {
@@ -101,15 +109,66 @@ func (v *Views) Blocks(ctx context.Context, owner string, before int64, most int
 	return blocks, nil
 }
 
-// Executions returns those of the owner's executions with these numbers that exist, newest first.
+// Executions returns those of the owner's executions with these numbers that exist, newest first: from the
+// bucket, or from the archive what that has let go.
 func (v *Views) Executions(ctx context.Context, owner string, numbers []int64) ([]executions.Execution, error) {
-	keys := make([]string, len(numbers))
-	for i, n := range numbers {
-		keys[i] = executions.ViewKey(owner, n)
+	found, user, err := v.stored(ctx, owner, numbers)
+	if err != nil {
+		return nil, err
 	}
-	found, _, err := v.fetchExecutions(ctx, keys)
-	slices.SortFunc(found, func(a, b executions.Execution) int { return int(b.Number - a.Number) })
-	return found, err
+	if len(found) < len(numbers) {
+		// Between two answers of one snapshot, more may have been let go.
+		if user, err = one[executions.User](ctx, v, executions.Projection, executions.UserKey(owner)); err != nil {
+			return nil, err
+		}
+	}
+	all, old := make([]executions.Execution, 0, len(numbers)), []int64(nil)
+	for _, n := range numbers {
+		if e, is := found[n]; is {
+			all = append(all, e)
+		} else if n <= user.LetGo && n > user.Gone {
+			old = append(old, n)
+		}
+	}
+	if len(old) > 0 {
+		some, err := v.archived(ctx, owner, old)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	slices.SortFunc(all, func(a, b executions.Execution) int { return cmp.Compare(b.Number, a.Number) })
+	return all, nil
+}
+
+// stored returns those of the owner's executions with these numbers that have a view, by number. One that was
+// let go has none, even if a crash of the server has brought it back.
+func (v *Views) stored(ctx context.Context, owner string, numbers []int64) (map[int64]executions.Execution, executions.User, error) {
+	var user executions.User
+	keys := []string{executions.UserKey(owner)}
+	for _, n := range numbers {
+		keys = append(keys, executions.ViewKey(owner, n))
+	}
+	values, _, err := v.fetchAll(ctx, keys)
+	if err != nil {
+		return nil, user, err
+	}
+	if raw, there := values[keys[0]]; there {
+		if user, err = decode[executions.User](executions.Projection, keys[0], raw); err != nil {
+			return nil, user, err
+		}
+	}
+	found := make(map[int64]executions.Execution, len(numbers))
+	for i, n := range numbers {
+		raw, there := values[keys[i+1]]
+		if !there || n <= user.LetGo {
+			continue
+		}
+		if found[n], err = decode[executions.Execution](executions.Projection, keys[i+1], raw); err != nil {
+			return nil, user, err
+		}
+	}
+	return found, user, nil
 }
 
 // numbered returns the owner's executions from one number to another, newest first.

@@ -93,7 +93,7 @@ func newWorld(t *testing.T) *world {
 	fleetLog := jslog.New(w.js, streams.Fleet)
 	run, stop := context.WithCancel(context.Background())
 	done := make(chan struct{}, 3)
-	p := projector.New(projector.Options{JS: w.js, Log: l, Projection: executions.Projection})
+	p := projector.New(projector.Options{JS: w.js, Log: l, Archive: jslog.New(w.js, streams.Archive), Projection: executions.Projection})
 	f := projector.New(projector.Options{JS: w.js, Log: fleetLog, Projection: fleet.Projection})
 	u := projector.New(projector.Options{JS: w.js, Log: jslog.New(w.js, streams.Users), Projection: users.Projection})
 	for _, each := range []*projector.Projector{p, f, u} {

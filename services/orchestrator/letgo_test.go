@@ -1,15 +1,21 @@
 package orchestrator
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/projections"
 	"github.com/hermes-serverless/hermes/projections/executions"
+	"github.com/hermes-serverless/hermes/projections/projector/views"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -75,6 +81,96 @@ func TestWhatTheLogHasLetGoIsKnown(t *testing.T) {
 		if state := w.state(id); state.Status != executions.Success || state.ID != id {
 			t.Errorf("with %d events left: fold %+v", left, state)
 		}
+	}
+}
+
+// letGo puts executions into the archive, and waits until the views have let go of them.
+func (w *world) letGo(all ...executions.Execution) {
+	w.t.Helper()
+	last := uint64(0)
+	for _, e := range all {
+		raw, err := json.Marshal(e)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		m := &nats.Msg{Subject: events.ArchiveSubject(e.Owner, e.RequestedAt), Data: raw, Header: nats.Header{}}
+		m.Header.Set(projections.HeaderLogSequence, fmt.Sprint(e.Sequence))
+		ack, err := w.js.PublishMsg(w.t.Context(), m)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		last = ack.Sequence
+	}
+	if err := w.opts.Views.(*views.Views).WaitForArchived(w.t.Context(), last); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestWhatTheArchiveHasIsKnown: whatever is asked about an execution whose view was let go is answered as
+// before, and it can be run again.
+func TestWhatTheArchiveHasIsKnown(t *testing.T) {
+	w := newWorld(t)
+	w.register()
+	id := w.ended()
+	w.later(time.Hour)
+	ref := api.ExecutionRef{ID: id}
+	answers := func() map[string]string {
+		all := map[string]string{}
+		note := func(what string, answer any, err error) {
+			raw, jsonErr := json.Marshal(answer)
+			if all[what] = string(raw); errors.Join(err, jsonErr) != nil {
+				t.Errorf("%s: %v", what, errors.Join(err, jsonErr))
+			}
+		}
+		answer, err := ask[api.Execution](w, api.OpExecutionInspect, ref)
+		note("inspect by id", answer, err)
+		answer, err = ask[api.Execution](w, api.OpExecutionInspect, api.ExecutionRef{Number: 1})
+		note("inspect by number", answer, err)
+		answer, err = ask[api.Execution](w, api.OpExecutionWait, api.ExecutionWait{ExecutionRef: ref, WaitMillis: 100})
+		note("wait", answer, err)
+		list, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{})
+		note("list", list, err)
+		list, err = ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{ExecutionFilter: api.ExecutionFilter{Watcher: "w1", Since: time.Now().Add(-time.Hour)}})
+		note("list with a filter", list, err)
+		history, err := ask[api.History](w, api.OpExecutionHistory, ref)
+		note("history", history, err)
+		events, err := ask[api.Events](w, api.OpEvents, api.EventsRequest{Since: time.Now().Add(-time.Hour), WaitMillis: 1})
+		note("events", events, err)
+		output, chunks, err := api.NewClient(w.nc, "ana").Output(t.Context(), api.ExecutionOutput{ExecutionRef: ref})
+		note("output", output, err)
+		note("chunks", chunks, nil)
+		return all
+	}
+	before := answers()
+	e, err := w.opts.Views.Execution(t.Context(), "ana", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.letGo(e)
+	after := answers()
+	for what, answer := range after {
+		if answer != before[what] {
+			t.Errorf("%s is answered with\n%s\nand before with\n%s", what, answer, before[what])
+		}
+	}
+	if _, err := ask[api.Execution](w, api.OpExecutionCancel, ref); !api.IsKind(err, api.State) {
+		t.Errorf("cancel %v, want that it has ended", err)
+	}
+	again, err := ask[api.Accepted](w, api.OpRerun, api.Rerun{ID: api.NewID(), Of: ref})
+	if err != nil || again.Function != e.Request.Function {
+		t.Errorf("rerun %+v, %v", again, err)
+	}
+	w.keepEvents(1)
+	if history, err := ask[api.History](w, api.OpExecutionHistory, ref); err != nil || len(history.Events) != 3 {
+		t.Errorf("without the log the history has %+v, %v", history, err)
+	}
+	length, err := w.opts.Executions.Head(t.Context(), ">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.runAs("ana", id) // the same request once more
+	if head, err := w.opts.Executions.Head(t.Context(), ">"); err != nil || head != length {
+		t.Errorf("its id was taken again: the log went from %d to %d, %v", length, head, err)
 	}
 }
 

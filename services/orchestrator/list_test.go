@@ -17,7 +17,10 @@ var listStart = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
 // fill appends n executions of ana, a second apart give or take half a minute, to the log, and
 // returns them as the views have them, newest first.
-func (w *world) fill(n int) []executions.Execution {
+func (w *world) fill(n int) []executions.Execution { return w.fillEnded(n, 0) }
+
+// fillEnded is fill of which the first so many have ended, and have been let go to the archive.
+func (w *world) fillEnded(n, ended int) []executions.Execution {
 	w.t.Helper()
 	var all []executions.Execution
 	last := uint64(0)
@@ -36,6 +39,9 @@ func (w *world) fill(n int) []executions.Execution {
 		}
 		if i%4 == 3 {
 			history = append(history, events.ExecutionFailed{Attempt: 1, Reason: events.ReasonOOM})
+		}
+		if i < ended && i%4 < 2 {
+			history = append(history, events.ExecutionFailed{Attempt: i % 4, Reason: events.ReasonInput})
 		}
 		var e executions.Execution
 		at := listStart.Add(time.Duration(i+(i*7919)%60-30) * time.Second)
@@ -56,6 +62,7 @@ func (w *world) fill(n int) []executions.Execution {
 	if err := w.opts.Views.WaitForExecutions(w.t.Context(), last); err != nil {
 		w.t.Fatal(err)
 	}
+	w.letGo(all[:ended]...)
 	slices.Reverse(all)
 	return all
 }
@@ -79,9 +86,15 @@ func batchOf(i int) *events.BatchRef {
 // TestListFinds draws filters and sizes of pages: the pages together are what the filter picks, each
 // once, newest first.
 func TestListFinds(t *testing.T) {
+	for _, letGo := range []int{0, 1, 300, 600} { // from the archive, from the bucket, or from both
+		t.Run(fmt.Sprint(letGo, " of 600 let go"), func(t *testing.T) { listFinds(t, letGo) })
+	}
+}
+
+func listFinds(t *testing.T, letGo int) {
 	w := newWorld(t)
 	w.answer()
-	all := w.fill(600)
+	all := w.fillEnded(600, letGo)
 	w.eventually("it answers", func() bool {
 		_, err := ask[api.Executions](w, api.OpExecutionList, api.ExecutionList{})
 		return err == nil

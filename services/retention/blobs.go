@@ -112,7 +112,7 @@ func (b Blobs) Collect(ctx context.Context) (c Collection, err error) {
 
 // notes removes notes of what is not there and of who is not there, and what deletions have left.
 func (b Blobs) notes(ctx context.Context, names []blobs.Stored, stays map[string]bool, old time.Time, c *Collection) error {
-	left, err := b.left(ctx)
+	left, err := leftUsers(ctx, b.Users)
 	if err != nil {
 		return err
 	}
@@ -242,23 +242,4 @@ func (b Blobs) addExecutions(ctx context.Context, r references) error {
 		}
 	}
 	return nil
-}
-
-// left are the names of users who are gone. Those whom a server's configuration signs in need not be
-// in the log.
-func (b Blobs) left(ctx context.Context) (map[string]bool, error) {
-	left := map[string]bool{}
-	for record, err := range b.Users.Read(ctx, ">", 0) {
-		var undecodable *log.UndecodableError
-		if errors.As(err, &undecodable) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("find who has left: %w", err)
-		}
-		if name, err := events.ParseUserSubject(record.Subject); err == nil {
-			_, left[name] = record.Data.(events.UserUnregistered)
-		}
-	}
-	return left, nil
 }

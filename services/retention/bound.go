@@ -7,7 +7,7 @@ type standing struct {
 	aged uint64
 	// projected is up to where the views are true, copied what the history has.
 	projected, copied uint64
-	// live are the first events of executions that have not ended.
+	// live are the first events of executions that have not ended, or that have a view still.
 	live []uint64
 }
 

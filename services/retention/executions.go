@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/projections/executions"
@@ -19,6 +20,12 @@ import (
 type Views interface {
 	// Active returns every execution that has not ended, as of the returned sequence.
 	Active(ctx context.Context) ([]executions.Execution, uint64, error)
+	// Owners returns what the executions of each owner have in common, by owner.
+	Owners(ctx context.Context) (map[string]executions.User, error)
+	// Executions returns those of the owner's executions with these numbers that exist.
+	Executions(ctx context.Context, owner string, numbers []int64) ([]executions.Execution, error)
+	// WaitForArchived returns when the views have let go of what the archive has up to the sequence.
+	WaitForArchived(ctx context.Context, sequence uint64) error
 }
 
 // History is what is asked of the history.
@@ -44,11 +51,14 @@ const (
 	liftWithin = 10 * time.Second
 )
 
-// Executions lets go of the events of executions that ended long ago. All fields are required.
+// Executions lets go of the views and of the events of executions that ended long ago. All fields are
+// required.
 type Executions struct {
 	JS      jetstream.JetStream
 	Views   Views
 	History History
+	// Users is the log of users.
+	Users log.Log
 	// Keep is how old an event has to be, at least MinKeep.
 	Keep time.Duration
 	// Spare is how many of the events that could go stay.
@@ -73,8 +83,24 @@ func (e Executions) Run(ctx context.Context) error {
 
 // LetGo lets go of what may go and returns how many events that were. An error leaves the rest for
 // the next time.
+//
+// The final views go to the archive first, then the projector lets go of them, then the events go: so
+// a subject that is empty again is of an execution that has no view.
 func (e Executions) LetGo(ctx context.Context) (gone uint64, err error) {
 	if err := e.lift(ctx); err != nil {
+		return 0, err
+	}
+	archived, err := e.archive(ctx, e.Now().Add(-e.Keep))
+	if archived > 0 {
+		e.Log.Info("archived executions that ended long ago", "executions", archived)
+	}
+	if err == nil {
+		err = e.projected(ctx)
+	}
+	if err == nil {
+		err = e.purgeLeft(ctx)
+	}
+	if err != nil {
 		return 0, err
 	}
 	s, err := e.standing(ctx)
@@ -119,7 +145,11 @@ func (e Executions) standing(ctx context.Context) (s standing, err error) {
 		return s, err
 	}
 	s.projected = projected
-	for _, each := range live {
+	kept, err := e.firstKept(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, each := range append(live, kept...) {
 		if each.RequestedAt.After(before.Add(skew)) {
 			continue
 		}
@@ -133,6 +163,25 @@ func (e Executions) standing(ctx context.Context) (s standing, err error) {
 		s.live = append(s.live, first.Sequence)
 	}
 	return s, nil
+}
+
+// firstKept are the first executions of each owner that have a view: their events stay, and those behind.
+func (e Executions) firstKept(ctx context.Context) (first []executions.Execution, err error) {
+	owners, err := e.Views.Owners(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for owner, user := range owners {
+		if user.LetGo == user.Last {
+			continue
+		}
+		some, err := e.Views.Executions(ctx, owner, []int64{user.LetGo + 1})
+		if err != nil {
+			return nil, err
+		}
+		first = append(first, some...)
+	}
+	return first, nil
 }
 
 // cut takes away the events from first up to to. The stream denies purges, and that cannot be undone;

@@ -25,36 +25,46 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // world is an embedded server with the streams and the view of executions.
 type world struct {
-	*testing.T
+	testing.TB
 	js        jetstream.JetStream
 	log       log.Log
 	whole     *jslog.Whole
 	projector *projector.Projector
 	views     *views.Views
 	stop      func()
+	shutdown  func()
 	// last are the sequences of the executions' last events, by subject.
 	last map[string]uint64
 	n    int
 }
 
+type rawMessage = jetstream.RawStreamMsg
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true})
+	return worldIn(t, t.TempDir())
+}
+
+// worldIn is a world whose server keeps what it has in the folder.
+func worldIn(t testing.TB, dir string) *world {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: dir, NoLog: true, NoSigs: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	shutdown := func() { s.Shutdown(); s.WaitForShutdown() }
+	t.Cleanup(shutdown)
 	nc, err := nats.Connect(s.ClientURL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	w := &world{T: t, last: map[string]uint64{}}
+	w := &world{TB: t, last: map[string]uint64{}, shutdown: shutdown}
 	if w.js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
@@ -62,10 +72,16 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.log, w.whole = jslog.New(w.js, streams.Executions), jslog.NewWhole(w.js, streams.History, streams.Executions)
-	w.projector = projector.New(projector.Options{JS: w.js, Log: w.log, Whole: w.whole.Read, Projection: executions.Projection})
+	w.projector = w.newProjector()
 	w.views = views.New(w.js, w.log, w.projector)
 	w.project()
 	return w
+}
+
+func (w *world) newProjector() *projector.Projector {
+	return projector.New(projector.Options{
+		JS: w.js, Log: w.log, Whole: w.whole.Read, Archive: jslog.New(w.js, streams.Archive), Projection: executions.Projection,
+	})
 }
 
 // project runs the projector until it is stopped.
@@ -142,7 +158,7 @@ func (w *world) letGo(later time.Duration, spare uint64) uint64 {
 	w.Helper()
 	first := w.stream().State.FirstSeq
 	gone, err := retention.Executions{
-		JS: w.js, Views: w.views, History: w.whole, Keep: 24 * time.Hour, Spare: spare,
+		JS: w.js, Views: w.views, History: w.whole, Users: jslog.New(w.js, streams.Users), Keep: 24 * time.Hour, Spare: spare,
 		Now: func() time.Time { return time.Now().Add(later) }, Log: slog.New(slog.DiscardHandler),
 	}.LetGo(w.Context())
 	if err != nil {
@@ -238,7 +254,7 @@ func TestViewsAreMadeAnew(t *testing.T) {
 		if err := bucket.Purge(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.projector = projector.New(projector.Options{JS: w.js, Log: w.log, Whole: w.whole.Read, Projection: executions.Projection})
+		w.projector = w.newProjector()
 		w.views = views.New(w.js, w.log, w.projector)
 		w.project()
 		w.settled()

@@ -136,6 +136,7 @@ func TestABackupOfABusyInstanceIsOne(t *testing.T) {
 		before = append(before, id)
 	}
 	wait(ctx, t, c, before[0])
+	letGo(ctx, t, operate(t, dir, in))
 	stop := loadOn(ctx, t, c)
 	from := makeBackup(ctx, t, dir, in)
 	if n := stop(); n == 0 {

@@ -36,9 +36,9 @@ func (k Keep) executions() time.Duration {
 	return k.Executions
 }
 
-func newRetention(js jetstream.JetStream, o serviceOptions, v *views.Views) retention.Executions {
+func newRetention(js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views) retention.Executions {
 	return retention.Executions{
-		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions),
+		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions), Users: logs.Users,
 		Keep: o.keep.executions(), Spare: retention.DefaultSpare, Now: time.Now, Log: o.log.With("part", "retention"),
 	}
 }

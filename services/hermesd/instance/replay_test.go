@@ -68,6 +68,7 @@ func TestThePastIsLookedAtAndNotChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	letGo(ctx, t, operate(t, dir, in)) // the past has views of its own
 	contexts, stop := past(t, dir, in, until)
 	if want := []string{"hermes-past-operator", "hermes-past-ana"}; !slices.Equal(contexts, want) {
 		t.Fatalf("the contexts are %q", contexts)

@@ -56,7 +56,10 @@ func Projectors(js jetstream.JetStream, logs Logs, logger *slog.Logger) []*proje
 	history := jslog.NewWhole(js, streams.History, streams.Executions)
 	return []*projector.Projector{
 		projector.New(projector.Options{JS: js, Log: logs.Functions, Projection: functions.Projection, Logger: logger}),
-		projector.New(projector.Options{JS: js, Log: logs.Executions, Projection: executions.Projection, Whole: history.Read, Logger: logger, Linger: linger}),
+		projector.New(projector.Options{
+			JS: js, Log: logs.Executions, Projection: executions.Projection, Whole: history.Read, Archive: jslog.New(js, streams.Archive),
+			Logger: logger, Linger: linger,
+		}),
 		projector.New(projector.Options{JS: js, Log: logs.Fleet, Projection: fleet.Projection, Logger: logger}),
 		projector.New(projector.Options{JS: js, Log: logs.Users, Projection: users.Projection, Logger: logger}),
 		projector.New(projector.Options{JS: js, Log: logs.Bases, Projection: bases.Projection, Logger: logger}),
@@ -112,7 +115,7 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 		provision: func(ctx context.Context) error { return ensureStreams(ctx, js, o) },
 	}
 	v := views.New(js, logs.Executions, s.projectors...)
-	s.retention = newRetention(js, o, v)
+	s.retention = newRetention(js, o, logs, v)
 	if s.collector, err = NewCollector(ctx, js, o.keep, o.log.With("part", "retention")); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,10 @@ const (
 	// heartbeat is how often an idle consumer says that it lives; twice that without a sign and
 	// it is made anew.
 	heartbeat = 5 * time.Second
+	// lookAgain is how long a pull of a consumer in a cluster lasts, and half of it how often that
+	// consumer says that it lives. The consumer may be on a server that lags behind the others and is
+	// sent what it missed, which wakes no consumer: it sees that only when it is asked for more.
+	lookAgain = 3 * time.Second
 	// abandonedAfter is when the server removes the consumer of a reader that is gone.
 	abandonedAfter = time.Minute
 	// maxRetryWait bounds the wait between two tries to make a consumer.
@@ -169,8 +173,14 @@ func (s Stream) open(ctx context.Context, from uint64) (jetstream.MessagesContex
 		s.forget(name)
 		return nil, nil, err
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
-		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	options := []jetstream.PullMessagesOpt{
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true),
+	}
+	if consumer.CachedInfo().Cluster != nil {
+		options = append(options, jetstream.PullExpiry(lookAgain), jetstream.PullHeartbeat(lookAgain/2))
+	}
+	messages, err := consumer.Messages(options...)
 	if err != nil {
 		return nil, nil, err
 	}

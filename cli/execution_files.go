@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -96,7 +97,7 @@ func runExecutionFiles(o *executionFilesOptions) error {
 		return fmt.Errorf("put the results aside: %w", err)
 	}
 	defer discard(archive)
-	left, err := client.Results(o.ctx, o.ref, archive)
+	left, err := o.fetch(client, archive)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func runExecutionFiles(o *executionFilesOptions) error {
 	return err
 }
 
-// walk visits the entries of an archive from its beginning. Whoever made it may not be trusted; how
+// walk visits the entries of an archive from its beginning, until errEnough. Whoever made it may not be trusted; how
 // large it may get is known.
 func (o *executionFilesOptions) walk(left *events.Results, archive *os.File, visit func(bundle.Entry, func(io.Writer) error) error) error {
 	if left == nil || left.Archive == nil {
@@ -123,7 +124,11 @@ func (o *executionFilesOptions) walk(left *events.Results, archive *os.File, vis
 	if _, err := archive.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read the results: %w", err)
 	}
-	return bundle.Walk(o.ctx, archive, bundle.Limits{TotalBytes: max(left.Bytes, 1), Ratio: 1 << 40}, visit)
+	err := bundle.Walk(o.ctx, archive, bundle.Limits{TotalBytes: max(left.Bytes, 1), Ratio: 1 << 40}, visit)
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
 }
 
 func (o *executionFilesOptions) list(left *events.Results, archive *os.File) error {

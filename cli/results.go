@@ -7,9 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -49,6 +47,9 @@ func (o *executionFilesOptions) write(left *events.Results, archive *os.File) er
 		next++
 		f, err := w.write(e, content)
 		written = append(written, f)
+		if err == nil && next == len(chosen) {
+			err = errEnough // there may be no more of it
+		}
 		return err
 	})
 	if err != nil {
@@ -67,27 +68,18 @@ func (o *executionFilesOptions) write(left *events.Results, archive *os.File) er
 
 // choose returns the names of the files that are asked for, in the order of the archive.
 func (o *executionFilesOptions) choose(left *events.Results, archive *os.File) (chosen []string, err error) {
-	asked := make([]string, len(o.paths))
-	for i, p := range o.paths {
-		asked[i] = path.Clean(filepath.ToSlash(p))
-	}
-	found := make([]bool, len(asked))
+	asked := newAskedResults(o.paths)
 	err = o.walk(left, archive, func(e bundle.Entry, _ func(io.Writer) error) error {
-		wanted := len(asked) == 0
-		for i, p := range asked {
-			if e.Name == p || strings.HasPrefix(e.Name, p+"/") || p == "." {
-				wanted, found[i] = true, true
-			}
-		}
-		if wanted && !e.Folder {
+		if asked.take(e) && !e.Folder {
 			chosen = append(chosen, e.Name)
+		}
+		if asked.complete() {
+			return errEnough
 		}
 		return nil
 	})
-	for i, ok := range found {
-		if err == nil && !ok {
-			err = noSuchResult(o.paths[i])
-		}
+	if missing := asked.missing(); err == nil && missing != "" {
+		err = noSuchResult(missing)
 	}
 	return chosen, err
 }

@@ -25,7 +25,8 @@ type FilesPage struct {
 }
 
 // Results writes the archive of what an execution left to w, if there is one, and says what it is. The
-// bytes have been compared with the archive's digest when it returns without an error.
+// bytes have been compared with the archive's digest when it returns without an error. An error of w's ends
+// it; what the archive is it says then, too.
 func (c *Client) Results(ctx context.Context, ref ExecutionRef, w io.Writer) (*events.Results, error) {
 	sum := events.NewBlobWriter(w)
 	for ask := (ExecutionFiles{ExecutionRef: ref}); ; {
@@ -41,7 +42,7 @@ func (c *Client) Results(ctx context.Context, ref ExecutionRef, w io.Writer) (*e
 			return page.Results, nil
 		}
 		if _, err := sum.Write(m.Data); err != nil {
-			return nil, fmt.Errorf("keep the results: %w", err)
+			return page.Results, fmt.Errorf("keep the results: %w", err)
 		}
 		switch want := *page.Results.Archive; {
 		case sum.SizeBytes() < want.SizeBytes && len(m.Data) > 0:

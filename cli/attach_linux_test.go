@@ -49,6 +49,7 @@ func TestAttachThroughFaults(t *testing.T) {
 	}
 	seed := drawnSeed(t)
 	f := newFaulty(t)
+	f.asContext(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	runs := make([]printing, faultyRuns)
 	for i := range runs {
@@ -76,6 +77,9 @@ func TestAttachThroughFaults(t *testing.T) {
 		}
 		if stored := f.printed(run.id); stored != string(printed) {
 			t.Errorf("of run %d is stored what it did not print: %d bytes of %d", i, len(stored), len(printed))
+		}
+		if played := f.hermes("execution", "replay", run.id, "--speed", "max"); played.code != 0 || played.out != string(printed) {
+			t.Errorf("the replay of run %d is another output: exit code %d, %d bytes of %d\n%s", i, played.code, len(played.out), len(printed), played.err)
 		}
 		for n, a := range shown[i] {
 			want := string(printed[min(int(a.from), len(printed)):])

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +31,9 @@ const (
 	lookAgain = 3 * time.Second
 	// abandonedAfter is when the server removes the consumer of a reader that is gone.
 	abandonedAfter = time.Minute
+	// idleLook and followLook are how often it is looked whether anything is left when nothing comes, by
+	// who reads to an end and by who follows, who waits most of the time.
+	idleLook, followLook = 250 * time.Millisecond, 5 * time.Second
 	// maxRetryWait bounds the wait between two tries to make a consumer.
 	maxRetryWait = 2 * time.Second
 )
@@ -50,9 +54,18 @@ type Message struct {
 	Data     []byte
 }
 
+// errEnded: nothing is left that was to be read. errStuck: something is, and does not come.
+var (
+	errEnded = errors.New("nothing is left")
+	errStuck = errors.New("the consumer does not deliver what is there")
+)
+
 // cursor is how far a reader has come.
 type cursor struct {
-	next uint64
+	// next is the first sequence that was not taken.
+	next atomic.Uint64
+	// taking is set while take is at work.
+	taking atomic.Bool
 	// until is the last sequence to read, 0 for no end.
 	until uint64
 	take  func(Message) error
@@ -65,9 +78,10 @@ func (s Stream) Each(ctx context.Context, from, until uint64, take func(Message)
 	reconnected := s.JS.Conn().StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer s.JS.Conn().RemoveStatusListener(reconnected)
 
-	c := &cursor{next: max(from, 1), until: until, take: take}
+	c := &cursor{until: until, take: take}
+	c.next.Store(max(from, 1))
 	for wait := time.Millisecond; ; wait = min(2*wait, maxRetryWait) {
-		before := c.next
+		before := c.next.Load()
 		done, err := s.session(ctx, c)
 		switch {
 		case done:
@@ -80,14 +94,47 @@ func (s Stream) Each(ctx context.Context, from, until uint64, take func(Message)
 			// Who reads to an end is told what the server will not do; who follows waits until it will.
 			return err
 		}
-		if c.next > before {
+		if c.next.Load() > before {
 			wait = time.Millisecond
 		}
 		select {
 		case <-time.After(wait):
 		case <-reconnected:
 		case <-ctx.Done():
-			return ctx.Err()
+		}
+	}
+}
+
+// watch looks what is left when nothing comes, and ends a session that waits in vain. What was to be read
+// last may have been removed before it was delivered. And a client that had no room for what was delivered
+// drops it: the consumer, which has delivered it, says for ever that it lives.
+func (s Stream) watch(ctx context.Context, c *cursor, end context.CancelCauseFunc) {
+	every := idleLook
+	if c.until == 0 {
+		every = followLook
+	}
+	look := time.NewTicker(every)
+	defer look.Stop()
+	idle := time.Duration(0)
+	for before := c.next.Load(); ; {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+		if now := c.next.Load(); now > before || c.taking.Load() {
+			before, idle = now, 0
+			continue
+		}
+		switch left, err := s.left(ctx, c); {
+		case err != nil: // perhaps the next time
+		case left:
+			// It may have come a moment ago: it is found twice.
+			if idle += every; idle > followLook {
+				end(errStuck)
+			}
+		case c.until != 0:
+			end(errEnded)
 		}
 	}
 }
@@ -100,20 +147,18 @@ func isAPIError(err error) bool {
 // session takes what one consumer delivers. It ends (not done) when the consumer may have
 // missed something: the next one starts where this one got to.
 func (s Stream) session(ctx context.Context, c *cursor) (done bool, err error) {
-	messages, stop, err := s.open(ctx, c.next)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	messages, stop, err := s.open(ctx, c.next.Load())
 	if err != nil {
 		return false, err
 	}
 	defer stop()
+	go s.watch(ctx, c, end)
 	for delivered := uint64(1); ; delivered++ {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
-		if errors.Is(err, jetstream.ErrNoHeartbeat) && c.until != 0 {
-			if gone, err := s.ended(ctx, c); gone || err != nil {
-				return gone, err
-			}
-		}
 		if err != nil {
-			return false, err
+			return errors.Is(context.Cause(ctx), errEnded), nil
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
@@ -125,30 +170,34 @@ func (s Stream) session(ctx context.Context, c *cursor) (done bool, err error) {
 		if c.until != 0 && meta.Sequence.Stream > c.until {
 			return true, nil
 		}
-		c.next = meta.Sequence.Stream + 1
-		if err := c.take(Message{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Header: msg.Headers(), Data: msg.Data()}); err != nil {
+		c.next.Store(meta.Sequence.Stream + 1)
+		c.taking.Store(true)
+		err = c.take(Message{Subject: msg.Subject(), Sequence: meta.Sequence.Stream, Header: msg.Headers(), Data: msg.Data()})
+		c.taking.Store(false)
+		if err != nil {
 			return true, err
 		}
-		if c.until == 0 || c.next <= c.until && meta.NumPending > 0 {
+		if c.until == 0 || meta.Sequence.Stream < c.until && meta.NumPending > 0 {
 			continue
 		}
 		// What stood between this one and the last may have been removed.
-		if gone, err := s.ended(ctx, c); gone || err != nil {
-			return gone, err
+		if left, err := s.left(ctx, c); !left || err != nil {
+			return err == nil, err
 		}
 	}
 }
 
-// ended reports whether nothing is left up to until.
-func (s Stream) ended(ctx context.Context, c *cursor) (bool, error) {
-	if c.next > c.until {
-		return true, nil
+// left reports whether anything is stored that is still to be read.
+func (s Stream) left(ctx context.Context, c *cursor) (bool, error) {
+	from := c.next.Load()
+	if c.until != 0 && from > c.until {
+		return false, nil
 	}
-	next, err := get.LeaderNext(ctx, s.JS, s.Name, cmp.Or(s.Filter, ">"), c.next)
+	next, err := get.LeaderNext(ctx, s.JS, s.Name, cmp.Or(s.Filter, ">"), from)
 	if errors.Is(err, get.ErrNone) {
-		return true, nil
+		return false, nil
 	}
-	return err == nil && next.Sequence > c.until, err
+	return err == nil && (c.until == 0 || next.Sequence <= c.until), err
 }
 
 // open makes a consumer that delivers from the sequence on. A reconnect ends its messages: it may

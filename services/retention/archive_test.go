@@ -592,3 +592,36 @@ func TestAnArchiveThatWasPutBack(t *testing.T) {
 		t.Errorf("%d views are left", n)
 	}
 }
+
+// TestWhatIsYoungKeepsItsView: it goes when its end is as old as it has to be, and not before those in front
+// of it have gone.
+func TestWhatIsYoungKeepsItsView(t *testing.T) {
+	m := &model{world: newWorld(t), of: map[string][]*executions.Execution{}}
+	first := m.whole("ana")
+	live := m.add("ana", nil, requested(), events.ExecutionStarted{Attempt: 1, Watcher: "w1"})
+	m.whole("ana")
+	m.settled()
+	for _, c := range []struct {
+		ended time.Time
+		left  int
+	}{{first.EndedAt.Add(-time.Second), 3}, {first.EndedAt, 2}, {time.Now(), 2}} {
+		if err := m.retain(c.ended); err != nil {
+			t.Fatal(err)
+		}
+		if n := m.keys("view."); n != c.left {
+			t.Errorf("at %s %d have a view, want %d", c.ended, n, c.left)
+		}
+		m.numbered("ana", 3-c.left)
+	}
+	m.add("ana", live, events.ExecutionSucceeded{Attempt: 1})
+	m.settled()
+	if err := m.retain(live.EndedAt.Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	m.numbered("ana", 1)
+	if err := m.retain(live.EndedAt); err != nil {
+		t.Fatal(err)
+	}
+	m.numbered("ana", 3)
+	m.wantAll("ana", 2)
+}

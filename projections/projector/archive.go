@@ -178,17 +178,22 @@ func (l *letting) take(t *tx) (some []projections.Archived, err error) {
 // letGoTogether is how many messages of the archive are applied in one commit: each changes a few keys.
 const letGoTogether = 150
 
-// deleteLetGo deletes again what was let go of and a crash of the server has brought back. Such keys are old:
-// the bucket is looked through from the oldest value on, up to those that were written behind all that was
-// let go of.
+// deleteLetGo deletes again what was let go of and a crash of the server has brought back: once, and after each
+// reconnect. Such keys are old: the bucket is looked through from the oldest value on, up to those that were
+// written behind all that was let go of.
 func (p *Projector) deleteLetGo(t *tx) error {
-	if !p.o.letsGo() {
+	if !p.o.letsGo() || p.swept {
 		return nil
 	}
 	mark, _, err := projections.Get[projections.ArchivedMark](t, projections.KeyArchived)
-	if err != nil || mark.Sequence == 0 {
-		return err
+	if err == nil && mark.Sequence > 0 {
+		err = p.sweep(t, mark)
 	}
+	p.swept = err == nil
+	return err
+}
+
+func (p *Projector) sweep(t *tx, mark projections.ArchivedMark) error {
 	// A commit writes its keys in any order.
 	const most = 2 * maxKeys
 	var end uint64

@@ -67,6 +67,8 @@ type Projector struct {
 	progress *progress
 	// gate is held while views are written, so that Rebuild in the same process gets its turn.
 	gate sync.Mutex
+	// swept: nothing that was let go of is in the bucket. It is of Run.
+	swept bool
 }
 
 // New returns a projector; Run starts it. It does no I/O.
@@ -148,6 +150,7 @@ func (p *Projector) session(ctx context.Context) error {
 	}
 	err := p.project(ctx)
 	if cause := context.Cause(ctx); errors.Is(cause, errReconnected) {
+		p.swept = false
 		return cause
 	}
 	return err

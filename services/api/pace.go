@@ -53,10 +53,10 @@ func (p *pace) wait(user string, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b := p.budget(user, now)
-	if b.left > 0 || !p.shared(user, now) {
+	if b.left >= 0 || !p.shared(user, now) {
 		return 0
 	}
-	return time.Duration(float64(-b.left+1)/float64(p.perSecond)*float64(time.Second)) + 1
+	return time.Duration(float64(-b.left)/float64(p.perSecond)*float64(time.Second)) + time.Microsecond // as floats are not exact
 }
 
 // charge takes what a request has cost from the user's budget. Who is alone does not run into debt.

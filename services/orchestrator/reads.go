@@ -16,8 +16,10 @@ const (
 	viewWithin = 5 * time.Second
 	// settleWithin bounds how long the news of an end waits for the view.
 	settleWithin = time.Second
-	// leaderWithin bounds a question to the leader, which has the answer in memory.
-	leaderWithin = 2 * time.Second
+	// leaderWithin bounds a question to the leader, which has the answer in memory, placeWithin one that is
+	// of less use than a quick answer without it.
+	leaderWithin = 5 * time.Second
+	placeWithin  = time.Second
 	// leaderAgain lies between two questions to a leader that is not there.
 	leaderAgain = 20 * time.Millisecond
 )
@@ -112,6 +114,8 @@ func (s *Service) place(ctx context.Context, e executions.Execution) (reply api.
 	if e.Status != executions.Queued {
 		return reply
 	}
+	ctx, cancel := context.WithTimeout(ctx, placeWithin)
+	defer cancel()
 	reply, err := askLeader[api.QueuePositionReply](ctx, s, api.QueuePositionSubject, api.QueuePosition{Owner: e.Owner, ID: e.ID})
 	if err != nil {
 		return api.QueuePositionReply{}

@@ -82,7 +82,7 @@ func (f *faulty) converse(t *testing.T, r *rand.Rand) {
 	sum := events.NewBlobWriter(io.Discard)
 	_, _ = sum.Write(typed.Bytes())
 	if printed != typed.String() || e.Given == nil || e.Given.Input.Blob == nil || *e.Given.Input.Blob != sum.Blob() {
-		t.Errorf("it read %d bytes of %d, recorded %+v", len(printed), typed.Len(), e.Given)
+		t.Errorf("it read %d bytes of %d, recorded %+v; its output is %+v", len(printed), typed.Len(), e.Given, e.Output)
 	}
 }
 

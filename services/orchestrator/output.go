@@ -174,7 +174,8 @@ func (s *Service) readBatch(ctx context.Context, subject string, seen uint64, ta
 			return seen, false, err
 		}
 	}
-	return seen, more, nil
+	// The library ends its messages without an error when the time is over: they are not all then.
+	return seen, more, ctx.Err()
 }
 
 // pager gathers stored chunks into a page. A chunk is taken when its

@@ -78,3 +78,49 @@ func idHash(id string) uint32 {
 	h.Write([]byte(id))
 	return max(h.Sum32(), 1)
 }
+
+// Drawers says which ids the drawers of an owner have, so that one is found without looking into all: ids
+// begin with the time at which they were made, and mostly come in that order.
+type Drawers struct {
+	// IDs are the lowest and the highest of each drawer, from the first on; empty where there are none.
+	IDs [][2]string `json:"ids"`
+}
+
+// DrawersKey is the key of an owner's Drawers.
+func DrawersKey(owner string) string { return "drawers." + owner }
+
+// May returns the first numbers of the drawers that may have the id, the highest first.
+func (d Drawers) May(id string) (firsts []int64) {
+	for i, of := range slices.Backward(d.IDs) {
+		if of[0] != "" && of[0] <= id && id <= of[1] {
+			firsts = append(firsts, int64(i)*DrawerSize+1)
+		}
+	}
+	return firsts
+}
+
+// with returns them with one more id. They themselves stay as they were.
+func (d Drawers) with(number int64, id string) Drawers {
+	i := int((number - 1) / DrawerSize)
+	ids := d.grown(i)
+	if ids[i][0] == "" || id < ids[i][0] {
+		ids[i][0] = id
+	}
+	ids[i][1] = max(ids[i][1], id)
+	return Drawers{ids}
+}
+
+// without returns them without the ids of the drawers up to the one with the number.
+func (d Drawers) without(number int64) Drawers {
+	i := int((number - 1) / DrawerSize)
+	ids := d.grown(i)
+	clear(ids[:i+1])
+	return Drawers{ids}
+}
+
+// grown is a copy that reaches to the i-th drawer at least.
+func (d Drawers) grown(i int) [][2]string {
+	ids := make([][2]string, max(len(d.IDs), i+1))
+	copy(ids, d.IDs)
+	return ids
+}

@@ -66,10 +66,15 @@ func letGo(tx projections.Tx, a projections.Archived) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	drawers, _, err := projections.Get[Drawers](tx, DrawersKey(owner))
+	if err != nil {
+		return false, err
+	}
 	tx.Delete(ViewKey(owner, e.Number))
 	tx.Delete(IDKey(owner, e.ID))
 	tx.Put(DrawerKey(owner, e.Number), drawer.with(e.Number, e.ID, a.Sequence))
-	user.LetGo, user.NewestLetGo = e.Number, max(user.NewestLetGo, e.ID)
+	tx.Put(DrawersKey(owner), drawers.with(e.Number, e.ID))
+	user.LetGo = e.Number
 	tx.Put(UserKey(owner), user)
 	return false, nil
 }
@@ -84,7 +89,7 @@ func letAllGo(tx projections.Tx, a projections.Archived, owner string, user User
 		return false, mismatch(a, nil, "the owner never had so many executions")
 	}
 	changes := 0
-	for ; user.Gone < gone.Last && changes+4 < projections.MaxLetGo; user.Gone++ {
+	for ; user.Gone < gone.Last && changes+6 < projections.MaxLetGo; user.Gone++ {
 		n := user.Gone + 1
 		if n > user.LetGo {
 			e, _, err := projections.Get[Execution](tx, ViewKey(owner, n))
@@ -97,7 +102,7 @@ func letAllGo(tx projections.Tx, a projections.Archived, owner string, user User
 			}
 			tx.Delete(ViewKey(owner, n))
 			tx.Delete(IDKey(owner, e.ID))
-			user.LetGo, user.NewestLetGo = n, max(user.NewestLetGo, e.ID)
+			user.LetGo = n
 			changes += 2
 		}
 		if n%BlockSize == 0 {
@@ -116,7 +121,15 @@ func letAllGo(tx projections.Tx, a projections.Archived, owner string, user User
 		}
 	}
 	tx.Put(UserKey(owner), user)
-	return user.Gone < gone.Last, nil
+	if user.Gone < gone.Last {
+		return true, nil
+	}
+	drawers, _, err := projections.Get[Drawers](tx, DrawersKey(owner))
+	if err != nil {
+		return false, err
+	}
+	tx.Put(DrawersKey(owner), drawers.without(gone.Last))
+	return false, nil
 }
 
 func mismatch(a projections.Archived, want []byte, why string) error {
@@ -128,7 +141,7 @@ func readsOfArchived(a projections.Archived) []string {
 	if err != nil {
 		return nil
 	}
-	keys := []string{UserKey(owner)}
+	keys := []string{UserKey(owner), DrawersKey(owner)}
 	var of struct{ Number int64 }
 	if json.Unmarshal(a.Data, &of) == nil && of.Number > 0 {
 		keys = append(keys, ViewKey(owner, of.Number), DrawerKey(owner, of.Number))

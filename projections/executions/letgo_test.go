@@ -199,8 +199,9 @@ func (p *past) wantNothingLost() {
 			if got := at[drawer.Sequence(int(n-1))]; !reflect.DeepEqual(got, e) {
 				p.Fatalf("%s is found as %+v, want %+v", key, got, e)
 			}
-			if !slices.Contains(drawer.Find(e.ID), int(n-1)) || e.ID > user.NewestLetGo {
-				p.Fatalf("%s is not found by its id: %v, %s", key, drawer.Find(e.ID), user.NewestLetGo)
+			drawers := p.soon[executions.DrawersKey(owner)].(executions.Drawers)
+			if !slices.Contains(drawer.Find(e.ID), int(n-1)) || !slices.Equal(drawers.May(e.ID), []int64{1}) {
+				p.Fatalf("%s is not found by its id: %v, %v", key, drawer.Find(e.ID), drawers)
 			}
 			if there := p.soon[key]; there != nil {
 				p.Fatalf("%s was not let go: %v", key, there)
@@ -304,9 +305,46 @@ func TestManyGoInParts(t *testing.T) {
 	if parts < many*2/projections.MaxLetGo {
 		t.Errorf("gone in %d parts", parts)
 	}
-	// The user, the mark, and the block that is not full.
-	if len(tx) != 3 {
+	// The user, the mark, the drawers, which have nothing, and the block that is not full.
+	if drawers := tx[executions.DrawersKey("alice")].(executions.Drawers); len(tx) != 4 || len(drawers.IDs) != 2 || drawers.IDs[0] != [2]string{} {
 		t.Errorf("left are %v", slices.Sorted(maps.Keys(tx)))
+	}
+}
+
+// TestDrawersOfMany: an id is looked for only where it may be, and what is found is where it was put.
+func TestDrawersOfMany(t *testing.T) {
+	tx := foldtest.Tx{}
+	const many = executions.DrawerSize + 10
+	idOf := func(n uint64) string { return fmt.Sprintf("01JDY3M8WZ%016d", n) }
+	for n := uint64(1); n <= many; n++ {
+		for i, d := range []events.Data{events.ExecutionRequested{}, events.ExecutionFailed{Reason: events.ReasonInput}} {
+			if err := executions.Projection.Step(tx, foldtest.Record(events.ExecutionSubject("alice", idOf(n)), 2*n+uint64(i), d), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e := tx[executions.ViewKey("alice", int64(n))].(executions.Execution)
+		raw, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := projections.Archived{Subject: events.ArchiveSubject("alice", e.RequestedAt), Sequence: n + n/100, Data: raw} // others lie between
+		if _, err := executions.Projection.StepArchived(tx, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drawers := tx[executions.DrawersKey("alice")].(executions.Drawers)
+	for n, first := range map[uint64]int64{1: 1, 100: 1, executions.DrawerSize: 1, executions.DrawerSize + 1: executions.DrawerSize + 1, many: executions.DrawerSize + 1} {
+		if got := drawers.May(idOf(n)); !slices.Equal(got, []int64{first}) {
+			t.Errorf("id %d may be in the drawers from %v, want %d", n, got, first)
+		}
+		drawer := tx[executions.DrawerKey("alice", int64(n))].(executions.Drawer)
+		at := int(int64(n) - first)
+		if got := drawer.Sequence(at); got != n+n/100 || !slices.Contains(drawer.Find(idOf(n)), at) {
+			t.Errorf("number %d is at %d, found by its id at %v", n, got, drawer.Find(idOf(n)))
+		}
+	}
+	if may := drawers.May(idOf(many + 1)); len(may) != 0 {
+		t.Errorf("an id that is younger than all may be in %v", may)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 //	batch.<owner>.<batch>  Batch
 //	block.<owner>.<n>      Block, of the executions with numbers from n*BlockSize+1 on
 //	drawer.<owner>.<n>     Drawer, of those with numbers from n*DrawerSize+1 on that the archive has
+//	drawers.<owner>        Drawers
 //	active.<owner>.<id>    <owner>.<number>, only while it is not final
 var Projection = projections.Projection{
 	Name: "hermes_executions", Apply: apply, Reads: reads, Decode: decode,
@@ -30,8 +31,6 @@ type User struct {
 	Last int64 `json:"last"`
 	// LetGo is the number up to which there are no views, because the archive has them.
 	LetGo int64 `json:"letGo,omitempty"`
-	// NewestLetGo is the id that comes last of those: ids begin with the time at which they were made.
-	NewestLetGo string `json:"newestLetGo,omitempty"`
 	// Gone is the number up to which the archive has nothing either, because the owner has left.
 	Gone int64 `json:"gone,omitempty"`
 }
@@ -196,6 +195,8 @@ func decode(key string, raw []byte) (any, error) {
 		return projections.DecodeJSON[Batch](key, raw)
 	case "block":
 		return projections.DecodeJSON[Block](key, raw)
+	case "drawers":
+		return projections.DecodeJSON[Drawers](key, raw)
 	case "drawer":
 		return projections.DecodeJSON[Drawer](key, raw)
 	case projections.KeyArchived:

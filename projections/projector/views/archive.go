@@ -23,8 +23,8 @@ import (
 const (
 	// nearby is how many executions that nobody asked for are read to get more in one round trip.
 	nearby = 16
-	// firstDrawers is how many drawers a search for an id reads at first, and maxDrawers at once later.
-	firstDrawers, maxDrawers = 4, 256
+	// maxDrawers is how many drawers a search for an id reads at once.
+	maxDrawers = 16
 )
 
 // place is where in the archive an execution is.
@@ -150,15 +150,11 @@ func (v *Views) readArchive(ctx context.Context, owner string, places []place) (
 
 // archivedByID finds the owner's execution with the id in the archive: a few bytes of each id lie in the drawers.
 func (v *Views) archivedByID(ctx context.Context, owner, id string) (none executions.Execution, err error) {
-	user, err := one[executions.User](ctx, v, executions.Projection, executions.UserKey(owner))
-	if err != nil || user.LetGo == 0 || id > user.NewestLetGo {
+	all, err := one[executions.Drawers](ctx, v, executions.Projection, executions.DrawersKey(owner))
+	if err != nil {
 		return none, err
 	}
-	for next, most := executions.DrawerFirst(user.LetGo), firstDrawers; next > 0; most = min(4*most, maxDrawers) {
-		var firsts []int64
-		for ; next > 0 && len(firsts) < most; next -= executions.DrawerSize {
-			firsts = append(firsts, next)
-		}
+	for firsts := range slices.Chunk(all.May(id), maxDrawers) {
 		drawers, err := v.drawers(ctx, owner, firsts)
 		if err != nil {
 			return none, err

@@ -19,7 +19,7 @@ import (
 	"github.com/hermes-serverless/hermes/services/retention"
 )
 
-// letGo lets go of everything that has ended, as an instance does after its time. It demands that something was.
+// letGo lets go of everything, as an instance does after its time: all has ended, or soon will have.
 func letGo(ctx context.Context, t *testing.T, nc *nats.Conn) {
 	t.Helper()
 	js, err := jetstream.New(nc)
@@ -28,16 +28,20 @@ func letGo(ctx context.Context, t *testing.T, nc *nats.Conn) {
 	}
 	logs := instance.OpenLogs(js)
 	v := views.New(js, logs.Executions)
-	if _, err := (retention.Executions{
+	r := retention.Executions{
 		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions), Users: logs.Users, Keep: retention.MinKeep,
 		Now: func() time.Time { return time.Now().Add(24 * time.Hour) }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}).LetGo(ctx); err != nil {
-		t.Fatal(err)
 	}
-	owners, err := v.Owners(ctx)
-	if err != nil || owners["ana"].LetGo == 0 {
-		t.Fatalf("nothing was let go: %+v, %v", owners, err)
-	}
+	eventually(t, "everything was let go", func() bool { // the history may be behind
+		if _, err := r.LetGo(ctx); err != nil {
+			t.Fatal(err)
+		}
+		owners, err := v.Owners(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return owners["ana"].Last > 0 && owners["ana"].LetGo == owners["ana"].Last
+	})
 }
 
 // TestWhatWasLetGoIsShown, on servers that answer for one another too: what is let go of is listed and inspected

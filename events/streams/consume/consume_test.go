@@ -120,7 +120,7 @@ func TestStuckConsumer(t *testing.T) {
 			t.Errorf("took %d, want 2", n)
 		}
 	case err := <-ended:
-		t.Errorf("it ended: %v", err)
+		t.Fatalf("it ended: %v", err)
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {

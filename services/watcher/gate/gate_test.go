@@ -17,6 +17,10 @@ func passages(t *testing.T, g *gate.Gate, workers map[string]int) map[string]int
 	defer cancel()
 	through := make(chan string)
 	running := 0
+	for owner := range workers { // before anybody passes, so that nobody is alone at first
+		g.Enter(owner)
+		defer g.Leave(owner)
+	}
 	for owner, n := range workers {
 		for range n {
 			running++

@@ -26,6 +26,9 @@ const (
 	maxCallouts        = 64
 	maxCalloutsEach    = 2
 	maxCalloutsWaiting = 256
+	// calloutCosts is how many times its own time a callout stands for: the server's work on a connection
+	// that comes and goes, beside it.
+	calloutCosts = 4
 	// catchUpWithin bounds the wait for a login that another service took a moment ago.
 	catchUpWithin = time.Second
 )
@@ -45,7 +48,7 @@ var errRefused = errors.New("not admitted")
 // answerCallouts tells the server who connects, until the context ends. Who connects without end waits
 // for themselves, as with requests.
 func (s *Service) answerCallouts(ctx context.Context) error {
-	turns := api.NewTurns(maxCallouts, maxCalloutsEach, maxCalloutsWaiting)
+	turns := api.NewTurns(maxCallouts, maxCalloutsEach, maxCalloutsWaiting, calloutCosts)
 	var work sync.WaitGroup
 	sub, err := s.Callout.QueueSubscribe(calloutSubject, "hermes-accounts", func(m *nats.Msg) {
 		ask, err := s.openCallout(m)

@@ -49,11 +49,11 @@ type turn struct {
 	bytes int
 }
 
-// NewTurns returns those of work that costs like a request that is answered as soon as it can be: at most
-// so much at once, of all and of each, and so much waiting of each. All in a process share each caller's
-// pace.
-func NewTurns(all, each, waiting int) *Turns {
-	return newTurns(bounds{all: all, each: each, waiting: waiting, waitingBytes: askTurns.waitingBytes}, processPace, asked)
+// NewTurns returns those of work that costs so many times what its own time says: at most so much at once,
+// of all and of each, and so much waiting of each. All in a process share each caller's pace.
+func NewTurns(all, each, waiting, times int) *Turns {
+	b := bounds{all: all, each: each, waiting: waiting, waitingBytes: askTurns.waitingBytes}
+	return newTurns(b, processPace, func(began time.Time) time.Duration { return time.Duration(times) * asked(began) })
 }
 
 func newTurns(b bounds, p *pace, charge func(began time.Time) time.Duration) *Turns {

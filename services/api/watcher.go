@@ -14,6 +14,8 @@ const (
 	OpClaim     = "claim"     // Claim → ClaimReply
 	OpReport    = "report"    // Report → ReportReply
 	OpLeave     = "leave"     // Leave → LeaveReply
+	OpBlobStat  = "blob.stat" // BlobStat → events.Blob
+	OpBlobRead  = "blob.read" // BlobRead → BlobPart and raw bytes
 )
 
 // WatchSubject is where a watcher asks the orchestrator.

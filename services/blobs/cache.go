@@ -13,7 +13,7 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 )
 
-// Source is where a cache gets blobs from: a *Store.
+// Source is where a cache gets blobs from: a *Store, or a *Remote.
 type Source interface {
 	Get(ctx context.Context, blob events.Blob, w io.Writer) error
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
-	"github.com/hermes-serverless/hermes/events/streams"
 )
 
 // ErrNoBlob: the store does not have the content.
@@ -33,8 +32,6 @@ type Store struct {
 	js      jetstream.JetStream
 	objects jetstream.ObjectStore
 	bucket  string
-	// confined: a watcher's, who must not ask the bucket's leader.
-	confined bool
 }
 
 // Open returns the store that the bucket keeps; the bucket must exist.
@@ -43,8 +40,7 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string) (*Store, e
 	if err != nil {
 		return nil, fmt.Errorf("open the object store %s: %w", bucket, err)
 	}
-	confined := strings.TrimSuffix(js.Options().APIPrefix, ".") == streams.WatcherAPI
-	return &Store{js: js, objects: objects, bucket: bucket, confined: confined}, nil
+	return &Store{js: js, objects: objects, bucket: bucket}, nil
 }
 
 // Has reports whether the store has the content.

@@ -60,6 +60,13 @@ func blobOf(content []byte) events.Blob {
 	return sum.Blob()
 }
 
+func (oneBlob) Stat(_ context.Context, digest string) (events.Blob, error) {
+	if digest != blobOf(theArchive).Digest {
+		return events.Blob{}, blobs.ErrNoBlob
+	}
+	return blobOf(theArchive), nil
+}
+
 func (oneBlob) Part(_ context.Context, digest string, after uint64) ([]byte, uint64, error) {
 	const part = 10
 	if digest != blobOf(theArchive).Digest {

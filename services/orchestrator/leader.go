@@ -37,6 +37,7 @@ type leader struct {
 	sending map[key]bool
 
 	forecasts forecasts
+	reads     reads
 
 	// hellos lets one hello be worked on at a time: what is lost is decided on one state.
 	hellos sync.Mutex

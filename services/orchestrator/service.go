@@ -54,6 +54,8 @@ type Blobs interface {
 	IsHolder(ctx context.Context, user, digest string) (bool, error)
 	// Keep reports whether the content is stored, and keeps it for a while if nothing refers to it yet.
 	Keep(ctx context.Context, digest string) (bool, error)
+	// Stat returns the content's digest and size. Errors: blobs.ErrNoBlob.
+	Stat(ctx context.Context, digest string) (events.Blob, error)
 	// Part returns some of the content behind a cursor (0: from its beginning), at most 512 KiB, and the
 	// cursor for what follows; nothing at its end. Errors: blobs.ErrNoBlob.
 	Part(ctx context.Context, digest string, after uint64) (data []byte, cursor uint64, err error)

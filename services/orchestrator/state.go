@@ -111,6 +111,8 @@ type state struct {
 	asked map[string]time.Time
 	// architectures are those that images are for, by digest.
 	architectures map[string]string
+	// lately are the digests of the artifacts of the last runs on each watcher, the latest last.
+	lately map[string][]string
 	// times are how long executions took that have been seen to end.
 	times runTimes
 	// followed is the last sequence of the log that has been followed; later ones may have been
@@ -122,7 +124,7 @@ func newState() *state {
 	return &state{
 		execs: map[key]*entry{}, queues: map[string][]ticket{}, held: map[key]*entry{}, nodes: map[string]*node{},
 		machines: map[string]events.Machine{}, asked: map[string]time.Time{}, cordons: map[string][]fleet.Cordon{},
-		architectures: map[string]string{}, times: runTimes{},
+		architectures: map[string]string{}, lately: map[string][]string{}, times: runTimes{},
 	}
 }
 
@@ -203,6 +205,7 @@ func (s *state) index(e *entry) {
 	}
 	if e.holder() != "" {
 		s.held[e.key()] = e
+		s.remember(e)
 		return
 	}
 	delete(s.held, e.key())

@@ -34,6 +34,8 @@ func (l *leader) serve() (*api.Server, error) {
 		api.HandleWatcher(s, api.OpClaim, l.claim),
 		api.HandleWatcher(s, api.OpReport, l.report),
 		api.HandleWatcher(s, api.OpLeave, l.leave),
+		api.HandleWatcher(s, api.OpBlobStat, l.statBlob),
+		s.Handle("watch-"+api.OpBlobRead, api.WatchSubject("*", api.OpBlobRead), l.readBlob),
 		s.Handle("queue-position", api.QueuePositionSubject, api.JSON(l.queuePosition)),
 		s.Handle("fleet", api.FleetSubject, api.JSON(l.fleet)),
 		s.Handle("gpus", api.GPUsSubject, api.JSON(l.gpus)),

@@ -19,7 +19,8 @@ import (
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
-// Blobs is content by digest; a *blobs.Store is one.
+// Blobs is content by digest: what the orchestrator lets this watcher read, and what it makes. An
+// error of Get of kind api.Unauthorized is final.
 type Blobs interface {
 	// Get writes a blob to w. Without an error what was written is exactly the blob.
 	Get(ctx context.Context, blob events.Blob, w io.Writer) error

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/base"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
@@ -184,7 +185,7 @@ func permanentContent(err error) bool {
 	var broken *bundle.Error
 	var other *blobs.MismatchError
 	var unfit *base.Error
-	return errors.Is(err, blobs.ErrNoBlob) || errors.As(err, &broken) || errors.As(err, &other) || errors.As(err, &unfit)
+	return errors.Is(err, blobs.ErrNoBlob) || api.IsKind(err, api.Unauthorized) || errors.As(err, &broken) || errors.As(err, &other) || errors.As(err, &unfit)
 }
 
 // persist calls until it works, the error is permanent, or the time is over.

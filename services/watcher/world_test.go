@@ -548,7 +548,4 @@ func (r *runtime) count() int {
 	return r.boxes
 }
 
-var (
-	_ Blobs     = (*blobs.Store)(nil)
-	_ Artifacts = (*blobs.Cache)(nil)
-)
+var _ Artifacts = (*blobs.Cache)(nil)

@@ -17,9 +17,9 @@ import (
 	"github.com/hermes-serverless/hermes/services/blobs"
 )
 
-// storedBases fetches bases from the store and keeps them unpacked.
+// storedBases fetches bases and keeps them unpacked.
 type storedBases struct {
-	store *blobs.Store
+	store watcherBlobs
 	cache *blobs.Cache
 
 	mu      sync.Mutex
@@ -29,7 +29,7 @@ type storedBases struct {
 // transfer is how far a base has come.
 type transfer struct{ done, total int64 }
 
-func openBases(store *blobs.Store, folder string, log *slog.Logger) (*storedBases, error) {
+func openBases(store watcherBlobs, folder string, log *slog.Logger) (*storedBases, error) {
 	b := &storedBases{store: store, fetched: map[string]*transfer{}}
 	var err error
 	b.cache, err = blobs.OpenCache(blobs.CacheOptions{

@@ -100,7 +100,9 @@ func confinedWatcher(name string) confined {
 			"$O.hermes_blobs.M.x", "$O.hermes_blobs.C.x", "$JS.API.INFO", "$JS.API.STREAM.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.PURGE.HERMES_RUNS", "$JS.API.STREAM.MSG.GET.HERMES_RUNS",
 			"$JS.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "$JS.API.CONSUMER.CREATE.HERMES_RUNS.x", "$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.watcher-other", "$JS.API.DIRECT.GET.HERMES_RUNS", "$JS.API.DIRECT.GET.KV_hermes_secrets",
 			"$JS.ACK.HERMES_RUNS.watcher-other.1.1.1.1.0", "HERMES.API.STREAM.PURGE.OBJ_hermes_blobs", "HERMES.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "HERMES.API.$KV.hermes_leases.watcher.other",
-			"HERMES.API.DIRECT.GET.HERMES_RUNS", "HERMES.API.DIRECT.GET.KV_hermes_secrets", "_INBOX_watcher_other.X",
+			"HERMES.API.STREAM.INFO.OBJ_hermes_blobs", "HERMES.API.DIRECT.GET.OBJ_hermes_blobs", "HERMES.API.DIRECT.GET.OBJ_hermes_blobs.$O.hermes_blobs.M.x", "HERMES.API.DIRECT.GET.OBJ_hermes_blobs.$O.hermes_blobs.C.x",
+			"$JS.API.STREAM.INFO.OBJ_hermes_blobs", "$JS.API.DIRECT.GET.OBJ_hermes_blobs", "$JS.API.DIRECT.GET.OBJ_hermes_blobs.$O.hermes_blobs.M.x", "$JS.API.STREAM.MSG.GET.OBJ_hermes_blobs",
+			"hermes.watch.other.blob.read", "hermes.watch.other.blob.stat", "HERMES.API.DIRECT.GET.HERMES_RUNS", "HERMES.API.DIRECT.GET.KV_hermes_secrets", "_INBOX_watcher_other.X",
 		},
 	}
 }

@@ -3,7 +3,6 @@ package instance
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -11,9 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/streams"
-	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/bundle"
 	"github.com/hermes-serverless/hermes/services/hermesd/metrics"
@@ -77,19 +74,16 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	store, err := blobs.Open(ctx, js, streams.Blobs)
-	if err != nil {
-		return nil, err
-	}
+	content := newWatcherBlobs(o.Conn, o.Name)
 	log := o.Log.With("part", "watcher")
 	cache, err := blobs.OpenCache(blobs.CacheOptions{
-		Source: store, Folder: filepath.Join(o.Dir, "artifacts"), MaxBytes: artifactCacheBytes,
+		Source: content, Folder: filepath.Join(o.Dir, "artifacts"), MaxBytes: artifactCacheBytes,
 		Unpack: bundle.ExtractReadOnly, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	bases, err := openBases(store, filepath.Join(o.Dir, "bases"), log)
+	bases, err := openBases(content, filepath.Join(o.Dir, "bases"), log)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +108,7 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 	}
 	w, err := watcher.New(watcher.Options{
 		Name: o.Name, Conn: o.Conn, Bulk: o.Bulk, JS: js, Runtime: o.Runtime, StateDir: filepath.Join(o.Dir, "state"),
-		Blobs: watcherBlobs{Store: store, conn: o.Conn, name: o.Name}, Artifacts: cache, Bases: bases, Machine: machine, GPUs: gpus, CUDA: toolkit, Log: log,
+		Blobs: content, Artifacts: cache, Bases: bases, Machine: machine, GPUs: gpus, CUDA: toolkit, Log: log,
 		Warm: o.Warm, Grace: o.Grace, StopGrace: o.StopGrace,
 	})
 	if err != nil {
@@ -124,18 +118,6 @@ func NewWatcher(ctx context.Context, o WatcherOptions) (*Watcher, error) {
 		o.Metrics.Watcher(w.Stats)
 	}
 	return &Watcher{Watcher: w, cache: cache, bases: bases}, nil
-}
-
-// watcherBlobs reads the store itself and has the services write it, as a watcher must.
-type watcherBlobs struct {
-	*blobs.Store
-	conn *nats.Conn
-	name string
-}
-
-// Put stores what r yields, which must be the blob.
-func (b watcherBlobs) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
-	return api.UploadArtifact(ctx, b.conn, b.name, blob, r)
 }
 
 // WatcherInbox is the only place where a watcher's replies may go.

@@ -19,9 +19,18 @@ import (
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// keepEvents makes the log of executions let go of all but so many.
+// keepEvents makes the log of executions let go of all but so many, which the history has all, as retention
+// sees to it.
 func (w *world) keepEvents(n int64) {
 	w.t.Helper()
+	w.eventually("the history has the log", func() bool {
+		live, err := w.js.Stream(w.t.Context(), streams.Executions)
+		if err != nil {
+			return false
+		}
+		history, err := w.js.Stream(w.t.Context(), streams.History)
+		return err == nil && history.CachedInfo().State.LastSeq >= live.CachedInfo().State.LastSeq
+	})
 	w.bound(streams.Executions, func(c *jetstream.StreamConfig) { c.MaxMsgs = n })
 }
 

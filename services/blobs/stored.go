@@ -15,10 +15,10 @@ import (
 	"github.com/hermes-serverless/hermes/events/streams/get"
 )
 
-// Stored is a name in the store: a blob's, or the note that a user holds one.
+// Stored is a name in the store: a blob's, or the note that somebody holds one.
 type Stored struct {
 	Blob events.Blob
-	// Holder is the user of a note; empty for a blob.
+	// Holder is whose a note is, a user's or a watcher's; empty for a blob.
 	Holder string
 	// Since is when the name was stored, or last renewed by Keep.
 	Since time.Time

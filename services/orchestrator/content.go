@@ -155,3 +155,41 @@ func (r *reads) end(watcher string) {
 		delete(r.of, watcher)
 	}
 }
+
+// dropForeign takes content out of a report that the watcher has not itself brought: the owner of the run
+// would be given what is another's.
+func (l *leader) dropForeign(ctx context.Context, watcher string, r *api.Report) error {
+	if foreign, err := l.isForeign(ctx, watcher, r, r.Artifact); err != nil {
+		return err
+	} else if foreign {
+		r.Artifact = nil
+	}
+	if r.Results != nil {
+		if foreign, err := l.isForeign(ctx, watcher, r, r.Results.Archive); err != nil {
+			return err
+		} else if foreign {
+			r.Results = &events.Results{Cut: cannotBe}
+		}
+	}
+	if r.Given != nil {
+		if foreign, err := l.isForeign(ctx, watcher, r, r.Given.Input.Blob); err != nil {
+			return err
+		} else if foreign {
+			r.Given = &events.Given{Bytes: r.Given.Bytes, Cut: cannotBe}
+		}
+	}
+	return nil
+}
+
+// isForeign reports whether there is content that somebody else has brought, or nobody. What is no digest is
+// refused elsewhere.
+func (l *leader) isForeign(ctx context.Context, watcher string, r *api.Report, blob *events.Blob) (bool, error) {
+	if blob == nil || events.CheckDigest(blob.Digest) != nil {
+		return false, nil
+	}
+	holds, err := l.Blobs.IsHolder(ctx, blobs.WatcherHolder(watcher), blob.Digest)
+	if err == nil && !holds {
+		l.log.Warn("a watcher reports content that it has not brought", "watcher", watcher, "owner", r.Owner, "execution", r.ID, "digest", blob.Digest)
+	}
+	return !holds, err
+}

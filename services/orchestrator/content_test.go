@@ -244,3 +244,43 @@ func TestBadReadsOfAWatcher(t *testing.T) {
 		}
 	}
 }
+
+// TestAWatcherHandsOverNothingOfOthers: what a report names and its watcher has not brought itself is left
+// out, whatever it is said to be.
+func TestAWatcherHandsOverNothingOfOthers(t *testing.T) {
+	w := newWorld(t)
+	s, _ := w.orchestrate()
+	w.eventually("it leads", func() bool { return s.leader.Load() != nil })
+	own, anas := blobOf(theArchive), events.Blob{Digest: uploaded, SizeBytes: 1}
+	for what, c := range map[string]struct {
+		watcher string
+		blob    events.Blob
+		kept    bool
+	}{
+		"its own":           {"w1", own, true},
+		"a user's":          {"w1", anas, false},
+		"another watcher's": {"w2", own, false},
+		"a user's by name":  {"ana", anas, false},
+	} {
+		r := api.Report{
+			Artifact: &c.blob, Results: &events.Results{Archive: &c.blob, Files: 1},
+			Given: &events.Given{Input: events.Input{Blob: &c.blob}, Bytes: 3},
+		}
+		if err := s.leader.Load().dropForeign(t.Context(), c.watcher, &r); err != nil {
+			t.Fatal(err)
+		}
+		if kept := r.Artifact != nil; kept != c.kept {
+			t.Errorf("%s: the artifact is kept: %t", what, kept)
+		}
+		if kept := r.Results.Archive != nil && r.Results.Cut == ""; kept != c.kept || !kept && r.Results.Cut != cannotBe {
+			t.Errorf("%s: the results are %+v", what, r.Results)
+		}
+		if kept := r.Given.Input.Blob != nil && r.Given.Cut == ""; kept != c.kept || r.Given.Bytes != 3 {
+			t.Errorf("%s: what was typed is %+v", what, r.Given)
+		}
+	}
+	empty := api.Report{Results: &events.Results{}, Given: &events.Given{Input: events.Input{Inline: []byte("x")}}}
+	if err := s.leader.Load().dropForeign(t.Context(), "w2", &empty); err != nil || empty.Results.Cut != "" || empty.Given.Cut != "" {
+		t.Errorf("without content: %+v %+v, %v", empty.Results, empty.Given, err)
+	}
+}

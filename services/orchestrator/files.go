@@ -49,13 +49,16 @@ func (s *Service) files(ctx context.Context, user string, raw []byte) (nats.Head
 // maxCut bounds, in runes, why a watcher says that results are not whole.
 const maxCut = 500
 
+// cannotBe is why what a watcher reports is not kept.
+const cannotBe = "its watcher reported what cannot be"
+
 // reportedResults is what a watcher says that a run left, if that can be.
 func reportedResults(state executions.Execution, left *events.Results) *events.Results {
 	if left == nil || state.Request.Kind != events.KindRun {
 		return nil
 	}
 	if left.Archive != nil && events.CheckDigest(left.Archive.Digest) != nil || left.Files < 0 || left.Bytes < 0 {
-		return &events.Results{Cut: "its watcher reported what cannot be"}
+		return &events.Results{Cut: cannotBe}
 	}
 	kept := *left
 	kept.Cut = plainLine(left.Cut, maxCut)

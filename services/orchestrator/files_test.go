@@ -36,7 +36,7 @@ func TestResultsAreHadBack(t *testing.T) {
 	if _, err := client.Results(t.Context(), end(&events.Results{Archive: &other}), &got); errorName(err) != api.InternalError {
 		t.Errorf("other bytes than were promised: %v", err)
 	}
-	gone := events.Blob{Digest: "sha256:" + strings.Repeat("1", 64), SizeBytes: 1}
+	gone := events.Blob{Digest: collected, SizeBytes: 1}
 	for what, c := range map[string]struct {
 		user string
 		ref  api.ExecutionRef

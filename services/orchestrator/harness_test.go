@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,11 +46,20 @@ const uploaded = "sha256:" + zeros
 
 type oneBlob struct{}
 
-func (oneBlob) IsHolder(_ context.Context, user, digest string) (bool, error) {
-	return user == "ana" && digest == uploaded, nil
+func (oneBlob) IsHolder(_ context.Context, holder, digest string) (bool, error) {
+	switch holder {
+	case "ana":
+		return digest == uploaded, nil
+	case blobs.WatcherHolder("w1"):
+		return digest == blobOf(theArchive).Digest || digest == collected, nil
+	}
+	return false, nil
 }
 
 func (oneBlob) Keep(_ context.Context, digest string) (bool, error) { return digest == uploaded, nil }
+
+// collected was brought by the watcher w1, and is no longer kept.
+var collected = "sha256:" + strings.Repeat("1", 64)
 
 // theArchive is what is stored of results, in parts of a few bytes.
 var theArchive = []byte("an archive of more than one part")

@@ -144,7 +144,7 @@ func reportedGiven(state executions.Execution, given *events.Given) *events.Give
 	}
 	blob := given.Input.Blob
 	if len(given.Input.Inline) > events.MaxInlineInputBytes || blob != nil && events.CheckDigest(blob.Digest) != nil {
-		return &events.Given{Bytes: given.Bytes, Cut: "its watcher reported what cannot be"}
+		return &events.Given{Bytes: given.Bytes, Cut: cannotBe}
 	}
 	return given
 }

@@ -123,11 +123,16 @@ func (s *Service) place(ctx context.Context, e executions.Execution) (reply api.
 	return reply
 }
 
-// askLeader asks who alone knows what is placed where. One that is cut off keeps nobody waiting; while
-// nobody leads, as when an instance begins, it asks again until somebody may.
+// askLeader asks who alone knows what is placed where. One that is cut off keeps nobody waiting for long;
+// while nobody leads, as when an instance begins, it asks again.
 func askLeader[Reply any](ctx context.Context, s *Service, subject string, request any) (Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, leaderWithin)
 	defer cancel()
+	return askUntilLed[Reply](ctx, s, subject, request)
+}
+
+// askUntilLed asks until somebody answers, or the context ends.
+func askUntilLed[Reply any](ctx context.Context, s *Service, subject string, request any) (Reply, error) {
 	for {
 		reply, err := api.Ask[Reply](ctx, s.Conn, subject, request)
 		if !api.IsKind(err, api.Unavailable) {

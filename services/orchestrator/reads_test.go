@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -26,17 +27,22 @@ func TestALeaderThatIsCutOffKeepsNobodyWaiting(t *testing.T) {
 // TestWhoAsksBeforeAnybodyLeadsIsAnswered: an instance serves its users before it has a leader.
 func TestWhoAsksBeforeAnybodyLeadsIsAnswered(t *testing.T) {
 	w := newWorld(t)
-	w.answer()
-	answered := make(chan error, 1)
-	go func() {
-		_, err := ask[api.Fleet](w, api.OpFleet, api.FleetRequest{})
-		answered <- err
-	}()
+	s := w.service()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	asked, err := w.nc.SubscribeSync("_INBOX.>") // nobody leads: the server says so to who asked
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := asked.NextMsgWithContext(t.Context()); err != nil {
+	if err := w.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := askUntilLed[api.Fleet](ctx, s, api.FleetSubject, api.FleetUse{User: "ana"})
+		answered <- err
+	}()
+	if _, err := asked.NextMsgWithContext(ctx); err != nil {
 		t.Fatal(err)
 	}
 	w.orchestrate()

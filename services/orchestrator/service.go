@@ -49,9 +49,9 @@ type Views interface {
 
 // Blobs is what the orchestrator asks of the blob store.
 type Blobs interface {
-	// IsHolder reports whether the user has uploaded the content, and it is stored. To know a digest is
-	// not enough: lists and histories show digests.
-	IsHolder(ctx context.Context, user, digest string) (bool, error)
+	// IsHolder reports whether the user, or the watcher by its blobs.WatcherHolder, has uploaded the content,
+	// and it is stored. To know a digest is not enough: lists and histories show digests.
+	IsHolder(ctx context.Context, holder, digest string) (bool, error)
 	// Keep reports whether the content is stored, and keeps it for a while if nothing refers to it yet.
 	Keep(ctx context.Context, digest string) (bool, error)
 	// Stat returns the content's digest and size. Errors: blobs.ErrNoBlob.

@@ -152,6 +152,9 @@ func (l *leader) report(ctx context.Context, watcher string, report api.Report) 
 	if err := checkAttempt(report.AttemptRef); err != nil {
 		return api.ReportReply{}, err
 	}
+	if err := l.dropForeign(ctx, watcher, &report); err != nil {
+		return api.ReportReply{}, err
+	}
 	why, err := l.commit(ctx, report.Owner, report.ID, func(s subjectState) (events.Data, string) {
 		return decideReport(s.exec, s.placedOn, watcher, report)
 	})

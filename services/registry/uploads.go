@@ -47,34 +47,39 @@ type uploaders struct {
 func users(o Options) uploaders {
 	return uploaders{
 		subject: api.Subject, maxOfOne: maxUploadsOfUser, maxBytes: o.MaxBlobBytes, admit: o.Quotas.AdmitUpload,
-		have: func(ctx context.Context, user string, blob events.Blob) (bool, error) {
-			holds, err := o.Blobs.IsHolder(ctx, user, blob.Digest)
-			if err != nil || !holds {
-				return false, err
-			}
-			return isStored(ctx, o.Blobs, blob)
-		},
-		store: func(ctx context.Context, user string, blob events.Blob, r io.Reader) error {
-			if err := o.Blobs.Put(ctx, blob, r); err != nil {
-				return err
-			}
-			return o.Blobs.AddHolder(ctx, user, blob.Digest)
-		},
+		have: o.holds(func(user string) string { return user }), store: o.keep(func(user string) string { return user }),
 	}
 }
 
-// watchers upload artifacts. They may not write the store themselves: who may add to it may also
-// put something else in a blob's place.
+// holds reports whether a caller, as a holder, has shown to have the content, and it is stored.
+func (o Options) holds(holder func(caller string) string) func(context.Context, string, events.Blob) (bool, error) {
+	return func(ctx context.Context, caller string, blob events.Blob) (bool, error) {
+		holds, err := o.Blobs.IsHolder(ctx, holder(caller), blob.Digest)
+		if err != nil || !holds {
+			return false, err
+		}
+		return isStored(ctx, o.Blobs, blob)
+	}
+}
+
+// keep stores what a caller brings, as a holder.
+func (o Options) keep(holder func(caller string) string) storing {
+	return func(ctx context.Context, caller string, blob events.Blob, r io.Reader) error {
+		if err := o.Blobs.Put(ctx, blob, r); err != nil {
+			return err
+		}
+		return o.Blobs.AddHolder(ctx, holder(caller), blob.Digest)
+	}
+}
+
+// watchers upload artifacts, results and what was typed. They may not write the store themselves: who may
+// add to it may also put something else in a blob's place. What only others uploaded they must upload
+// again, as users must: a report that names content hands it to the owner of the run.
 func watchers(o Options) uploaders {
 	return uploaders{
 		subject: api.WatchSubject, maxOfOne: maxUploads, maxBytes: maxArtifactBytes,
 		admit: func(context.Context, string, events.Blob) error { return nil },
-		have: func(ctx context.Context, _ string, blob events.Blob) (bool, error) {
-			return isStored(ctx, o.Blobs, blob)
-		},
-		store: func(ctx context.Context, _ string, blob events.Blob, r io.Reader) error {
-			return o.Blobs.Put(ctx, blob, r)
-		},
+		have:  o.holds(blobs.WatcherHolder), store: o.keep(blobs.WatcherHolder),
 	}
 }
 

@@ -223,7 +223,16 @@ func (oneFolder) Stand(context.Context, events.BaseRef) (string, []string, func(
 func (oneFolder) Progress(events.BaseRef) (done, total int64) { return 0, 0 }
 
 func (oneFolder) Get(context.Context, events.Blob, io.Writer) error { return errors.New("none") }
-func (oneFolder) Put(context.Context, events.Blob, io.Reader) error { return nil }
+
+// brought is the folder of a watcher that uploads what it has, as watchers do.
+type brought struct {
+	oneFolder
+	conn *nats.Conn
+}
+
+func (b brought) Put(ctx context.Context, blob events.Blob, r io.Reader) error {
+	return api.UploadArtifact(ctx, b.conn, "w", blob, r)
+}
 
 func (f *faulty) startWatcher() {
 	f.t.Helper()
@@ -243,7 +252,7 @@ func (f *faulty) startWatcher() {
 	}
 	box := fake.New(filepath.Join(dir, "boxes"))
 	w, err := watcher.New(watcher.Options{
-		Name: "w", Conn: nc, JS: js, Runtime: box, StateDir: filepath.Join(dir, "state"), Blobs: folder, Artifacts: folder, Bases: folder,
+		Name: "w", Conn: nc, JS: js, Runtime: box, StateDir: filepath.Join(dir, "state"), Blobs: brought{folder, nc}, Artifacts: folder, Bases: folder,
 		Machine:  events.Machine{Host: "w", Slots: 2 * faultyRuns, MemoryBytes: 1 << 40, CPUMillis: 64_000, Bases: []string{"host"}, Languages: []string{"cpp"}},
 		LeaseTTL: time.Minute, StopGrace: time.Second,
 	})

@@ -107,8 +107,12 @@ func (l *leadership) keep(ctx context.Context) error {
 	}
 }
 
-// release lets the next leader begin at once.
+// release lets the next leader begin at once. Without a connection there is nothing to wait for: the lease ends
+// by itself.
 func (l *leadership) release(ctx context.Context) {
+	if !l.js.Conn().IsConnected() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_ = l.kv.Delete(ctx, leaderKey, jetstream.LastRevision(l.revision))

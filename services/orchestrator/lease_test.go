@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -61,5 +62,32 @@ func TestRenewBehindALostAnswer(t *testing.T) {
 	}
 	if _, err := kv.Get(t.Context(), leaderKey); !errors.Is(err, jetstream.ErrKeyNotFound) {
 		t.Errorf("the lease of a leader that has ended: %v", err)
+	}
+}
+
+// noAnswer is a bucket whose watches end when somebody answers, which nobody does.
+type noAnswer struct {
+	jetstream.KeyValue
+	answer <-chan struct{}
+}
+
+func (n noAnswer) Watch(context.Context, string, ...jetstream.WatchOpt) (jetstream.KeyWatcher, error) {
+	return unanswered{n.answer}, nil
+}
+
+type unanswered struct{ answer <-chan struct{} }
+
+func (unanswered) Updates() <-chan jetstream.KeyValueEntry { return nil }
+func (u unanswered) Stop() error                           { <-u.answer; return nil }
+
+// TestWithoutAConnectionALeaderEndsAtOnce: the end of its watch needs no answer.
+func TestWithoutAConnectionALeaderEndsAtOnce(t *testing.T) {
+	answer := make(chan struct{})
+	defer close(answer)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	l := newLeader(&parts{Options: Options{Leases: noAnswer{answer: answer}, Log: slog.New(slog.DiscardHandler)}})
+	if err := l.watchLeases(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }

@@ -331,7 +331,8 @@ func (l *leader) watchLeases(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch the watchers' leases: %w", err)
 	}
-	defer func() { _ = w.Stop() }()
+	// Nobody waits for the answer, which without a connection does not come for seconds.
+	defer func() { go func() { _ = w.Stop() }() }()
 	for {
 		select {
 		case <-ctx.Done():

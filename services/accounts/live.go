@@ -69,7 +69,7 @@ func (c connection) label() string {
 }
 
 func userLabel(user string) string { return "user " + user }
-func hostLabel(host string) string { return "host " + host }
+func hostLabel(host string) string { return "host " + networkOf(host) }
 
 // live asks the servers about connections, counts them as it hears of them, and ends them.
 type live struct {

@@ -56,7 +56,7 @@ func (s *Service) checkPassword(ctx context.Context, name, password string) (use
 	}
 	now := s.Now()
 	s.failures.user.giveBack(name, now)
-	s.failures.address.giveBack(host, now)
+	s.failures.address.giveBack(networkOf(host), now)
 	return u, nil
 }
 
@@ -66,11 +66,11 @@ func (s *Service) takeAttempt(name, host string) error {
 	now := s.Now()
 	wait := time.Duration(0)
 	if host != "" {
-		wait = s.failures.address.take(host, now)
+		wait = s.failures.address.take(networkOf(host), now)
 	}
 	if wait == 0 {
 		if wait = s.failures.user.take(api.Clip(name), now); wait > 0 {
-			s.failures.address.giveBack(host, now)
+			s.failures.address.giveBack(networkOf(host), now)
 		}
 	}
 	if wait == 0 {
@@ -137,7 +137,7 @@ func (s *Service) register(ctx context.Context, key string, ask api.Register) (a
 	}
 	// Guessing invitations, and registering in bulk, is bounded like guessing passwords.
 	host := api.ClientHost(ctx)
-	if wait := s.failures.address.take(host, s.Now()); wait > 0 {
+	if wait := s.failures.address.take(networkOf(host), s.Now()); wait > 0 {
 		s.failed("", host, events.LoginThrottled)
 		return api.LoggedIn{}, api.Errorf(api.LimitReached, api.TooManyAttempts, "too many registrations and failed logins from your address").
 			WithHint("try again in %s", max(wait, time.Second).Round(time.Second))

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -20,6 +21,19 @@ var (
 
 // maxThrottled bounds the memory for names and addresses, which attackers choose.
 const maxThrottled = 100_000
+
+// networkOf is what an address is counted as: itself, or of IPv6 its /64, all of whose addresses are mostly
+// one customer's. What is no address is counted as it is.
+func networkOf(host string) string {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	if addr = addr.Unmap().WithZone(""); addr.Is4() {
+		return addr.String()
+	}
+	return netip.PrefixFrom(addr, 64).Masked().String()
+}
 
 // throttle counts failures by name. An attempt is taken before it is known how it ends, so that many
 // at once count as many; a success gives it back.

@@ -46,6 +46,40 @@ func TestThrottleIsBounded(t *testing.T) {
 	}
 }
 
+func TestNetworkOf(t *testing.T) {
+	for host, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+		"2001:db8:1:2::7": "2001:db8:1:2::/64", "2001:db8:1:3::7": "2001:db8:1:3::/64", "fe80::1%eth0": "fe80::/64", "::1": "::/64",
+		"": "", "gpu1": "gpu1",
+	} {
+		if got := networkOf(host); got != want {
+			t.Errorf("%q is counted as %q, want %q", host, got, want)
+		}
+	}
+}
+
+// TestAttemptsOfANetwork: who has a network of their own is bounded for all of its addresses, in attempts and
+// in connections.
+func TestAttemptsOfANetwork(t *testing.T) {
+	s := New(Options{Now: func() time.Time { return at }})
+	let := 0
+	for i := range 5 * int(perAddress.size) {
+		if s.takeAttempt(fmt.Sprint("user", i), fmt.Sprintf("2001:db8::%x", i)) == nil {
+			let++
+		}
+	}
+	if let != int(perAddress.size) {
+		t.Errorf("%d attempts, want %d", let, int(perAddress.size))
+	}
+	if err := s.takeAttempt("bob", "2001:db8:0:1::1"); err != nil {
+		t.Errorf("from another network: %v", err)
+	}
+	guest := func(host string) string { return connection{account: guestAccount, host: host}.label() }
+	if guest("2001:db8::1") != guest("2001:db8::2") || guest("2001:db8::1") == guest("2001:db8:0:1::1") {
+		t.Error("guests are not counted by network")
+	}
+}
+
 // TestAttempts: an address is bounded for all names. Those who are logged in, whose requests tell no
 // address, are bounded each for themselves.
 func TestAttempts(t *testing.T) {

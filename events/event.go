@@ -40,6 +40,7 @@ type Record struct {
 // UnknownTypeError is returned by Decode for a type that this build does not know.
 type UnknownTypeError struct{ Type Type }
 
+// Error implements error.
 func (e *UnknownTypeError) Error() string {
 	return fmt.Sprintf("unknown event type %q", string(e.Type))
 }
@@ -51,6 +52,7 @@ type ImpossibleError struct {
 	Why string
 }
 
+// Error implements error.
 func (e *ImpossibleError) Error() string {
 	return fmt.Sprintf("impossible event %s: %s", e.Type, e.Why)
 }

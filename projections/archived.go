@@ -39,6 +39,7 @@ type MismatchError struct {
 	Why        string
 }
 
+// Error implements error. What the archive has, and should, is not in it: it may be large.
 func (e *MismatchError) Error() string {
 	return fmt.Sprintf("message %d of the archive (%s) is not what the log says: %s", e.Sequence, e.Subject, e.Why)
 }

@@ -25,6 +25,7 @@ const (
 // UnknownKeyError names a key that is no setting.
 type UnknownKeyError struct{ Key string }
 
+// Error names the settings that there are.
 func (e *UnknownKeyError) Error() string {
 	return fmt.Sprintf("%q is not a setting; the settings are %s", e.Key, strings.Join(Keys(), ", "))
 }

@@ -28,6 +28,7 @@ type UndecodableError struct {
 	Err error
 }
 
+// Error is the reason.
 func (e *UndecodableError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.

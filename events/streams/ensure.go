@@ -21,6 +21,7 @@ type LossError struct {
 	Losses []string
 }
 
+// Error says what all would be lost.
 func (e *LossError) Error() string {
 	return fmt.Sprintf("stream %s: %v: %s", e.Stream, ErrLoss, strings.Join(e.Losses, "; "))
 }
@@ -37,6 +38,7 @@ type Change struct {
 	Settings []string
 }
 
+// String is for logs.
 func (c Change) String() string {
 	if c.Created {
 		return "created " + c.Stream

@@ -227,6 +227,7 @@ type UserRef struct {
 	User string `json:"user"`
 }
 
+// String is the name.
 func (r UserRef) String() string { return r.User }
 
 // UserList asks for all.

@@ -78,6 +78,7 @@ type Error struct {
 	Never bool `json:"never,omitempty"`
 }
 
+// Error is for logs; people are shown the hint, too.
 func (e *Error) Error() string { return e.Name + ": " + e.Message }
 
 // Errorf makes an Error.

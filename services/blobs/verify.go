@@ -19,6 +19,7 @@ type MismatchError struct {
 	Got events.Blob
 }
 
+// Error implements error.
 func (e *MismatchError) Error() string {
 	switch {
 	case e.Got.Digest == "":

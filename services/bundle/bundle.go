@@ -22,6 +22,7 @@ type Error struct {
 	err  error
 }
 
+// Error implements error.
 func (e *Error) Error() string {
 	if e.Path == "" {
 		return "the archive " + e.Why

@@ -35,6 +35,7 @@ type Error struct{ Problems []Problem }
 // larger than a message may be.
 const listed = 50
 
+// Error has a line for each problem.
 func (e *Error) Error() string {
 	var lines []string
 	for i, p := range e.Problems {

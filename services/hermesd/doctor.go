@@ -51,7 +51,7 @@ func doctorOptions(dataDir, address string, network bool) doctor.Options {
 	programs, _ := containerd.FindLibexec()
 	return doctor.Options{
 		DataDir: dataDir, Address: address, Answers: containerd.Answers,
-		Runc: programs.Runc, Init: programs.Init, Launch: programs.Launch, Network: programs.Network, NeedsNetwork: network,
+		Runc: programs.Runc, Init: programs.Init, Launch: programs.Launch, Launches: containerd.Launches, Network: programs.Network, NeedsNetwork: network,
 		GPUs: func() (gpu.Machine, error) {
 			driver := nvml.Open(slog.New(slog.DiscardHandler))
 			defer driver.Close() //nolint:errcheck // only looked at

@@ -46,6 +46,7 @@ func openRuntime(ctx context.Context, dataDir, address string, network networkOp
 	if b.supervised == nil {
 		libexec.Launch = "" // the shims of a containerd that is not ours call runc
 	}
+	libexec.Launch = launcher(ctx, libexec.Launch, log)
 	b.runtime, err = containerd.New(ctx, containerd.Options{
 		Address: address, StateDir: filepath.Join(dataDir, "sandboxes"), Libexec: libexec, Logger: log,
 		AllowNetwork: network.allow, AllowNetworkTo: networks, Devices: b.gpus.Edits,
@@ -54,6 +55,18 @@ func openRuntime(ctx context.Context, dataDir, address string, network networkOp
 		return nil, errors.Join(err, b.stop())
 	}
 	return b, nil
+}
+
+// launcher is the path, or "" if what is there does not come up: runc does the same.
+func launcher(ctx context.Context, path string, log *slog.Logger) string {
+	if path == "" {
+		return ""
+	}
+	if err := containerd.Launches(ctx, path); err != nil {
+		log.Warn("runc starts containers instead of hermes-launch, which takes longer: run deployments/setup.sh", "err", err)
+		return ""
+	}
+	return path
 }
 
 func (b *boxes) address(ctx context.Context, dataDir, address string, log *slog.Logger) (string, error) {

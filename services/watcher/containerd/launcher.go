@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,23 @@ type launchReply struct {
 	Error  string `json:"error"`
 }
 
+// Launches says why the hermes-launch at the path does not come up; nil: it does. Asked nothing, it ends at once.
+func Launches(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Env = launchEnv()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s does not come up: %w: %.500s", path, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// launchEnv: one container is made after the other, or few at once: threads and a collector cost more than
+// they bring, in the init of each container too.
+func launchEnv() []string { return append(os.Environ(), "GOMAXPROCS=1", "GOGC=400") }
+
 var errLauncherGone = fmt.Errorf("hermes-launch has ended: %w", errdefs.ErrUnavailable)
 
 // start implements starter. A start that the context ends takes hermes-launch along, as it would
@@ -107,9 +125,7 @@ func (l *launcher) running() (*launching, error) {
 		return l.process, nil
 	}
 	cmd := exec.Command(l.path)
-	// One container is made after the other, or few at once: threads and a collector cost more than
-	// they bring, in the init of each container too.
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=400")
+	cmd.Env = launchEnv()
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()

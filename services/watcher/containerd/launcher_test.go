@@ -2,9 +2,11 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -124,6 +126,24 @@ func TestLaunchWithoutExecutableMemory(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %.999s", err, out)
+	}
+}
+
+// TestLaunches: what ends at once by itself is told with its reason.
+func TestLaunches(t *testing.T) {
+	if err := Launches(t.Context(), fakeLaunch(t, ":")); err != nil {
+		t.Error(err)
+	}
+	path := filepath.Join(t.TempDir(), LaunchName)
+	if err := Launches(t.Context(), path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("where there is none: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no memory to seal >&2; exit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := Launches(t.Context(), path)
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "no memory to seal") {
+		t.Errorf("one that ends: %v", err)
 	}
 }
 

@@ -54,6 +54,8 @@ type Options struct {
 	Runc, Init string
 	// Launch is the path of hermes-launch; empty: not found.
 	Launch string
+	// Launches says why hermes-launch does not come up; nil: it is not tried.
+	Launches func(ctx context.Context, path string) error
 	// Network is the path of hermes-network; empty: not found. NeedsNetwork makes that, and a
 	// machine without TUN devices, a failure.
 	Network      string

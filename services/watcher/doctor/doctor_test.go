@@ -104,7 +104,13 @@ func TestMachine(t *testing.T) {
 		"no seccomp":          {"seccomp", map[string]string{"proc/sys/kernel/seccomp/actions_avail": ""}, nil, Fail, "no seccomp"},
 		"no init":             {"init", nil, func(o *Options) { o.Init = "" }, Fail, "missing"},
 		"no launcher":         {"launcher", nil, func(o *Options) { o.Launch = "" }, Warn, "missing"},
-		"no runc":             {"oci runtime", nil, func(o *Options) { o.Runc = "" }, Fail, "missing"},
+		"dead launcher": {"launcher", nil, func(o *Options) {
+			o.Launches = func(context.Context, string) error { return errors.New("it ends") }
+		}, Warn, "it ends: making a sandbox"},
+		"live launcher": {"launcher", nil, func(o *Options) {
+			o.Launches = func(context.Context, string) error { return nil }
+		}, OK, "/l/launch"},
+		"no runc": {"oci runtime", nil, func(o *Options) { o.Runc = "" }, Fail, "missing"},
 		"no make": {"compilers", nil, func(o *Options) {
 			o.LookPath = func(name string) (string, error) { return "", errors.New("no") }
 		}, Warn, "g++"},

@@ -19,12 +19,18 @@ func (l looker) containerd(ctx context.Context) Result {
 
 func (l looker) init(context.Context) Result { return found("hermes-init", l.Init) }
 
-func (l looker) launcher(context.Context) Result {
+func (l looker) launcher(ctx context.Context) Result {
+	const without = ": making a sandbox costs a call of runc, twice as much"
 	switch {
 	case l.Address != "":
 		return ok("not needed: a containerd of yours calls runc")
 	case l.Launch == "":
-		return warn("hermes-launch is missing: making a sandbox costs a call of runc, twice as much", setup)
+		return warn("hermes-launch is missing"+without, setup)
+	}
+	if l.Launches != nil {
+		if err := l.Launches(ctx, l.Launch); err != nil {
+			return warn(err.Error()+without, setup)
+		}
 	}
 	return ok(l.Launch)
 }

@@ -182,21 +182,34 @@ const letGoTogether = 150
 // reconnect. Such keys are old: the bucket is looked through from the oldest value on, up to those that were
 // written behind all that was let go of.
 func (p *Projector) deleteLetGo(t *tx) error {
-	if !p.o.letsGo() || p.swept {
+	on := p.connections()
+	if !p.o.letsGo() || p.sweptOn == on {
 		return nil
 	}
 	mark, _, err := projections.Get[projections.ArchivedMark](t, projections.KeyArchived)
 	if err == nil && mark.Sequence > 0 {
 		err = p.sweep(t, mark)
 	}
-	p.swept = err == nil
+	if err == nil {
+		p.sweptOn = on
+	}
 	return err
+}
+
+// connections counts them. The last was made at the reconnect before, of which nobody else may have heard: between
+// two sessions nobody listens.
+func (p *Projector) connections() uint64 {
+	if p.o.JS == nil {
+		return 1
+	}
+	return 1 + p.o.JS.Conn().Stats().Reconnects
 }
 
 func (p *Projector) sweep(t *tx, mark projections.ArchivedMark) error {
 	// A commit writes its keys in any order.
 	const most = 2 * maxKeys
 	var end uint64
+	all := 0
 	for i, prefix := range p.o.Projection.Letting.Prefixes {
 		young := 0
 		err := p.store.oldest(t.ctx, prefix, func(sequence uint64, key string, raw []byte) (bool, error) {
@@ -210,6 +223,7 @@ func (p *Projector) sweep(t *tx, mark projections.ArchivedMark) error {
 			}
 			if gone {
 				t.Delete(key)
+				all++
 			}
 			if len(t.writes) == maxKeys {
 				if err := t.commit(t.checkpoint); err != nil {
@@ -231,10 +245,10 @@ func (p *Projector) sweep(t *tx, mark projections.ArchivedMark) error {
 			end = math.MaxUint64
 		}
 	}
-	if len(t.writes) == 0 {
+	if all == 0 {
 		return nil
 	}
-	p.o.Logger.Info("deleting views again that a crash of the server brought back", "bucket", p.Bucket(), "keys", len(t.writes))
+	p.o.Logger.Info("deleting views again that a crash of the server brought back", "bucket", p.Bucket(), "keys", all)
 	return t.commit(t.checkpoint)
 }
 

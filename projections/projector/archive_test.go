@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/log/memlog"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/projections"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/foldtest"
@@ -199,6 +202,38 @@ func (s *sweeping) oldest(ctx context.Context, prefix string, f func(sequence ui
 	s.n++
 	s.mu.Unlock()
 	return s.store.oldest(ctx, prefix, f)
+}
+
+// TestTheBucketIsSweptAgain after a reconnect that no session has heard of.
+func TestTheBucketIsSweptAgain(t *testing.T) {
+	js, l, a, s := natstest.Connect(t), memlog.New(), newMemArchive(), newMemStore()
+	NewWriter(l, 8).Write(t, 300)
+	p := newLetting(l, a, s)
+	stop := Start(t, p)
+	untilArchived(t.Context(), t, s, a.put(t, l))
+	stop()
+	counted, each := &sweeping{store: s}, len(executions.Projection.Letting.Prefixes)
+	p = newLetting(l, a, counted)
+	p.o.JS = js
+	look := func(want int) {
+		t.Helper()
+		tx, err := p.open(t.Context())
+		if err == nil {
+			err = p.deleteLetGo(tx)
+		}
+		if err != nil || counted.n != want {
+			t.Fatalf("%d looks at keys of one kind, %v; want %d", counted.n, err, want)
+		}
+	}
+	look(each)
+	look(each)
+	connected := js.Conn().StatusChanged(nats.CONNECTED)
+	if err := js.Conn().ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	<-connected
+	look(2 * each)
+	look(2 * each)
 }
 
 // TestTheBucketIsSweptOnce, however often another projector is faster.

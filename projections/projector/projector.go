@@ -67,8 +67,9 @@ type Projector struct {
 	progress *progress
 	// gate is held while views are written, so that Rebuild in the same process gets its turn.
 	gate sync.Mutex
-	// swept: nothing that was let go of is in the bucket. It is of Run.
-	swept bool
+	// sweptOn is the connection on which it was found that nothing that was let go of is in the bucket, as
+	// connections counts them. It is of Run.
+	sweptOn uint64
 }
 
 // New returns a projector; Run starts it. It does no I/O.
@@ -150,7 +151,6 @@ func (p *Projector) session(ctx context.Context) error {
 	}
 	err := p.project(ctx)
 	if cause := context.Cause(ctx); errors.Is(cause, errReconnected) {
-		p.swept = false
 		return cause
 	}
 	return err

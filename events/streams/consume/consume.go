@@ -203,38 +203,14 @@ func (s Stream) left(ctx context.Context, c *cursor) (bool, error) {
 // open makes a consumer that delivers from the sequence on. A reconnect ends its messages: it may
 // be gone with the server that it was on.
 func (s Stream) open(ctx context.Context, from uint64) (jetstream.MessagesContext, func(), error) {
-	create, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	consumer, err := s.JS.CreateConsumer(create, s.Name, jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       from,
-		FilterSubject:     s.Filter,
-		AckPolicy:         jetstream.AckNonePolicy,
-		InactiveThreshold: abandonedAfter,
-		MemoryStorage:     true,
-		Replicas:          1,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	name := consumer.CachedInfo().Name
-	if err := s.reach(create, name); err != nil {
-		s.forget(name)
-		return nil, nil, err
-	}
-	options := []jetstream.PullMessagesOpt{
-		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
-		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true),
-	}
-	if consumer.CachedInfo().Cluster != nil {
-		options = append(options, jetstream.PullExpiry(lookAgain), jetstream.PullHeartbeat(lookAgain/2))
-	}
-	messages, err := consumer.Messages(options...)
-	if err != nil {
-		return nil, nil, err
-	}
+	// From here on: a consumer that is made on one connection may be gone on the next.
 	nc := s.JS.Conn()
 	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	messages, name, err := s.make(ctx, from)
+	if err != nil {
+		nc.RemoveStatusListener(status)
+		return nil, nil, err
+	}
 	ended := make(chan struct{})
 	go func() {
 		select {
@@ -249,6 +225,42 @@ func (s Stream) open(ctx context.Context, from uint64) (jetstream.MessagesContex
 		messages.Stop()
 		s.forget(name)
 	}, nil
+}
+
+// make makes a consumer and begins to pull from it.
+func (s Stream) make(ctx context.Context, from uint64) (messages jetstream.MessagesContext, name string, err error) {
+	create, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	consumer, err := s.JS.CreateConsumer(create, s.Name, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       from,
+		FilterSubject:     s.Filter,
+		AckPolicy:         jetstream.AckNonePolicy,
+		InactiveThreshold: abandonedAfter,
+		MemoryStorage:     true,
+		Replicas:          1,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	name = consumer.CachedInfo().Name
+	defer func() {
+		if err != nil {
+			s.forget(name)
+		}
+	}()
+	if err := s.reach(create, name); err != nil {
+		return nil, "", err
+	}
+	options := []jetstream.PullMessagesOpt{
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true),
+	}
+	if consumer.CachedInfo().Cluster != nil {
+		options = append(options, jetstream.PullExpiry(lookAgain), jetstream.PullHeartbeat(lookAgain/2))
+	}
+	messages, err = consumer.Messages(options...)
+	return messages, name, err
 }
 
 // reach returns when the consumer hears what is sent from here. In a cluster it may be on another

@@ -15,11 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/cli/iostreams"
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -37,20 +37,7 @@ type stub struct {
 
 func newStub(t *testing.T) *stub {
 	t.Helper()
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	t.Cleanup(func() { ns.Shutdown(); ns.WaitForShutdown() })
-	if !ns.ReadyForConnections(patience) {
-		t.Fatal("the NATS server does not start")
-	}
-	nc, err := nats.Connect(ns.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	nc := natstest.Connect(t).Conn()
 	dir := t.TempDir()
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	t.Setenv("HERMES_CONTEXT", "")
@@ -58,7 +45,7 @@ func newStub(t *testing.T) *stub {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	context := fmt.Sprintf(`{"url": %q, "inbox_prefix": "_INBOX_ana"}`, ns.ClientURL())
+	context := fmt.Sprintf(`{"url": %q, "inbox_prefix": "_INBOX_ana"}`, nc.ConnectedUrl())
 	if err := os.WriteFile(file, []byte(context), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Connect starts a server in this process, with JetStream and nothing in it, and connects to it. Both
-// end with the test.
-func Connect(t testing.TB) jetstream.JetStream {
+// Start starts a server in this process, with JetStream and what was kept in the folder before. port -1 is
+// one that is free. It ends with the test, if not before.
+func Start(t testing.TB, dir string, port int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: true, StoreDir: dir,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,13 @@ func Connect(t testing.TB) jetstream.JetStream {
 	if !s.ReadyForConnections(30 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	nc, err := nats.Connect(s.ClientURL())
+	return s
+}
+
+// Connect starts a server with nothing in it, and connects to it. Both end with the test.
+func Connect(t testing.TB) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(Start(t, t.TempDir(), -1).ClientURL())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/log/memlog"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/projections/quotas"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -39,22 +39,11 @@ type world struct {
 
 func newWorld(t *testing.T, at string) *world {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
 	now, err := time.Parse(time.DateTime, at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, executions: memlog.New(), functions: memlog.New(), users: memlog.New(), conn: nc, now: now}
+	return &world{t: t, executions: memlog.New(), functions: memlog.New(), users: memlog.New(), conn: natstest.Connect(t).Conn(), now: now}
 }
 
 func (w *world) clock() time.Time {

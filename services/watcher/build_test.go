@@ -18,7 +18,7 @@ import (
 // build places the build of these files and returns its report.
 func (w *world) build(files map[string]string) (api.RunRequest, api.Report) {
 	w.t.Helper()
-	r := w.request(w.pack(files))
+	r := w.request(w.blobs.Bundle(w.t, files))
 	r.Request.Kind = events.KindBuild
 	w.place(r)
 	return r, next(w.t, "report", w.reports)
@@ -50,7 +50,7 @@ func TestBuild(t *testing.T) {
 		if err := bundle.Extract(t.Context(), &archive, root, bundle.Limits{}); err != nil {
 			t.Fatal(err)
 		}
-		w.blobs.dirs[report.Artifact.Digest] = dir
+		w.blobs.Unpack(*report.Artifact, dir)
 		run := w.request(*report.Artifact)
 		w.place(run)
 		if report := next(t, "report", w.reports); report.Outcome != api.Succeeded {
@@ -86,7 +86,7 @@ func TestBuild(t *testing.T) {
 		})
 	}
 	t.Run("broken bundle", func(t *testing.T) {
-		r := w.request(w.blobs.add([]byte("no archive")))
+		r := w.request(w.blobs.Add([]byte("no archive")))
 		r.Request.Kind = events.KindBuild
 		w.place(r)
 		expect(t, next(t, "report", w.reports), api.Failed, events.ReasonInput, "bundle")
@@ -142,7 +142,7 @@ func TestBuildFindsCUDA(t *testing.T) {
 		{nil, "nvcc -arch=all-major\nfor\n"},
 		{[]string{"8.0", "9.0", "12.0"}, "nvcc -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90\nfor 80 90\n"},
 	} {
-		r := w.request(w.pack(map[string]string{"Makefile": "NVCC_GENCODE ?= -arch=all-major\nall:\n\t@nvcc $(NVCC_GENCODE); echo for $(CUDA_ARCHS); touch handler; chmod +x handler\nclean:\n\t@true\n"}))
+		r := w.request(w.blobs.Bundle(w.t, map[string]string{"Makefile": "NVCC_GENCODE ?= -arch=all-major\nall:\n\t@nvcc $(NVCC_GENCODE); echo for $(CUDA_ARCHS); touch handler; chmod +x handler\nclean:\n\t@true\n"}))
 		r.Request.Kind, r.Request.ComputeCapabilities = events.KindBuild, c.capabilities
 		w.place(r)
 		if report := next(t, "report", w.reports); report.Outcome != api.Succeeded {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/blobs/blobstest"
 )
 
 func interactive(r *api.RunRequest) { r.Request.Interactive = true }
@@ -114,7 +115,7 @@ func TestLargeInputWhileItRuns(t *testing.T) {
 		}
 	}
 	report := next(t, "report", w.reports)
-	blob := blobOf([]byte(typed))
+	blob := blobstest.Blob([]byte(typed))
 	stdout, _, _ := w.output(r)
 	if !strings.HasPrefix(stdout, strings.TrimPrefix(blob.Digest, "sha256:")) {
 		t.Errorf("it read %q, want %s", stdout, blob.Digest)
@@ -194,7 +195,7 @@ func TestInteractiveAndNoAttemptOfItsOwn(t *testing.T) {
 		"a build":        func(r *api.RunRequest) { r.Request.Kind = events.KindBuild },
 		"a retry":        func(r *api.RunRequest) { r.Attempt = 2 },
 	} {
-		bad := w.request(blobOf(nil))
+		bad := w.request(blobstest.Blob(nil))
 		interactive(&bad)
 		change(&bad)
 		raw, _ := json.Marshal(bad)

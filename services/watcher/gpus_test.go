@@ -157,9 +157,10 @@ func TestRunOnAGPU(t *testing.T) {
 // stopFunction lets a function end that waits for a file.
 func (w *world) stopFunction(artifact events.Blob) {
 	w.t.Helper()
-	w.blobs.mu.Lock()
-	dir := w.blobs.dirs[artifact.Digest]
-	w.blobs.mu.Unlock()
+	dir, _, err := w.blobs.Dir(w.t.Context(), artifact)
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "stop"), nil, 0o644); err != nil {
 		w.t.Fatal(err)
 	}

@@ -78,9 +78,7 @@ func TestResults(t *testing.T) {
 			t.Errorf("report %+v, kept %v", report, files)
 		}
 	})
-	w.blobs.mu.Lock()
-	before := len(w.blobs.content)
-	w.blobs.mu.Unlock()
+	before := w.blobs.Len()
 	for what, script := range map[string]string{"nothing": "true", "an empty folder": `mkdir "$HERMES_RESULTS/a"`, "what it removed": `cd "$HERMES_RESULTS" && echo x >x && rm x`} {
 		if _, report := w.run(script, leaves); report.Outcome != api.Succeeded || report.Results != nil {
 			t.Errorf("%s: report %+v, results %+v", what, report, report.Results)
@@ -89,10 +87,8 @@ func TestResults(t *testing.T) {
 	if _, report := w.run(`test -z "$HERMES_RESULTS"`); report.Outcome != api.Succeeded || report.Results != nil {
 		t.Errorf("without a folder of results: report %+v", report)
 	}
-	w.blobs.mu.Lock()
-	defer w.blobs.mu.Unlock()
-	if len(w.blobs.content) != before {
-		t.Errorf("%d blobs were stored for nothing", len(w.blobs.content)-before)
+	if now := w.blobs.Len(); now != before {
+		t.Errorf("%d blobs were stored for nothing", now-before)
 	}
 }
 

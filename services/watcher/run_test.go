@@ -9,6 +9,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/blobs/blobstest"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
 
@@ -72,7 +73,7 @@ func TestRun(t *testing.T) {
 	})
 	t.Run("input blob", func(t *testing.T) {
 		in := bytes.Repeat([]byte("0123456\n"), 60_000)
-		blob := w.blobs.add(in)
+		blob := w.blobs.Add(in)
 		r, report := w.run("cat", func(r *api.RunRequest) { r.Request.Input.Blob = &blob })
 		if stdout, _, _ := w.output(r); report.Outcome != api.Succeeded || stdout != string(in) {
 			t.Errorf("%+v, %d bytes came back of %d", report, len(stdout), len(in))
@@ -116,7 +117,7 @@ func TestRun(t *testing.T) {
 		}
 	})
 	t.Run("no artifact", func(t *testing.T) {
-		r := w.request(blobOf([]byte("nowhere")))
+		r := w.request(blobstest.Blob([]byte("nowhere")))
 		w.place(r)
 		report := next(t, "report", w.reports)
 		expect(t, report, api.Failed, events.ReasonInput, "no such blob")

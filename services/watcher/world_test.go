@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,10 +23,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
-	"github.com/hermes-serverless/hermes/services/bundle"
+	"github.com/hermes-serverless/hermes/services/blobs/blobstest"
 	"github.com/hermes-serverless/hermes/services/watcher/fake"
 	"github.com/hermes-serverless/hermes/services/watcher/sandbox"
 )
@@ -44,7 +44,7 @@ type world struct {
 	server *server.Server
 	nc     *nats.Conn // the test's own
 	js     jetstream.JetStream
-	blobs  *memory
+	blobs  *blobstest.Memory
 	bases  *fewBases
 	conn   *nats.Conn // the watcher's
 	box    *runtime
@@ -67,7 +67,7 @@ type world struct {
 func newWorld(t *testing.T, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{
-		t: t, dir: t.TempDir(), bases: &fewBases{roots: map[string]string{}}, blobs: &memory{content: map[string][]byte{}, dirs: map[string]string{}},
+		t: t, dir: t.TempDir(), bases: &fewBases{roots: map[string]string{}}, blobs: blobstest.New(),
 		hellos: make(chan string, 99), leaves: make(chan string, 99), holds: make(chan []api.AttemptRef, 99),
 		claims: make(chan api.Claim, 99), reports: make(chan api.Report, 99),
 		grant:  func(api.Claim) api.ClaimReply { return api.ClaimReply{Granted: true} },
@@ -110,18 +110,7 @@ func (w *world) ensure() {
 
 func (w *world) serve(port int) {
 	w.t.Helper()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: true, StoreDir: filepath.Join(w.dir, "nats"),
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	s.Start()
-	w.server = s
-	w.t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(30 * time.Second) {
-		w.t.Fatal("the server does not start")
-	}
+	w.server = natstest.Start(w.t, filepath.Join(w.dir, "nats"), port)
 }
 
 // restart ends the server and starts it again on the same port and store.
@@ -243,11 +232,7 @@ func (w *world) function(handler string, mode os.FileMode) events.Blob {
 			w.t.Fatal(err)
 		}
 	}
-	blob := blobOf([]byte(dir))
-	w.blobs.mu.Lock()
-	defer w.blobs.mu.Unlock()
-	w.blobs.dirs[blob.Digest] = dir
-	return blob
+	return w.blobs.Folder(dir)
 }
 
 func (w *world) request(artifact events.Blob) api.RunRequest {
@@ -372,78 +357,6 @@ func (w *world) reportFiles() int {
 		w.t.Fatal(err)
 	}
 	return len(files)
-}
-
-// memory is a store of blobs, and of folders of artifacts.
-type memory struct {
-	mu      sync.Mutex
-	content map[string][]byte
-	dirs    map[string]string
-}
-
-func blobOf(data []byte) events.Blob {
-	sum := sha256.Sum256(data)
-	return events.Blob{Digest: "sha256:" + hex.EncodeToString(sum[:]), SizeBytes: int64(len(data))}
-}
-
-func (m *memory) add(data []byte) events.Blob {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	blob := blobOf(data)
-	m.content[blob.Digest] = data
-	return blob
-}
-
-func (m *memory) Get(_ context.Context, blob events.Blob, to io.Writer) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	data, ok := m.content[blob.Digest]
-	if !ok {
-		return blobs.ErrNoBlob
-	}
-	_, err := to.Write(data)
-	return err
-}
-
-func (m *memory) Put(_ context.Context, blob events.Blob, r io.Reader) error {
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	if m.add(data) != blob {
-		return fmt.Errorf("not the blob %s", blob.Digest)
-	}
-	return nil
-}
-
-func (m *memory) Dir(_ context.Context, blob events.Blob) (string, func(), error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	dir, ok := m.dirs[blob.Digest]
-	if !ok {
-		return "", nil, blobs.ErrNoBlob
-	}
-	return dir, func() {}, nil
-}
-
-// pack makes a bundle of files; a name that ends in "!" is executable.
-func (w *world) pack(files map[string]string) events.Blob {
-	w.t.Helper()
-	dir := w.t.TempDir()
-	for name, text := range files {
-		mode := os.FileMode(0o644)
-		if strings.HasSuffix(name, "!") {
-			name, mode = strings.TrimSuffix(name, "!"), 0o755
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), mode); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	var archive bytes.Buffer
-	if _, err := bundle.Pack(w.t.Context(), dir, &archive); err != nil {
-		w.t.Fatal(err)
-	}
-	return w.blobs.add(archive.Bytes())
 }
 
 // runtime is the fake runtime, which can be told to fail and counts what is there.

@@ -13,20 +13,20 @@ import (
 	"github.com/hermes-serverless/hermes/events/leaktest"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/log/logtest"
+	"github.com/hermes-serverless/hermes/events/natstest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestConformance(t *testing.T) {
 	logtest.Run(t, func(t *testing.T) logtest.Subject {
-		o := options(t, "single", freePort(t))
-		s := start(t, o)
-		t.Cleanup(func() { stop(s) })
+		dir, port := t.TempDir(), freePort(t)
+		s := natstest.Start(t, dir, port)
 		js := connect(t, s.ClientURL())
 		subject := newSubject(t, js, 1)
 		subject.Disturb = func(t *testing.T) {
 			stop(s)
-			s = start(t, o)
+			s = natstest.Start(t, dir, port)
 			flush(t, js)
 		}
 		return subject
@@ -53,9 +53,7 @@ func TestConformanceReplicated(t *testing.T) {
 
 // TestNoStream: a stream that is not there is an error that names it, not an empty log.
 func TestNoStream(t *testing.T) {
-	s := start(t, options(t, "single", -1))
-	t.Cleanup(func() { stop(s) })
-	js := connect(t, s.ClientURL())
+	js := natstest.Connect(t)
 	l := jslog.New(js, "NONE")
 	for name, read := range map[string]iter.Seq2[events.Record, error]{
 		"read": l.Read(t.Context(), "hermes.a", 0), "read all": l.Read(t.Context(), ">", 0), "follow": l.Follow(t.Context(), ">", 0),

@@ -12,27 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// options of a server that a test can stop and start again on the same port and store.
-func options(t *testing.T, name string, port int) *server.Options {
-	return &server.Options{
-		ServerName: name, Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: t.TempDir(),
-	}
-}
-
-func start(t *testing.T, o *server.Options) *server.Server {
-	t.Helper()
-	s, err := server.NewServer(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(30 * time.Second) {
-		t.Fatal("the server does not start")
-	}
-	return s
-}
-
 func stop(s *server.Server) {
 	s.Shutdown()
 	s.WaitForShutdown()
@@ -74,10 +53,10 @@ func cluster(t *testing.T) [3]*server.Server {
 	}
 	var servers [3]*server.Server
 	for i := range servers {
-		o := options(t, fmt.Sprint("node", i), -1)
-		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}
-		o.Routes = server.RoutesFromStr(routes[1:])
-		s, err := server.NewServer(o)
+		s, err := server.NewServer(&server.Options{
+			ServerName: fmt.Sprint("node", i), Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}, Routes: server.RoutesFromStr(routes[1:]),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

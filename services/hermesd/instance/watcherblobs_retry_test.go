@@ -10,10 +10,10 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
 )
@@ -21,17 +21,7 @@ import (
 // TestADownloadOutlivesALeader: a part that nobody answers for is asked for again, and those before it are
 // not; what is refused or is not there is not asked for again.
 func TestADownloadOutlivesALeader(t *testing.T) {
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	nc := natstest.Connect(t).Conn()
 	content := []byte("abc")
 	sum := events.NewBlobWriter(io.Discard)
 	_, _ = sum.Write(content)

@@ -89,7 +89,7 @@ func absent(path string) func(*testing.T, string) {
 }
 
 func (y *yard) buildRequest(tool events.Blob, a buildAttack, recipe string) api.RunRequest {
-	program, err := os.ReadFile(filepath.Join(y.store.dirs[tool.Digest], "abuse"))
+	program, err := os.ReadFile(filepath.Join(y.dirOf(tool), "abuse"))
 	y.must(err)
 	clean := a.clean
 	if clean == "" {
@@ -103,7 +103,7 @@ func (y *yard) buildRequest(tool events.Blob, a buildAttack, recipe string) api.
 	if handler == "" {
 		handler = "handler"
 	}
-	r := y.request(events.KindBuild, y.bundleOf(files), handler)
+	r := y.request(events.KindBuild, y.store.Bundle(y.t, files), handler)
 	if a.limit != nil {
 		a.limit(&r.Request.Limits)
 	}

@@ -144,7 +144,7 @@ func (y *yard) attempt(t *testing.T, tool events.Blob, a abuse) {
 // tryInput gives a function input that it does not read.
 func (y *yard) tryInput(t *testing.T, tool events.Blob) {
 	y.try(t, "input that is not read", func(t *testing.T) {
-		blob := y.store.add(make([]byte, 8<<20))
+		blob := y.store.Add(make([]byte, 8<<20))
 		r := y.request(events.KindRun, tool, "abuse", "unread")
 		r.Request.Input.Blob = &blob
 		y.beside(t, tool, func() { fine.check(t, y.run(t, r)) })
@@ -168,7 +168,7 @@ func (y *yard) tryHandlers(t *testing.T, tool events.Blob) {
 	}
 	y.must(unix.Chmod(filepath.Join(dir, "pipe"), 0o777))
 	y.must(unix.Chmod(filepath.Join(dir, "device"), 0o777))
-	bad := y.store.addDir(dir)
+	bad := y.store.Folder(dir)
 	for handler, code := range map[string]int{
 		"folder": 126, "pipe": 126, "device": 126, "elf": 126, "script": 126, "empty": 126, "itself": 126, "deep": 126,
 		"link": 127, "self": 126, "folder/none": 127,

@@ -6,9 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,7 +26,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/services/api"
-	"github.com/hermes-serverless/hermes/services/blobs"
+	"github.com/hermes-serverless/hermes/services/blobs/blobstest"
 	"github.com/hermes-serverless/hermes/services/bundle"
 	"github.com/hermes-serverless/hermes/services/watcher"
 )
@@ -50,7 +48,7 @@ type yard struct {
 	js      jetstream.JetStream
 	runtime *Runtime
 	state   string
-	store   *yardStore
+	store   *blobstest.Memory
 	mounts  []string
 
 	mu      sync.Mutex
@@ -65,7 +63,7 @@ func newYard(t *testing.T) *yard {
 	needContainers(t)
 	y := &yard{
 		t: t, runtime: newRuntime(t), state: newDir(t), reports: map[string]chan api.Report{},
-		store: &yardStore{content: map[string][]byte{}, dirs: map[string]string{}},
+		store: blobstest.New(),
 	}
 	y.connect()
 	ready := make(chan struct{}, 99)
@@ -224,7 +222,7 @@ func (y *yard) beside(t testing.TB, tool events.Blob, f func()) {
 	end := y.start(r)
 	yardNext(t, "word of the neighbour", up)
 	f()
-	y.must(os.WriteFile(filepath.Join(y.store.dirs[tool.Digest], stop), nil, 0o644))
+	y.must(os.WriteFile(filepath.Join(y.dirOf(tool), stop), nil, 0o644))
 	report := yardNext(t, "report of the neighbour", end)
 	if text := y.output(t, r); report.Outcome != api.Succeeded || text != "up\nwell\n" {
 		t.Errorf("the neighbour ended with %+v and printed %q", report, text)
@@ -311,119 +309,38 @@ func (y *yard) conclude(t *testing.T) {
 	}
 }
 
-// yardStore keeps blobs in memory, and unpacked functions in folders.
-type yardStore struct {
-	mu      sync.Mutex
-	content map[string][]byte
-	dirs    map[string]string
-}
-
-func yardBlob(data []byte) events.Blob {
-	sum := sha256.Sum256(data)
-	return events.Blob{Digest: "sha256:" + hex.EncodeToString(sum[:]), SizeBytes: int64(len(data))}
-}
-
-func (s *yardStore) add(data []byte) events.Blob {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	blob := yardBlob(data)
-	s.content[blob.Digest] = data
-	return blob
-}
-
-// addDir makes a folder an artifact.
-func (s *yardStore) addDir(dir string) events.Blob {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	blob := yardBlob([]byte(dir))
-	s.dirs[blob.Digest] = dir
-	return blob
-}
-
-func (s *yardStore) read(blob events.Blob) ([]byte, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	data, ok := s.content[blob.Digest]
-	return data, ok
-}
-
-// Get implements watcher.Blobs.
-func (s *yardStore) Get(_ context.Context, blob events.Blob, to io.Writer) error {
-	data, ok := s.read(blob)
-	if !ok {
-		return blobs.ErrNoBlob
-	}
-	_, err := to.Write(data)
-	return err
-}
-
-// Put implements watcher.Blobs.
-func (s *yardStore) Put(_ context.Context, blob events.Blob, r io.Reader) error {
-	data, err := io.ReadAll(r)
-	if err == nil && s.add(data) != blob {
-		err = errors.New("not the blob " + blob.Digest)
-	}
-	return err
-}
-
-// Dir implements watcher.Artifacts.
-func (s *yardStore) Dir(_ context.Context, blob events.Blob) (string, func(), error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	dir, ok := s.dirs[blob.Digest]
-	if !ok {
-		return "", nil, blobs.ErrNoBlob
-	}
-	return dir, func() {}, nil
-}
-
 // yardBases are none: everything here runs on the host's own.
 type yardBases struct{ watcher.Bases }
 
-// bundleOf packs files; one whose name ends in "!" is executable.
-func (y *yard) bundleOf(files map[string]string) events.Blob {
-	dir := y.t.TempDir()
-	for name, text := range files {
-		mode := os.FileMode(0o644)
-		if strings.HasSuffix(name, "!") {
-			name, mode = strings.TrimSuffix(name, "!"), 0o755
-		}
-		y.must(os.WriteFile(filepath.Join(dir, name), []byte(text), mode))
-	}
-	return y.packed(dir)
-}
-
-func (y *yard) packed(dir string) events.Blob {
-	var archive bytes.Buffer
-	_, err := bundle.Pack(y.t.Context(), dir, &archive)
+// dirOf is the folder of an artifact.
+func (y *yard) dirOf(artifact events.Blob) string {
+	dir, _, err := y.store.Dir(y.t.Context(), artifact)
 	y.must(err)
-	return y.store.add(archive.Bytes())
+	return dir
 }
 
 // unpacked lays an artifact into a folder that sandboxes can be given.
 func (y *yard) unpacked(artifact events.Blob) (dir string) {
-	data, ok := y.store.read(artifact)
-	if !ok {
-		y.t.Fatalf("the artifact %s was not stored", artifact.Digest)
-	}
+	var archive bytes.Buffer
+	y.must(y.store.Get(y.t.Context(), artifact, &archive))
 	dir = newDir(y.t)
 	root, err := os.OpenRoot(dir)
 	y.must(err)
 	defer root.Close()
-	y.must(bundle.Extract(y.t.Context(), bytes.NewReader(data), root, bundle.Limits{}))
+	y.must(bundle.Extract(y.t.Context(), &archive, root, bundle.Limits{}))
 	return dir
 }
 
 // tool builds the program of the attacks, in a sandbox as everything else.
 func (y *yard) tool(t *testing.T) events.Blob {
 	t.Helper()
-	r := y.request(events.KindBuild, y.packed("testdata/abuse"), "abuse")
+	r := y.request(events.KindBuild, y.store.BundleOf(t, "testdata/abuse"), "abuse")
 	r.Request.Limits.MemoryBytes = 256 << 20
 	report := y.run(t, r)
 	if report.Outcome != api.Succeeded {
 		t.Fatalf("the attacks cannot be built: %+v\n%s", report, y.output(t, r))
 	}
-	return y.store.addDir(y.unpacked(*report.Artifact))
+	return y.store.Folder(y.unpacked(*report.Artifact))
 }
 
 // wanted is how an attack must end.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections"
 )
 
@@ -24,23 +23,18 @@ type Block struct {
 	Rows []byte `json:"rows"`
 }
 
-// Brief is what a block knows of an execution.
-type Brief struct {
-	Function events.FunctionRef
-	// Watcher is empty before the first start.
-	Watcher string
-	Status  Status
-}
-
 const (
 	rowBytes = 5
 	// most is the highest place that a row holds; what comes up behind it is not known.
 	most = 1<<16 - 1
 )
 
+// statusCount is how many rowStatuses there are.
+const statusCount = 7
+
 // rowStatuses are those that a row holds, from 1. They are stored: a new one goes to the end.
-func rowStatuses() []Status {
-	return []Status{Queued, Running, Success, Error, Cancelled, Timeout, Lost}
+func rowStatuses() [statusCount]Status {
+	return [statusCount]Status{Queued, Running, Success, Error, Cancelled, Timeout, Lost}
 }
 
 // BlockKey is the key of the block that a number is in.
@@ -51,23 +45,30 @@ func BlockKey(owner string, number int64) string {
 // BlockFirst is the first number of the block that a number is in.
 func BlockFirst(number int64) int64 { return number - (number-1)%BlockSize }
 
-// Brief returns what is known of the n-th execution of the block, from 0, and whether anything is.
-func (b Block) Brief(n int) (brief Brief, known bool) {
-	if (n+1)*rowBytes > len(b.Rows) {
-		return brief, false
+// row is what a block has of the n-th execution, as places from 1, the watcher's 0 before the first start;
+// known says whether it has anything.
+func (b Block) row(n int) (function, watcher, status int, known bool) {
+	if n < 0 || (n+1)*rowBytes > len(b.Rows) {
+		return 0, 0, 0, false
 	}
 	row := b.Rows[n*rowBytes:]
-	function, watcher := int(binary.LittleEndian.Uint16(row)), int(binary.LittleEndian.Uint16(row[2:]))
-	status := int(row[4])
-	if function < 1 || function > len(b.Functions) || watcher > len(b.Watchers) || status < 1 || status > len(rowStatuses()) {
-		return brief, false
+	function, watcher = int(binary.LittleEndian.Uint16(row)), int(binary.LittleEndian.Uint16(row[2:]))
+	status = int(row[4])
+	known = function >= 1 && function <= len(b.Functions) && watcher <= len(b.Watchers) && status >= 1 && status <= statusCount
+	return function, watcher, status, known
+}
+
+// Ended reports whether nothing in the block can change any more: it is full, and all of its executions have
+// ended.
+func (b Block) Ended() bool {
+	statuses := rowStatuses()
+	for n := range BlockSize {
+		_, _, status, known := b.row(n)
+		if !known || !statuses[status-1].Final() {
+			return false
+		}
 	}
-	f := b.Functions[function-1]
-	brief = Brief{Function: events.FunctionRef{Owner: f[0], Name: f[1], Version: f[2]}, Status: rowStatuses()[status-1]}
-	if watcher > 0 {
-		brief.Watcher = b.Watchers[watcher-1]
-	}
-	return brief, true
+	return true
 }
 
 // with returns the block with an execution as it is now. The block itself stays as it was.
@@ -77,9 +78,16 @@ func (b Block) with(e Execution) Block {
 	copy(rows, b.Rows)
 	b.Rows = rows
 	ref := e.Request.Function
-	function, watcher := 0, 0
-	b.Functions, function = place(b.Functions, [3]string{ref.Owner, ref.Name, ref.Version})
-	if e.Watcher != "" {
+	name := [3]string{ref.Owner, ref.Name, ref.Version}
+	// Most are where they were.
+	function, watcher, _, known := b.row(at / rowBytes)
+	if !known || b.Functions[function-1] != name {
+		b.Functions, function = place(b.Functions, name)
+	}
+	switch {
+	case e.Watcher == "":
+		watcher = 0
+	case !known || watcher == 0 || b.Watchers[watcher-1] != e.Watcher:
 		b.Watchers, watcher = place(b.Watchers, e.Watcher)
 	}
 	row := rows[at : at+rowBytes]
@@ -87,7 +95,8 @@ func (b Block) with(e Execution) Block {
 	if function > 0 && (watcher > 0 || e.Watcher == "") {
 		binary.LittleEndian.PutUint16(row, uint16(function))
 		binary.LittleEndian.PutUint16(row[2:], uint16(watcher))
-		row[4] = byte(1 + slices.Index(rowStatuses(), e.Status)) // 0 for one that it does not know
+		statuses := rowStatuses()
+		row[4] = byte(1 + slices.Index(statuses[:], e.Status)) // 0 for one that it does not know
 	}
 	return b
 }

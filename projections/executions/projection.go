@@ -141,11 +141,12 @@ func reads(r events.Record, known projections.Known) []string {
 		return nil
 	}
 	keys := []string{IDKey(owner, id)}
-	switch text, found := known(keys[0]); {
+	switch value, found := known(keys[0]); {
 	case !found:
 		return keys
-	case text != nil:
-		if n, err := strconv.ParseInt(fmt.Sprint(text), 10, 64); err == nil {
+	case value != nil:
+		text, _ := value.(projections.Text)
+		if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
 			keys = append(keys, ViewKey(owner, n), BlockKey(owner, n))
 		}
 		return keys

@@ -20,7 +20,13 @@ type seek struct {
 	// maybe are the numbers that the blocks did not rule out and that have not been looked at, the
 	// highest first.
 	maybe []int64
+	picks executions.Picks
+	// spared is what blocks in memory cost less than others, in executions.
+	spared int
 }
+
+// inMemory is how many executions in blocks in memory cost what one does in a block that is read.
+const inMemory = 16
 
 func (s *seek) run(ctx context.Context) error {
 	if s.page.Next == 0 {
@@ -31,11 +37,12 @@ func (s *seek) run(ctx context.Context) error {
 		s.page.Next = last + 1
 	}
 	s.first = max(s.first, 1)
+	s.picks = s.filter.picksOfBlocks()
 	for most := firstBlocks; !s.over && s.page.Next > s.first; most = min(4*most, maxBlocks) {
 		if err := s.step(ctx, most); err != nil {
 			return err
 		}
-		s.over = s.over || s.page.Searched >= s.bound
+		s.over = s.over || s.page.Searched-s.spared >= s.bound
 	}
 	if s.page.More = s.page.Next > s.first; !s.page.More {
 		s.page.Next = 0
@@ -45,10 +52,11 @@ func (s *seek) run(ctx context.Context) error {
 
 // step looks through so many blocks.
 func (s *seek) step(ctx context.Context, most int) error {
-	blocks, err := s.views.Blocks(ctx, s.user, s.page.Next, most)
+	blocks, read, err := s.views.Blocks(ctx, s.user, s.page.Next, most)
 	if err != nil {
 		return err
 	}
+	s.spared += (len(blocks) - read) * executions.BlockSize / inMemory * (inMemory - 1)
 	to := s.page.Next
 	for _, b := range blocks {
 		from := max(s.first, executions.BlockFirst(to-1))
@@ -81,10 +89,8 @@ func (s *seek) step(ctx context.Context, most int) error {
 // candidates are the numbers of [from, to) that the block does not rule out, the highest first.
 func (s *seek) candidates(b executions.Block, from, to int64) (numbers []int64) {
 	first := executions.BlockFirst(from)
-	for n := to - 1; n >= from; n-- {
-		if brief, known := b.Brief(int(n - first)); !known || s.filter.picksBrief(brief) {
-			numbers = append(numbers, n)
-		}
+	for _, n := range s.picks.Places(b, int(from-first), int(to-first)) {
+		numbers = append(numbers, first+int64(n))
 	}
 	return numbers
 }
@@ -119,7 +125,14 @@ func (s *seek) pass(to int64) {
 	s.page.Next = to
 }
 
-// picksBrief is false for what the filter does not pick, whatever its view says.
-func (f filter) picksBrief(b executions.Brief) bool {
-	return f.picksFunction(b.Function) && (len(f.Status) == 0 || slices.Contains(f.Status, b.Status)) && (f.Watcher == "" || b.Watcher == f.Watcher)
+// picksOfBlocks does not pick what the filter does not, whatever its view says.
+func (f filter) picksOfBlocks() executions.Picks {
+	p := executions.Picks{Function: f.picksFunction}
+	if len(f.Status) > 0 {
+		p.Status = func(s executions.Status) bool { return slices.Contains(f.Status, s) }
+	}
+	if f.Watcher != "" {
+		p.Watcher = func(name string) bool { return name == f.Watcher }
+	}
+	return p
 }

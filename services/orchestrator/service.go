@@ -31,8 +31,8 @@ type Views interface {
 	// LastNumber is the number of the owner's newest execution, 0 if there is none.
 	LastNumber(ctx context.Context, owner string) (int64, error)
 	// Blocks returns the block that the number before the given one is in and those below it, at most
-	// so many, the newest first. One that is not there is empty.
-	Blocks(ctx context.Context, owner string, before int64, most int) ([]executions.Block, error)
+	// so many, the newest first, and how many of them were not in memory. One that is not there is empty.
+	Blocks(ctx context.Context, owner string, before int64, most int) (blocks []executions.Block, read int, err error)
 	// Executions returns those of the owner's executions with these numbers that exist, newest first.
 	Executions(ctx context.Context, owner string, numbers []int64) ([]executions.Execution, error)
 	// Batch says where one of the owner's batches is among their executions.

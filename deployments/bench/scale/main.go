@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,6 +24,8 @@ type options struct {
 	seconds           int
 	seed              uint64
 	dir, out, bin     string
+	// only is a part to measure; empty: all of them.
+	only string
 	// folder, if it is given, is made or used again, and stays.
 	folder string
 }
@@ -59,10 +63,13 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.folder, "folder", "", "a folder that stays: it is filled if it is not there, else its history is looked at again, which must be what is asked for")
 	f.StringVar(&o.out, "out", "bin/scale.json", "the file for all figures")
 	f.StringVar(&o.bin, "bin", "bin", "the folder of hermesd")
+	f.StringVar(&o.only, "only", "", "one part to measure, of "+strings.Join(partNames(), ", ")+"; without it, all of them")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
 	switch {
+	case o.only != "" && !slices.Contains(partNames(), o.only):
+		return o, fmt.Errorf("--only %q: there are %s", o.only, strings.Join(partNames(), ", "))
 	case f.NArg() > 0:
 		return o, fmt.Errorf("%q: only flags are understood", f.Arg(0))
 	case o.users < 1 || o.executions < o.users*minPerUser:
@@ -120,18 +127,32 @@ func (s *scale) measure(ctx context.Context) error {
 	if err := s.report.memory(ctx, "after a new start", in); err != nil {
 		return err
 	}
-	for _, part := range []struct {
-		what string
-		take func(context.Context, *running) error
-	}{
-		{"looks", s.looks}, {"the projector", s.live}, {"rebuilds", s.rebuilds}, {"a bucket that was lost", s.lostBucket},
-	} {
+	for _, part := range parts {
+		if s.only != "" && s.only != part.name {
+			continue
+		}
 		say("measure %s", part.what)
-		if err := part.take(ctx, in); err != nil {
+		if err := part.take(s, ctx, in); err != nil {
 			return fmt.Errorf("measure %s: %w%s", part.what, err, in.trouble())
 		}
 	}
 	return s.report.memory(ctx, "at the end", in)
+}
+
+// parts are what is measured of an instance with its history, in this order.
+var parts = []struct {
+	name, what string
+	take       func(*scale, context.Context, *running) error
+}{
+	{"looks", "looks", (*scale).looks}, {"live", "the projector", (*scale).live},
+	{"rebuilds", "rebuilds", (*scale).rebuilds}, {"lost", "a bucket that was lost", (*scale).lostBucket},
+}
+
+func partNames() (names []string) {
+	for _, part := range parts {
+		names = append(names, part.name)
+	}
+	return names
 }
 
 // fill makes the history. For that acknowledged may be ahead of the disk.

@@ -87,28 +87,6 @@ func (v *Views) LastNumber(ctx context.Context, owner string) (int64, error) {
 	return user.Last, err
 }
 
-// Blocks returns the block that the number before the given one is in and those below it, at most so
-// many, the newest first. One that is not there is empty.
-func (v *Views) Blocks(ctx context.Context, owner string, before int64, most int) ([]executions.Block, error) {
-	var keys []string
-	for first := executions.BlockFirst(before - 1); first > 0 && len(keys) < most; first -= executions.BlockSize {
-		keys = append(keys, executions.BlockKey(owner, first))
-	}
-	values, _, err := v.fetchAll(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	blocks := make([]executions.Block, len(keys))
-	for i, key := range keys {
-		if raw, there := values[key]; there {
-			if blocks[i], err = decode[executions.Block](executions.Projection, key, raw); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return blocks, nil
-}
-
 // Executions returns those of the owner's executions with these numbers that exist, newest first: from the
 // bucket, or from the archive what that has let go.
 func (v *Views) Executions(ctx context.Context, owner string, numbers []int64) ([]executions.Execution, error) {

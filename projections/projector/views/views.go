@@ -30,12 +30,13 @@ type Views struct {
 	js         jetstream.JetStream
 	executions log.Log
 	local      map[string]*projector.Projector
+	blocks     *blockCache
 }
 
 // New returns the views behind the connection. The log of executions makes Active exact.
 // Projectors that run in the same process tell WaitFor at once. It does no I/O.
 func New(js jetstream.JetStream, executions log.Log, local ...*projector.Projector) *Views {
-	v := &Views{js: js, executions: executions, local: map[string]*projector.Projector{}}
+	v := &Views{js: js, executions: executions, local: map[string]*projector.Projector{}, blocks: newBlockCache(time.Now, maxBlockBytes)}
 	for _, p := range local {
 		v.local[p.Bucket()] = p
 	}

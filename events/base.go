@@ -72,12 +72,12 @@ func CheckBaseName(name string) error {
 	if name == HostBase {
 		return fmt.Errorf("base name %q is the machine's own; choose another", name)
 	}
-	return checkName("base name", name, userName, `lower-case letters, digits and "_", then also "-"`)
+	return checkName("base name", name)
 }
 
 // CheckLanguage returns an error that says what is wrong with the name of a language, or nil.
 func CheckLanguage(name string) error {
-	return checkName("language", name, userName, `lower-case letters, digits and "_", then also "-"`)
+	return checkName("language", name)
 }
 
 // BaseImported: from here on the name means this image. Those that it meant before stay, for the

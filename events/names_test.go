@@ -1,6 +1,7 @@
 package events_test
 
 import (
+	"hash/fnv"
 	"regexp"
 	"strings"
 	"testing"
@@ -95,6 +96,29 @@ func FuzzParseFunctionRef(f *testing.F) {
 		}
 		if err := events.CheckFunctionName(r.Name); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// TestNamesAreAsTheirForm: what is checked letter by letter is what the form in the words says.
+func TestNamesAreAsTheirForm(t *testing.T) {
+	form := regexp.MustCompile(`^[a-z0-9_][a-z0-9_\-]*$`)
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.OneOf(rapid.StringMatching(`[a-z0-9_\-]{0,4}`), rapid.StringMatching(`[a-zA-Z0-9_\-.\n/ {}`+"`"+`:]{0,4}`), rapid.String()).Draw(t, "name")
+		if got, want := events.CheckUserName(name) == nil, form.MatchString(name) && len(name) <= events.MaxNameBytes; got != want {
+			t.Fatalf("%q is a name: %v, want %v", name, got, want)
+		}
+	})
+}
+
+// TestPartitionIsFNV: stored subjects have it.
+func TestPartitionIsFNV(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		id := rapid.String().Draw(t, "id")
+		h := fnv.New32a()
+		h.Write([]byte(id))
+		if got, want := events.ExecutionPartition(id), int(h.Sum32()%events.ExecutionPartitions); got != want {
+			t.Fatalf("%q is in partition %d, want %d", id, got, want)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package events
 
 import (
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"strings"
 	"time"
@@ -22,9 +21,11 @@ func ExecutionSubject(owner, id string) string {
 
 // ExecutionPartition is fnv32a(id) mod ExecutionPartitions.
 func ExecutionPartition(id string) int {
-	h := fnv.New32a()
-	h.Write([]byte(id))
-	return int(h.Sum32() % ExecutionPartitions)
+	h := uint32(2166136261)
+	for i := range len(id) {
+		h = (h ^ uint32(id[i])) * 16777619
+	}
+	return int(h % ExecutionPartitions)
 }
 
 // WatcherSubject is the subject of all events of one watcher.
@@ -166,9 +167,14 @@ func tokens(subject, prefix string, n int) ([]string, error) {
 		return nil, fmt.Errorf("subject %q: must be %q and %d tokens", subject, prefix, n)
 	}
 	for _, token := range t {
-		if token == "" || strings.ContainsAny(token, "*> \t\r\n") {
+		if token == "" || strings.IndexFunc(token, isNoToken) >= 0 {
 			return nil, fmt.Errorf("subject %q: bad token %q", subject, token)
 		}
 	}
 	return t, nil
+}
+
+// isNoToken reports what no literal token has.
+func isNoToken(r rune) bool {
+	return r == '*' || r == '>' || r == ' ' || r == '\t' || r == '\r' || r == '\n'
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/events/quickjson"
 )
 
 // Tx is the keys of a projection as one record's application sees them: its own writes and those
@@ -104,12 +105,16 @@ func Encode(value any) ([]byte, error) {
 	if text, ok := value.(Text); ok {
 		return []byte(text), nil
 	}
-	return json.Marshal(value)
+	return quickjson.Marshal(value)
 }
 
 // DecodeJSON is a Decode for keys that hold a T.
 func DecodeJSON[T any](key string, raw []byte) (any, error) {
-	var value T
+	var value, none T
+	if quickjson.Decode(raw, &value) { // it is as Encode writes it
+		return value, nil
+	}
+	value = none
 	if err := json.Unmarshal(raw, &value); err != nil {
 		return nil, fmt.Errorf("value of %s: %w", key, err)
 	}

@@ -124,7 +124,7 @@ func TestSnapshotsWhileACommitIsUnderWay(t *testing.T) {
 			}
 			x.store = slow
 			x.Put("user.alice", executions.User{Last: 1})
-			x.start(1)
+			x.start(map[string][]byte{"user.alice": []byte(`{"last":1}`)}, 1)
 			<-slow.begun
 			if test.landed {
 				slow.let <- struct{}{}

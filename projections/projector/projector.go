@@ -50,7 +50,7 @@ var ErrAhead = errors.New("the checkpoint is past the end of the log")
 const (
 	allSubjects = ">"
 	// maxKeys bounds one commit; the server takes 1000 messages.
-	maxKeys = 900
+	maxKeys = 990
 	// maxKeysARecord is the most that one record writes.
 	maxKeysARecord = 6
 	// chunk is how many records are as much as a commit is worth.
@@ -264,10 +264,14 @@ func (p *Projector) commitFrom(t *tx, items []item, f *feed) error {
 			return err
 		}
 	}
+	encoded, err := t.encode() // while the commit before is written
+	if err != nil {
+		return err
+	}
 	if err := t.land(); err != nil {
 		return err
 	}
-	t.start(checkpoint)
+	t.start(encoded, checkpoint)
 	return nil
 }
 

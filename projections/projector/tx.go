@@ -209,35 +209,45 @@ func (t *tx) see(revision uint64) error {
 
 // commit writes what was gathered together with the checkpoint.
 func (t *tx) commit(checkpoint uint64) error {
-	t.start(checkpoint)
+	encoded, err := t.encode()
+	if err != nil {
+		return err
+	}
+	t.start(encoded, checkpoint)
 	return t.land()
 }
 
-// start begins to write what was gathered together with the checkpoint. None may be under way.
-func (t *tx) start(checkpoint uint64) {
-	f := &flight{writes: t.writes, checkpoint: checkpoint, done: make(chan landing, 1)}
-	t.flight, t.writes = f, make(map[string]any, maxKeys)
-	revision := t.revision
-	go func() {
-		revision, err := t.write(f.writes, checkpoint, revision)
-		f.done <- landing{revision, err}
-	}()
-}
-
-// write is the part of a commit that is done beside everything else.
-func (t *tx) write(writes map[string]any, checkpoint, revision uint64) (uint64, error) {
-	encoded := make(map[string][]byte, len(writes))
-	for key, value := range writes {
+// encode returns what was gathered as it is stored. It may be called while a commit is under way.
+func (t *tx) encode() (map[string][]byte, error) {
+	encoded := make(map[string][]byte, len(t.writes))
+	for key, value := range t.writes {
 		if value == nil {
 			encoded[key] = nil
 			continue
 		}
 		raw, err := projections.Encode(value)
 		if err != nil {
-			return 0, fmt.Errorf("encode %s: %w", key, err)
+			return nil, fmt.Errorf("encode %s: %w", key, err)
 		}
 		encoded[key] = raw
 	}
+	return encoded, nil
+}
+
+// start begins to write what was gathered, as it was encoded, together with the checkpoint. No other commit may
+// be under way.
+func (t *tx) start(encoded map[string][]byte, checkpoint uint64) {
+	f := &flight{writes: t.writes, checkpoint: checkpoint, done: make(chan landing, 1)}
+	t.flight, t.writes = f, make(map[string]any, maxKeys)
+	revision := t.revision
+	go func() {
+		revision, err := t.write(encoded, checkpoint, revision)
+		f.done <- landing{revision, err}
+	}()
+}
+
+// write is the part of a commit that is done beside everything else.
+func (t *tx) write(encoded map[string][]byte, checkpoint, revision uint64) (uint64, error) {
 	t.gate.Lock()
 	defer t.gate.Unlock()
 	revision, err := t.store.commit(t.ctx, encoded, checkpoint, revision)

@@ -1,6 +1,6 @@
 // Command bench compares Hermes with the other ways of running a program on a machine: the same
 // small program, in the same run, one way after another. With the word flood it measures what one user
-// can do to another's runs. It brings up an instance and all that it
+// can do to another's runs, with the word cost what a run takes of the machine. It brings up an instance and all that it
 // compares with in a folder of its own, and takes all of it away again.
 package main
 
@@ -26,6 +26,7 @@ type options struct {
 	seconds float64
 	bulk    int64
 	lines   int
+	runs    int
 	dir     string
 	out     string
 	bin     string
@@ -38,6 +39,7 @@ func main() {
 	flag.Float64Var(&o.seconds, "seconds", 5, "how long each rate is measured")
 	flag.Int64Var(&o.bulk, "bulk", 1<<30, "how many bytes of output are measured")
 	flag.IntVar(&o.lines, "lines", 100, "how many lines, one each 50 ms, are followed to the client")
+	flag.IntVar(&o.runs, "runs", 500, "how many runs the cost of one is taken from")
 	flag.StringVar(&o.dir, "dir", "/var/tmp", "where the folder for everything is made; a disk, for what is acknowledged is on it")
 	flag.StringVar(&o.out, "out", "bin/bench.json", "the file for all figures")
 	flag.StringVar(&o.bin, "bin", "bin", "the folder of hermes and hermesd")
@@ -63,17 +65,19 @@ func flags(args []string) (words []string) {
 	return words
 }
 
-// begin does what the words say: compare with other ways, flood, or be the one who floods.
+// begin does what the words say: compare with other ways, look at the cost, flood, or be the one who floods.
 func begin(ctx context.Context, o options, words []string) error {
 	switch {
 	case len(words) == 0:
 		return run(ctx, o)
 	case words[0] == "flood":
 		return runFloods(ctx, o, words[1:])
+	case words[0] == "cost" && len(words) == 1:
+		return runCosts(ctx, o)
 	case words[0] == "flooder" && len(words) == 3:
 		return runFlooder(ctx, words[1], words[2])
 	}
-	return fmt.Errorf("%q: there is `flood [KIND…]`, of %s", strings.Join(words, " "), strings.Join(floodKinds, ", "))
+	return fmt.Errorf("%q: there are `cost`, and `flood [KIND…]`, of %s", strings.Join(words, " "), strings.Join(floodKinds, ", "))
 }
 
 // bench is what the ways of running a program share.

@@ -44,8 +44,10 @@ type report struct {
 	Warm    []process `json:"warm"`
 	Budgets []budget  `json:"budgets"`
 	// Floods are what one user did to another's runs.
-	Floods  []floodedKind `json:"floods,omitempty"`
-	Skipped []skipped     `json:"skipped"`
+	Floods []floodedKind `json:"floods,omitempty"`
+	// Costs are what a run takes of the machine.
+	Costs   []cost    `json:"costs,omitempty"`
+	Skipped []skipped `json:"skipped"`
 
 	samples map[string][]sample
 }

@@ -5,6 +5,8 @@
 #   deployments/bench/run.sh [--rounds 100] [--seconds 5] [--out bin/bench.json]   # or --help
 # With the word flood it measures, without the others, what one user can do to another's runs.
 #   deployments/bench/run.sh flood [KIND...] [--rounds 100]
+# With the word cost it measures the processor time that a run takes, by process.
+#   deployments/bench/run.sh cost [--runs 500]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 deployments/build.sh
@@ -41,7 +43,7 @@ install() {
 }
 
 packages=
-if [ "${1:-}" != flood ]; then packages=$(missing_packages); fi
+if [ "${1:-}" != flood ] && [ "${1:-}" != cost ]; then packages=$(missing_packages); fi
 if [ -n "$packages" ]; then
 	if command -v apt-get >/dev/null 2>&1; then
 		# shellcheck disable=SC2086 # one word a package

@@ -50,11 +50,11 @@ func (r cgroupRoot) hierarchies(path string) []string {
 	if r.unified {
 		return []string{filepath.Join(cgroupMount, path)}
 	}
-	mounts, _ := filepath.Glob(cgroupMount + "/*")
+	mounts, _ := os.ReadDir(cgroupMount)
 	var folders []string
 	for _, mount := range mounts {
-		if info, err := os.Lstat(mount); err == nil && info.IsDir() { // links are second names: cpu,cpuacct
-			folders = append(folders, filepath.Join(mount, path))
+		if mount.IsDir() { // links are second names: cpu,cpuacct
+			folders = append(folders, filepath.Join(cgroupMount, mount.Name(), path))
 		}
 	}
 	return folders
@@ -115,6 +115,9 @@ func (r cgroupRoot) removeParent() {
 
 // removeTree removes cgroup folders from the bottom up; their files go with them.
 func removeTree(folder string) error {
+	if err := unix.Rmdir(folder); err == nil || errors.Is(err, unix.ENOENT) {
+		return nil // most have nothing below them, and nobody in them any more
+	}
 	entries, err := os.ReadDir(folder)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

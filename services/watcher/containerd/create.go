@@ -10,9 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/hermes-serverless/hermes/services/watcher/network"
@@ -139,7 +136,7 @@ func (r *Runtime) newContainer() (container, error) {
 func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*box, error) {
 	ctx, cancel := r.call(ctx, r.opts.CreateTimeout)
 	defer cancel()
-	if err := os.Mkdir(c.dir, 0o700); err != nil {
+	if err := makeSocketDir(*c); err != nil {
 		return nil, err
 	}
 	listener, err := listen(c.dir)
@@ -163,6 +160,15 @@ func (r *Runtime) fill(ctx context.Context, spec sandbox.Spec, c *container) (*b
 	b.container = *c
 	go l.listenOn()
 	return b, nil
+}
+
+// makeSocketDir makes the folder of the socket. It is the container's root's, as whom runc looks the socket
+// up before it becomes nobody: what it cannot see it asks of its parent, with a thread and messages for it.
+func makeSocketDir(c container) error {
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return err
+	}
+	return os.Chown(c.dir, int(c.firstID), int(c.firstID))
 }
 
 // open opens what the watcher needs of a container that is up.
@@ -192,27 +198,13 @@ func (b *box) open(c *container) (err error) {
 
 // boot starts the container and waits for its init.
 func (r *Runtime) boot(ctx context.Context, spec sandbox.Spec, c container, isolation *specs.Spec, listener *net.UnixListener) (*link, error) {
-	created, err := r.define(ctx, spec, c, isolation)
-	if err != nil {
+	if err := r.define(ctx, spec, c, isolation); err != nil {
 		return nil, fmt.Errorf("create container: %w", err)
 	}
-	task, err := created.NewTask(ctx, cio.NullIO)
-	if err != nil {
-		return nil, fmt.Errorf("create task: %w", err)
-	}
-	if err := task.Start(ctx); err != nil {
-		return nil, fmt.Errorf("start task: %w", err)
+	if err := r.startTask(ctx, c.id); err != nil {
+		return nil, err
 	}
 	return accept(ctx, listener, hostUser(isolation))
-}
-
-// define tells containerd what the container is; nothing runs yet.
-func (r *Runtime) define(ctx context.Context, spec sandbox.Spec, c container, isolation *specs.Spec) (client.Container, error) {
-	return r.client.NewContainer(ctx, c.id,
-		client.WithSpec(isolation),
-		client.WithRuntime(runtimeName, &options.Options{BinaryName: r.opts.Libexec.starts(), Root: r.runcRoot()}),
-		client.WithContainerLabels(map[string]string{"io.hermes.sandbox": spec.ID}),
-	)
 }
 
 func (r *Runtime) ociSpec(spec sandbox.Spec, c container) *specs.Spec {
@@ -227,10 +219,5 @@ func (r *Runtime) ociSpec(spec sandbox.Spec, c container) *specs.Spec {
 	}
 	return isolation
 }
-
-// runtimeName makes a containerd that is not ours take the shim that belongs to it, from its PATH. By
-// this name, and not by a path, it also spares asking the shim what it can do, an exec for every
-// container. Ours has no shims: tasks.go.
-const runtimeName = "io.containerd.runc.v2"
 
 func (r *Runtime) runcRoot() string { return filepath.Join(r.opts.StateDir, "runc") }

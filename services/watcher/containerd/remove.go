@@ -3,13 +3,9 @@ package containerd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/containerd/containerd/v2/client"
-	"github.com/containerd/errdefs"
 )
 
 // removeTimeout bounds removing one container. It is not the caller's context that does: half a
@@ -41,37 +37,4 @@ func (r *Runtime) removeTraces(c container) error {
 		return err
 	}
 	return errors.Join(r.cgroup.remove(c.cgroup), os.RemoveAll(c.dir), os.RemoveAll(filepath.Join(r.runcRoot(), r.opts.Namespace, c.id)))
-}
-
-// deleteContainer ends and deletes a container and its task in containerd.
-func (r *Runtime) deleteContainer(ctx context.Context, id string) error {
-	loaded, err := r.client.LoadContainer(ctx, id)
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return unavailable("look for container "+id, err)
-	}
-	if err := deleteTask(ctx, loaded); err != nil {
-		return unavailable("delete task of container "+id, err)
-	}
-	if err := loaded.Delete(ctx); err != nil && !errdefs.IsNotFound(err) {
-		return unavailable("delete container "+id, err)
-	}
-	return nil
-}
-
-func deleteTask(ctx context.Context, c client.Container) error {
-	task, err := c.Task(ctx, nil)
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = task.Delete(ctx, client.WithProcessKill)
-	if err == nil || errdefs.IsNotFound(err) {
-		return nil
-	}
-	return fmt.Errorf("kill and delete: %w", err)
 }

@@ -185,17 +185,14 @@ func (t *task) delete() (*runtime.Exit, error) {
 	return &t.exit, nil
 }
 
-// end kills the container and waits until it is gone.
-func (t *task) end(limit time.Duration) error {
-	err := t.Kill(context.Background(), uint32(unix.SIGKILL), true)
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
+// end kills the container, if it was started, and waits until it is gone.
+func (t *task) end(ctx context.Context) error {
+	if pid, err := t.PID(ctx); pid == 0 {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
+	if err := t.Kill(ctx, uint32(unix.SIGKILL), true); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
 	if _, err := t.Wait(ctx); err != nil {
 		return fmt.Errorf("task %s does not end: %w", t.id, err)
 	}

@@ -87,9 +87,6 @@ func TestTaskLife(t *testing.T) {
 	if err := one.Start(ctx); !errdefs.IsFailedPrecondition(err) {
 		t.Errorf("second start: %v, want failed precondition", err)
 	}
-	if _, err := all.Delete(ctx, "one"); !errdefs.IsFailedPrecondition(err) {
-		t.Errorf("delete while it runs: %v, want failed precondition", err)
-	}
 	if err := one.Kill(ctx, uint32(unix.SIGKILL), true); err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +104,24 @@ func TestTaskLife(t *testing.T) {
 		if left, err := os.ReadDir(folder); err != nil || len(left) != 0 {
 			t.Errorf("%s holds %v, %v; want nothing", folder, left, err)
 		}
+	}
+}
+
+// TestTaskDeletedWhileItRuns: its end is part of that.
+func TestTaskDeletedWhileItRuns(t *testing.T) {
+	all, ctx := testTasks(t)
+	one := makeTask(t, ctx, all, fakeRunc(t, startsSleep), t.TempDir())
+	if err := one.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := all.Delete(ctx, "one"); err != nil || exit.Status != 137 {
+		t.Errorf("delete: %+v, %v; want status 137", exit, err)
+	}
+	if exit, err := one.Wait(ctx); err != nil || exit.Status != 137 {
+		t.Errorf("exit %+v, %v; want status 137", exit, err)
+	}
+	if _, err := all.Get(ctx, "one"); !errdefs.IsNotFound(err) {
+		t.Errorf("get what was deleted: %v, want not found", err)
 	}
 }
 

@@ -132,10 +132,14 @@ func (t *tasks) Tasks(ctx context.Context, all bool) ([]runtime.Task, error) {
 	return list, nil
 }
 
-// Delete implements runtime.PlatformRuntime. The cgroups are the Runtime's, who counts in them.
+// Delete implements runtime.PlatformRuntime. What runs it ends, where a shim would want to be asked for that
+// first, and for its end. The cgroups are the Runtime's, who counts in them.
 func (t *tasks) Delete(ctx context.Context, id string) (*runtime.Exit, error) {
 	deleted, err := t.all.Get(ctx, id)
 	if err != nil {
+		return nil, err
+	}
+	if err := deleted.end(ctx); err != nil {
 		return nil, err
 	}
 	exit, err := deleted.delete()
@@ -154,7 +158,9 @@ func (t *tasks) Close() error {
 	}
 	var errs []error
 	for _, one := range all {
-		errs = append(errs, one.end(killPatience))
+		ctx, cancel := context.WithTimeout(context.Background(), killPatience)
+		errs = append(errs, one.end(ctx))
+		cancel()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -79,6 +79,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 			}
 			log := newLogger(o.verbose)
 			raisePriority(log)
+			go tidyMemory(cmd.Context())
 			set, stop, err := serveMetrics(metrics, log)
 			if err != nil {
 				return err
@@ -136,6 +137,7 @@ func newWatcherCommand() *cobra.Command {
 			}
 			log := newLogger(o.verbose)
 			raisePriority(log)
+			go tidyMemory(cmd.Context())
 			return runWatcher(cmd, watcherOptions{remoteOptions: o, name: name, dataDir: dataDir, containerd: address, slots: slots, warm: warm, grace: grace, metrics: metrics, network: network}, log)
 		},
 	}

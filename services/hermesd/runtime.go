@@ -117,7 +117,10 @@ func newContainerdCommand() *cobra.Command {
 		Short:  "Be the containerd below hermesd (hermesd starts this itself)",
 		Hidden: true,
 		Args:   cobra.NoArgs,
-		RunE:   func(cmd *cobra.Command, _ []string) error { return containerd.Serve(cmd.Context(), dir) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			go tidyMemory(cmd.Context())
+			return containerd.Serve(cmd.Context(), dir)
+		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "its `directory`")
 	_ = cmd.MarkFlagRequired("dir")

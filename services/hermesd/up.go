@@ -103,6 +103,7 @@ func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
 	}
 	log := newLogger(o.verbose)
 	raisePriority(log)
+	go tidyMemory(ctx)
 	if o.sync != "always" {
 		log.Warn("what was acknowledged may be lost in a power cut", "within", o.sync)
 	}

@@ -49,7 +49,7 @@ The exit code is 1 if a run did not succeed, 130 if it was interrupted.`,
 		Example: `  hermes bench pi --input points.txt
   hermes bench ana/pi:1.0.0 --clients 8 --runs 1000
   hermes bench pi --async --runs 500 --output json > pi.json`,
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeFunctions(true),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx = cmd.Context()

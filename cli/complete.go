@@ -77,6 +77,55 @@ func (a *app) completeManyRuns(cmd *cobra.Command, _ []string, _ string) ([]stri
 	return numbers, noFiles | cobra.ShellCompDirectiveKeepOrder
 }
 
+// completeVersions offers the versions of the function that is named before, and before that the functions.
+func (a *app) completeVersions(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 {
+		return a.completeFunctions(false)(cmd, args, word)
+	}
+	ref, err := parseRef(args[0])
+	if err != nil || ref.Version != "" {
+		return nil, noFiles
+	}
+	list, err := completeCall[api.Functions](a, cmd.Context(), api.OpFunctionInspect, api.FunctionInspect{Name: ref.Name})
+	if err != nil {
+		return nil, noFiles
+	}
+	versions := make([]string, len(list.Functions))
+	for i, f := range list.Functions {
+		versions[i] = f.FunctionVersion
+	}
+	return versions, noFiles
+}
+
+// completeMachines offers the watchers of the fleet.
+func (a *app) completeMachines(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	fleet, err := completeCall[api.Fleet](a, cmd.Context(), api.OpFleet, api.FleetRequest{})
+	if err != nil {
+		return nil, noFiles
+	}
+	names := make([]string, len(fleet.Watchers))
+	for i, w := range fleet.Watchers {
+		names[i] = w.Name
+	}
+	return names, noFiles
+}
+
+// completeKeys offers the caller's keys by their beginnings.
+func (a *app) completeKeys(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, noFiles
+	}
+	list, err := completeCall[api.Keys](a, cmd.Context(), api.OpKeysList, api.KeysList{})
+	if err != nil {
+		return nil, noFiles
+	}
+	var keys []string
+	for _, k := range list.Keys {
+		keys = append(keys, fmt.Sprintf("%.12s\t%s", k.Key, k.Label))
+	}
+	return keys, noFiles
+}
+
 func completeCall[Reply any](a *app, ctx context.Context, op string, request any) (Reply, error) {
 	if ctx == nil {
 		ctx = context.Background()

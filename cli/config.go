@@ -31,13 +31,17 @@ An empty value ("") puts the default back.
   context   the NATS context in use: which server, and as whom
   output    what --output is when it is not given: table, json or jsonl`,
 		Example: "  hermes config\n  hermes config context lab\n  hermes config context \"\"",
-		Args:    argsOf(cobra.MaximumNArgs(2)),
+		Args:    cobra.MaximumNArgs(2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return config.Keys(), cobra.ShellCompDirectiveNoFileComp
 			}
-			if len(args) == 1 && args[0] == config.KeyContext {
+			switch {
+			case len(args) > 1:
+			case args[0] == config.KeyContext:
 				return contextNames(), cobra.ShellCompDirectiveNoFileComp
+			case args[0] == config.KeyOutput:
+				return formats(), cobra.ShellCompDirectiveNoFileComp
 			}
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		},

@@ -3,15 +3,13 @@ package cli
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 )
 
 // Names of errors that only the CLI finds.
@@ -22,7 +20,6 @@ const (
 	noSuchFile     = "NoSuchFile"
 	notAFile       = "NotAFile"
 	inputTooLarge  = api.InputTooLarge
-	unknownCommand = "UnknownCommand"
 	unknownSetting = "UnknownSetting"
 	noMakefile     = "NoMakefile"
 	fileExists     = "FileExists"
@@ -36,59 +33,10 @@ const (
 )
 
 // usage is an error of the command line itself.
-func usage(format string, args ...any) *api.Error {
-	return api.Errorf(api.Invalid, api.InvalidArguments, format, args...)
-}
+func usage(format string, args ...any) *api.Error { return commandline.Usage(format, args...) }
 
 // usageOf adds where the command's usage is told.
-func usageOf(cmd *cobra.Command, err error) error {
-	var e *api.Error
-	var value *pflag.InvalidValueError
-	switch {
-	case errors.As(err, &e):
-	case errors.As(err, &value) && value.GetFlag().Value.Type() == gpuType:
-		e = usage("--%s: %v", value.GetFlag().Name, value.Unwrap())
-	case errors.As(err, &value):
-		e = usage("--%s %q: must be %s", value.GetFlag().Name, value.GetValue(), valueOf(value.GetFlag()))
-	default:
-		e = usage("%s", err)
-	}
-	if e.Hint == "" {
-		e = e.WithHint("`%s --help` shows how it is used", cmd.CommandPath())
-	}
-	return e
-}
-
-// valueOf says what a flag takes.
-func valueOf(flag *pflag.Flag) string {
-	switch flag.Value.Type() {
-	case "int", "int64":
-		return "a whole number"
-	case "duration":
-		return "a time, such as 90s or 5m"
-	case "bool":
-		return "true or false"
-	}
-	return "a " + flag.Value.Type()
-}
-
-// noArgs refuses any argument by name. (cobra calls one an unknown command.)
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return usageOf(cmd, usage("%s takes no argument: %q is one too many", cmd.CommandPath(), args[0]))
-}
-
-// argsOf makes cobra's check of arguments speak the CLI's language of errors.
-func argsOf(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageOf(cmd, err)
-		}
-		return nil
-	}
-}
+func usageOf(cmd *cobra.Command, err error) error { return commandline.UsageOf(cmd, err) }
 
 // report prints an error once, as text or, where JSON was asked for, as an object.
 func (a *app) report(err error, args []string) {
@@ -101,13 +49,7 @@ func (a *app) report(err error, args []string) {
 		a.reportJSON(e)
 		return
 	}
-	fmt.Fprintf(a.streams.Err, "hermes: %s\n", e.Message)
-	for line := range strings.Lines(e.Detail) {
-		fmt.Fprintf(a.streams.Err, "  %s\n", strings.TrimRight(line, "\n"))
-	}
-	if e.Hint != "" {
-		fmt.Fprintf(a.streams.Err, "→ %s\n", e.Hint)
-	}
+	commandline.Print(a.streams.Err, "hermes", e)
 }
 
 func (a *app) reportJSON(e *api.Error) {

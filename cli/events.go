@@ -51,7 +51,7 @@ Types are named by their last word, "started", or with what they are about, "exe
   hermes events --since 24h --type failed,lost,timed_out
   hermes events -f --function pi -o jsonl
   hermes --context hermes-operator events --all -f`,
-		Args: noArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.read(); err != nil {
 				return usageOf(cmd, err)
@@ -64,7 +64,6 @@ Types are named by their last word, "started", or with what they are about, "exe
 	cmd.Flags().StringVar(&o.since, "since", "", "begin at this `time`: 12:03:05, RFC 3339, 2h for two hours ago")
 	cmd.Flags().BoolVar(&o.all, "all", false, "those of everybody, for the operator")
 	cmd.Flags().StringVar(&o.owner, "owner", "", "those of this `user`, for the operator")
-	cmd.MarkFlagsMutuallyExclusive("all", "owner")
 	_ = cmd.RegisterFlagCompletionFunc("owner", cobra.NoFileCompletions)
 	cmd.Flags().StringVar(&o.function, "function", "", "only those of this `function` and its executions")
 	cmd.Flags().StringSliceVar(&o.types, "type", nil, "only `types` with these names: requested,failed")
@@ -101,6 +100,9 @@ func eventNames() []string {
 
 // read checks the flags.
 func (o *eventsOptions) read() (err error) {
+	if o.all && o.owner != "" {
+		return usage("--all and --owner exclude each other")
+	}
 	if o.request.Owner = o.owner; o.all {
 		o.request.Owner = api.Everybody
 	}

@@ -15,11 +15,11 @@ import (
 )
 
 func newExecutionCmd(a *app) *cobra.Command {
-	cmd := asGroup(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "execution",
 		Short:   "See and end what runs and what has run",
 		Example: "  hermes execution list\n  hermes execution inspect 15\n  hermes execution logs 15 -f",
-	})
+	}
 	cmd.AddCommand(newExecutionListCmd(a, nil), newExecutionInspectCmd(a, nil), newExecutionFilesCmd(a, nil), newExecutionHistoryCmd(a, nil), newExecutionLogsCmd(a, nil), newExecutionAttachCmd(a, nil), newExecutionReplayCmd(a, nil), newExecutionRerunCmd(a, nil), newExecutionWaitCmd(a, nil), newExecutionStatsCmd(a, nil), newExecutionCancelCmd(a, nil))
 	return cmd
 }

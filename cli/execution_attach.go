@@ -37,7 +37,7 @@ execution or to leave it alone.`,
   hermes execution attach 15 --from now
   hermes execution attach 15 --from -30s
   hermes execution:attach 15 --from 1048576 > rest.txt`,
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx = cmd.Context()

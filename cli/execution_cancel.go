@@ -30,7 +30,7 @@ It returns when the request is accepted.`,
 		Example: `  hermes execution cancel 15
   hermes execution:cancel 15
   hermes execution cancel --batch 01JDY3M8WZ0000000000000000`,
-		Args:              argsOf(cobra.MaximumNArgs(1)),
+		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx = cmd.Context()

@@ -43,7 +43,7 @@ Nothing is written through a link, and nothing outside of the folder.`,
   hermes execution files 15 get --to results
   hermes execution files 15 get model.bin plots
   hermes execution:files 15 -o jsonl`,
-		Args: argsOf(filesArgs),
+		Args: filesArgs,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 1 {
 				return []string{"get\twrite them here"}, noFiles

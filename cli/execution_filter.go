@@ -25,6 +25,8 @@ func (p *pickOptions) flags(cmd *cobra.Command, a *app) {
 	cmd.Flags().StringVar(&p.watcher, "watcher", "", "only those that run or ran on this `machine`")
 	a.batchFlag(cmd, &p.batch, "only those of this `batch` of \"hermes function map\"")
 	cmd.Flags().StringVar(&p.until, "until", "", "only those requested before this `time`")
+	_ = cmd.RegisterFlagCompletionFunc("watcher", a.completeMachines)
+	_ = cmd.RegisterFlagCompletionFunc("until", cobra.NoFileCompletions)
 	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -37,6 +39,7 @@ func (p *pickOptions) functionFlag(cmd *cobra.Command, a *app) {
 
 func (p *pickOptions) sinceFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.since, "since", "", "only those requested at this `time` or later: 12:03:05, RFC 3339, 2h for two hours ago")
+	_ = cmd.RegisterFlagCompletionFunc("since", cobra.NoFileCompletions)
 }
 
 // given says that something is picked.

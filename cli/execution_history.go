@@ -31,7 +31,7 @@ why. With --output json or jsonl it prints the events themselves, as they are st
 
 "hermes execution inspect ID --at TIME" shows the execution as it was at any moment in between.`,
 		Example:           "  hermes execution history 15\n  hermes execution:history 15 -o jsonl",
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := parseExecution(args[0])

@@ -47,7 +47,7 @@ the memory that it held, and their power.`,
   hermes execution inspect 15 --at 12:03:05
   hermes execution inspect 15 --gpu
   hermes execution:inspect 15 --json`,
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx = cmd.Context()

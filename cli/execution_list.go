@@ -44,7 +44,7 @@ elsewhere each execution is printed as a line of JSON, and again whenever it cha
   hermes execution list --all --since 2026-11-01 --until 2026-12-01 -o jsonl
   hermes execution list --batch 01JDY3M8WZ0000000000000000 --status error
   hermes execution list --before 120`,
-		Args: noArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := o.check(cmd); err != nil {
 				return usageOf(cmd, err)

@@ -46,7 +46,7 @@ Data that is no text stands in dataBase64 too.`,
   hermes execution logs 15 -f --tail 20
   hermes execution logs 15 --since -5m --timestamps
   hermes execution logs 15 -f -o jsonl`,
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx = cmd.Context()

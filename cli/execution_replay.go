@@ -51,7 +51,7 @@ A recording holds text: what is no UTF-8 is replaced in it.`,
   hermes execution replay 15 --speed 4x
   hermes execution replay 15 --export run15.cast
   hermes execution:replay 15 --export asciicast | asciinema play -`,
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx = cmd.Context()

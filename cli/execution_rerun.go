@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 )
 
 type executionRerunOptions struct {
@@ -38,7 +39,9 @@ and the end are the same, 1 if they differ, and 125 if it could not be found out
   hermes execution rerun 15 --version latest --diff
   hermes execution rerun 15 --input other.txt
   hermes execution:rerun 15 -a -j`,
-		Args:              func(cmd *cobra.Command, args []string) error { return o.failed(argsOf(cobra.ExactArgs(1))(cmd, args)) },
+		Args: func(cmd *cobra.Command, args []string) error {
+			return o.failed(commandline.Args(cobra.ExactArgs(1))(cmd, args))
+		},
 		ValidArgsFunction: a.completeRuns,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return o.failed(a.chooseFormat()) },
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

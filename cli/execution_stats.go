@@ -36,7 +36,7 @@ long it held GPUs, summed over them.
 
 It looks through the newest 100,000 and says so when it stops there; --all goes on to the end.`,
 		Example: "  hermes execution stats --since 24h\n  hermes execution stats --function pi\n  hermes execution:stats -j",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if o.filter, err = o.pick.filter(a); err != nil {
 				return usageOf(cmd, err)

@@ -7,18 +7,19 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 )
 
 // The exit codes of every command but a synchronous `function run`.
 const (
-	exitOK           = 0
-	exitFailed       = 1
-	exitUsage        = 2
-	exitNotFound     = 3
-	exitConflict     = 4
-	exitUnauthorized = 5
-	exitLimit        = 6
-	exitUnavailable  = 7
+	exitOK           = commandline.ExitOK
+	exitFailed       = commandline.ExitFailed
+	exitUsage        = commandline.ExitUsage
+	exitNotFound     = commandline.ExitNotFound
+	exitConflict     = commandline.ExitConflict
+	exitUnauthorized = commandline.ExitUnauthorized
+	exitLimit        = commandline.ExitLimit
+	exitUnavailable  = commandline.ExitUnavailable
 )
 
 // The exit codes of `function run`, besides the function's own.
@@ -58,32 +59,12 @@ func notOfTheFunction(err error) error {
 func exitCode(err error) int {
 	var exit *exitError
 	switch {
-	case err == nil:
-		return exitOK
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.Is(err, context.Canceled):
 		return exitCancelled
 	}
-	e, ok := api.AsError(err)
-	if !ok {
-		return exitFailed
-	}
-	switch e.Kind {
-	case api.Invalid:
-		return exitUsage
-	case api.NotFound:
-		return exitNotFound
-	case api.Exists, api.State:
-		return exitConflict
-	case api.Unauthorized:
-		return exitUnauthorized
-	case api.LimitReached:
-		return exitLimit
-	case api.Unavailable:
-		return exitUnavailable
-	}
-	return exitFailed
+	return commandline.ExitCode(err)
 }
 
 // executionExit is the exit code that stands for how a function ended.

@@ -11,13 +11,13 @@ import (
 )
 
 func newFunctionCmd(a *app) *cobra.Command {
-	cmd := asGroup(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "function",
 		Short: "Make, deploy, run and list functions",
 		Long: `A function is a folder with hermes.config.json, a Makefile and source code. Its full name is
 owner/name:version. A name alone is your own function, and without a version its highest one.`,
 		Example: "  hermes function init --name pi --language cpp\n  hermes function deploy\n  hermes function run pi",
-	})
+	}
 	cmd.AddCommand(
 		newFunctionInitCmd(a, nil), newFunctionBuildCmd(a, nil), newFunctionDeployCmd(a, nil), newFunctionRunCmd(a, nil), newFunctionMapCmd(a, nil),
 		newFunctionListCmd(a, nil), newFunctionInspectCmd(a, nil), newFunctionDeleteCmd(a, nil),
@@ -72,7 +72,9 @@ func newFunctionListCmd(a *app, run func(*functionListOptions) error) *cobra.Com
 		Use:     "list [OWNER]",
 		Short:   "List your functions, or the public ones of another user",
 		Example: "  hermes function list\n  hermes function list ana\n  hermes function:list -j",
-		Args:    argsOf(cobra.MaximumNArgs(1)),
+		Args:    cobra.MaximumNArgs(1),
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := &functionListOptions{app: a, ctx: cmd.Context()}
 			if len(args) > 0 {

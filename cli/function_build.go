@@ -25,7 +25,7 @@ func newFunctionBuildCmd(a *app, run func(*functionBuildOptions) error) *cobra.C
 		Long: `Builds the function in a folder as deploy does, with "make clean" and "make" on the server, and shows
 the compiler's output. Nothing is registered; the build stays in the history.`,
 		Example: "  hermes function build\n  hermes function build ./pi --json",
-		Args:    argsOf(cobra.MaximumNArgs(1)),
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return run(&functionBuildOptions{app: a, ctx: cmd.Context(), dir: dirArg(args)})
 		},

@@ -26,8 +26,8 @@ func newFunctionDeleteCmd(a *app, run func(*functionDeleteOptions) error) *cobra
 		Long: `Deletes every version of one of your functions, or one version. What has run stays in the history,
 and what runs goes on to its end.`,
 		Example:           "  hermes function delete pi\n  hermes function delete pi 1.0.0\n  hermes function delete pi:1.0.0",
-		Args:              argsOf(cobra.RangeArgs(1, 2)),
-		ValidArgsFunction: a.completeFunctions(false),
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: a.completeVersions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := parseRef(args[0])
 			if err != nil {

@@ -27,7 +27,7 @@ func newFunctionDeployCmd(a *app, run func(*functionDeployOptions) error) *cobra
 compiler's output, and registers the version that hermes.config.json names. A version that exists
 needs --update; it can be run as it was until the new build has succeeded.`,
 		Example: "  hermes function deploy\n  hermes function deploy ./pi -u\n  hermes function:deploy --json",
-		Args:    argsOf(cobra.MaximumNArgs(1)),
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ctx, o.dir = cmd.Context(), dirArg(args)
 			return run(o)

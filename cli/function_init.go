@@ -49,7 +49,7 @@ Templates:
 		Example: `  hermes function init
   hermes function init --name pi --template pi-montecarlo
   hermes function init ./functions --name sum --language cuda --gpu`,
-		Args: argsOf(cobra.MaximumNArgs(1)),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ctx, o.parent = cmd.Context(), dirArg(args)
 			o.gpuSet = cmd.Flags().Changed("gpu")

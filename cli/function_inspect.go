@@ -29,7 +29,7 @@ func newFunctionInspectCmd(a *app, run func(*functionInspectOptions) error) *cob
 		Use:               "inspect ID",
 		Short:             "Show everything about a function's versions",
 		Example:           "  hermes function inspect pi\n  hermes function inspect ana/pi:1.0.0 --json",
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeFunctions(false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := parseRef(args[0])

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/events"
+	"github.com/hermes-serverless/hermes/services/commandline"
 )
 
 const (
@@ -67,7 +68,7 @@ printed as a line when it has ended.`,
   seq 1000 | hermes function map pi --inputs - -o jsonl > ended.jsonl
   hermes function map pi --inputs points.txt --resume 01JDY3M8WZ0000000000000000
   hermes execution list --batch 01JDY3M8WZ0000000000000000 --status error`,
-		Args:              argsOf(cobra.ExactArgs(1)),
+		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeFunctions(true),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			o.ctx, o.function = cmd.Context(), args[0]
@@ -84,7 +85,7 @@ printed as a line when it has ended.`,
 	cmd.Flags().IntVar(&o.concurrency, "concurrency", mapConcurrency, "how many are in the queue or run at once, at most")
 	cmd.Flags().StringVar(&o.batch, "resume", "", "go on with this `batch`")
 	cmd.Flags().StringVar(&o.out, "out", "", "write each output into this `folder`")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end each after this `time`, if that is shorter than the function's own: 90s, 5m")
+	commandline.DurationVar(cmd.Flags(), &o.timeout, "timeout", "end each after this `time`, if that is shorter than the function's own: 90s, 5m")
 	o.gpu.flag(cmd, "ask for this of GPUs for each, like `count=2,memory=8GiB`, in place of what the function's config says; may be repeated")
 	_ = cmd.RegisterFlagCompletionFunc("resume", a.completeBatches)
 	_ = cmd.MarkFlagDirname("out")
@@ -126,7 +127,7 @@ func runFunctionMap(o *functionMapOptions) error {
 	}
 	defer inputs.close()
 	if inputs.total == 0 {
-		return usage("the inputs %s are empty: there is nothing to run", o.inputs)
+		return o.nothing()
 	}
 	if o.out != "" {
 		if err := o.openOut(); err != nil {
@@ -145,6 +146,11 @@ func runFunctionMap(o *functionMapOptions) error {
 	}
 	o.app.note("batch %s %s: %s of %s", o.batch, verb, countOf(inputs.total, "input"), o.function)
 	return m.run(inputs)
+}
+
+// nothing is the error of inputs of which there are none.
+func (o *functionMapOptions) nothing() error {
+	return usage("the inputs %s are empty: there is nothing to run", o.inputs)
 }
 
 // countOf says a number of things; -1 is not known.

@@ -11,6 +11,7 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 )
 
 type functionRunOptions struct {
@@ -53,7 +54,9 @@ asks whether to cancel the execution or to leave it alone.`,
   hermes function run adventure -i
   hermes function run pi -a -f points.txt --json
   hermes function run train --gpu "count=2,memory=40GiB,model=H100|A100"`,
-		Args:              func(cmd *cobra.Command, args []string) error { return o.failed(argsOf(cobra.ExactArgs(1))(cmd, args)) },
+		Args: func(cmd *cobra.Command, args []string) error {
+			return o.failed(commandline.Args(cobra.ExactArgs(1))(cmd, args))
+		},
 		ValidArgsFunction: a.completeFunctions(true),
 		PersistentPreRunE: func(*cobra.Command, []string) error { return o.failed(a.chooseFormat()) },
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -72,7 +75,7 @@ asks whether to cancel the execution or to leave it alone.`,
 	cmd.Flags().BoolVar(&o.sync, "sync", false, "stay until it has ended (the default)")
 	cmd.Flags().StringVarP(&o.file, "file", "f", "", "read the input from this `file`; - is stdin")
 	cmd.Flags().BoolVarP(&o.interactive, "interactive", "i", false, "send what is typed or piped while it runs")
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "end it after this `time`, if that is shorter than the function's own: 90s, 5m")
+	commandline.DurationVar(cmd.Flags(), &o.timeout, "timeout", "end it after this `time`, if that is shorter than the function's own: 90s, 5m")
 	o.gpu.flag(cmd, "ask for this of GPUs, like `count=2,memory=8GiB`, in place of what its config says; may be repeated")
 	return cmd
 }

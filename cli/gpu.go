@@ -17,9 +17,6 @@ type gpuFlag struct {
 	asked manifest.GPU
 }
 
-// gpuType is the flag's: its errors say themselves what is wrong.
-const gpuType = "gpu"
-
 var _ pflag.Value = (*gpuFlag)(nil)
 
 // flag gives a command the flag --gpu, with its completions.
@@ -42,7 +39,7 @@ func (f *gpuFlag) Set(text string) error {
 func (f *gpuFlag) String() string { return strings.Join(f.parts, ",") }
 
 // Type implements pflag.Value.
-func (f *gpuFlag) Type() string { return gpuType }
+func (f *gpuFlag) Type() string { return "gpu" }
 
 // ask is what the server is told; nil if nothing was said.
 func (f *gpuFlag) ask() *api.GPU {

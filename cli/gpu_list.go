@@ -11,11 +11,11 @@ import (
 )
 
 func newGPUCmd(a *app) *cobra.Command {
-	cmd := asGroup(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "gpu",
 		Short:   "See the GPUs of the fleet",
 		Example: "  hermes gpu list",
-	})
+	}
 	cmd.AddCommand(newGPUListCmd(a, nil))
 	return cmd
 }
@@ -36,7 +36,7 @@ func newGPUListCmd(a *app, run func(*gpuListOptions) error) *cobra.Command {
 its memory is in use, how much of the last moment a kernel ran on it ("-" where it does not tell), and
 whether it can be had. Of your own executions you see the ids, of others' that the GPU is in use.`,
 		Example: "  hermes gpu list\n  hermes gpu:list --json",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(&gpuListOptions{app: a, ctx: cmd.Context()})
 		},

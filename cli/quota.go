@@ -23,7 +23,7 @@ func newQuotaCmd(a *app, run func(*quotaOptions) error) *cobra.Command {
 		Long: `Shows what you use and what bounds it. Executions that are more than you may have at once wait for their
 turn; what is over another bound is refused. What counts a day begins anew at 00:00 UTC.`,
 		Example: "  hermes quota\n  hermes quota --json",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(&quotaOptions{app: a, ctx: cmd.Context()})
 		},

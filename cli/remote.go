@@ -10,11 +10,11 @@ import (
 )
 
 func newRemoteCmd(a *app) *cobra.Command {
-	cmd := asGroup(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "remote",
 		Short:   "The server in use and who you are there",
 		Example: "  hermes remote add tls://gpu.lab.example\n  hermes remote login ana\n  hermes remote whoami",
-	})
+	}
 	cmd.AddCommand(newRemoteAddCmd(a, nil), newRemoteRegisterCmd(a, nil), newRemoteLoginCmd(a, nil), newRemoteLogoutCmd(a, nil),
 		newRemoteWhoamiCmd(a, nil), newRemoteInfoCmd(a, nil), newRemoteKeysCmd(a), newRemotePasswdCmd(a, nil), newRemoteUnregisterCmd(a, nil))
 	return cmd
@@ -33,7 +33,7 @@ func newRemoteWhoamiCmd(a *app, run func(*remoteOptions) error) *cobra.Command {
 		Use:     "whoami",
 		Short:   "Say as whom you are logged in",
 		Example: "  hermes remote whoami\n  hermes --context lab remote:whoami",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(&remoteOptions{app: a, ctx: cmd.Context()})
 		},

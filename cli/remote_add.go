@@ -43,7 +43,7 @@ func newRemoteAddCmd(a *app, run func(*addOptions) error) *cobra.Command {
 		Long: `Looks whether Hermes answers there, makes a NATS context for it and chooses that. A certificate that no
 authority vouches for is shown by its fingerprint; when you trust it, no other is taken from then on.`,
 		Example: "  hermes remote add tls://gpu.lab.example:4222\n  hermes remote:add tls://10.0.0.7:4222 --name lab --fingerprint sha256:3f…",
-		Args:    argsOf(cobra.ExactArgs(1)),
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ctx = cmd.Context()
 			var err error
@@ -55,7 +55,7 @@ authority vouches for is shown by its fingerprint; when you trust it, no other i
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.name, "name", "", "`name` of the context (default: the host's)")
-	f.StringVar(&o.fingerprint, "fingerprint", "", "`sha256:…` of the certificate to trust, as the operator told it")
+	f.StringVar(&o.fingerprint, "fingerprint", "", "`digest` of the certificate to trust, sha256:…, as the operator told it")
 	f.BoolVar(&o.insecure, "insecure", false, "go on without TLS: whoever is on the way reads your password")
 	return cmd
 }

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/moment"
 )
 
 // serverInfo is what the server says of itself and where it was reached.
@@ -24,7 +26,7 @@ func newRemoteInfoCmd(a *app, run func(*remoteOptions) error) *cobra.Command {
 		Use:     "info",
 		Short:   "Show the server, its version and its limits",
 		Example: "  hermes remote info\n  hermes remote info --json",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(&remoteOptions{app: a, ctx: cmd.Context()})
 		},
@@ -91,8 +93,14 @@ func limitFields(defaults, maxima events.Limits) [][2]string {
 		}
 		return fmt.Sprintf("%g", float64(n)/1000)
 	}
+	lasting := func(ms int64) string {
+		if ms == 0 {
+			return ""
+		}
+		return moment.Text(time.Duration(ms) * time.Millisecond)
+	}
 	return [][2]string{
-		field("timeout", millis, defaults.TimeoutMillis, maxima.TimeoutMillis),
+		field("timeout", lasting, defaults.TimeoutMillis, maxima.TimeoutMillis),
 		field("memory", bytes, defaults.MemoryBytes, maxima.MemoryBytes),
 		field("cpus", cores, defaults.CPUMillis, maxima.CPUMillis),
 		field("processes", count, defaults.PIDs, maxima.PIDs),

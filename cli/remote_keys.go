@@ -10,11 +10,11 @@ import (
 )
 
 func newRemoteKeysCmd(a *app) *cobra.Command {
-	cmd := asGroup(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "keys",
 		Short:   "Where you are logged in",
 		Example: "  hermes remote keys list\n  hermes remote:keys revoke UBF4",
-	})
+	}
 	cmd.AddCommand(newRemoteKeysListCmd(a, nil), newRemoteKeysRevokeCmd(a, nil))
 	return cmd
 }
@@ -27,7 +27,7 @@ func newRemoteKeysListCmd(a *app, run func(*remoteOptions) error) *cobra.Command
 		Use:     "list",
 		Short:   "List the keys that act as you",
 		Example: "  hermes remote keys list\n  hermes remote:keys list --json",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(&remoteOptions{app: a, ctx: cmd.Context()})
 		},
@@ -79,7 +79,9 @@ func newRemoteKeysRevokeCmd(a *app, run func(*revokeOptions) error) *cobra.Comma
 		Short:   "End a key at once, and what is connected with it",
 		Long:    "Ends a key, which is named by its beginning, or all of them: this machine's login too.",
 		Example: "  hermes remote keys revoke UBF4\n  hermes remote:keys revoke --all",
-		Args:    argsOf(cobra.MaximumNArgs(1)),
+		Args:    cobra.MaximumNArgs(1),
+
+		ValidArgsFunction: a.completeKeys,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ctx = cmd.Context()
 			if len(args) > 0 {

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
+	"github.com/hermes-serverless/hermes/services/moment"
 )
 
 // enterOptions are those of register and login.
@@ -22,12 +24,13 @@ type enterOptions struct {
 
 func (o *enterOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&o.stdin, "password-stdin", false, "take the password from the first line of stdin")
-	cmd.Flags().DurationVar(&o.expires, "expires", api.DefaultLogin, "how long the login is good")
+	o.expires = api.DefaultLogin
+	commandline.DurationVar(cmd.Flags(), &o.expires, "expires", "how long the login is good")
 }
 
 func (o *enterOptions) check() error {
 	if o.expires < time.Second || o.expires > api.MaxLogin {
-		return usage("--expires %s: must be from 1s to %s", o.expires, api.MaxLogin)
+		return usage("--expires %s: must be from 1s to %s", moment.Text(o.expires), moment.Text(api.MaxLogin))
 	}
 	return nil
 }
@@ -57,7 +60,7 @@ func newRemoteLoginCmd(a *app, run func(*enterOptions) error) *cobra.Command {
 stays here, in a file that only you can read; the NATS context that remote add made uses it, so that
 the nats tool is logged in too.`,
 		Example: "  hermes remote login ana\n  hermes --context lab remote:login ana --expires 12h\n  pass hermes | hermes remote login ana --password-stdin",
-		Args:    argsOf(cobra.ExactArgs(1)),
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ctx, o.user = cmd.Context(), args[0]
 			return run(o)
@@ -100,7 +103,7 @@ func newRemoteRegisterCmd(a *app, run func(*enterOptions) error) *cobra.Command 
 		Long: `Asks for a name and a password, and logs in. Where the server's operator hands out invitations, it
 asks for yours, or takes it from ` + inviteEnv + `.`,
 		Example: "  hermes remote register\n  hermes --context lab remote:register ana",
-		Args:    argsOf(cobra.MaximumNArgs(1)),
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ctx = cmd.Context()
 			if len(args) > 0 {

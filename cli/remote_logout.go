@@ -29,7 +29,7 @@ func newRemoteLogoutCmd(a *app, run func(*logoutOptions) error) *cobra.Command {
 		Long: `Ends the key on the server, where it opens nothing from then on, also not for what is connected with
 it, and removes it from this machine.`,
 		Example: "  hermes remote logout\n  hermes --context lab remote:logout",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.ctx = cmd.Context()
 			return run(o)
@@ -103,7 +103,7 @@ func newRemoteUnregisterCmd(a *app, run func(*unregisterOptions) error) *cobra.C
 		Long: `Asks for your name and your password. What you run is cancelled, your functions and the output of your
 runs are deleted, and your name is given to nobody else.`,
 		Example: "  hermes remote unregister\n  pass hermes | hermes remote:unregister ana --password-stdin",
-		Args:    argsOf(cobra.MaximumNArgs(1)),
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ctx = cmd.Context()
 			if len(args) > 0 {

@@ -29,7 +29,7 @@ func newRemotePasswdCmd(a *app, run func(*passwdOptions) error) *cobra.Command {
 not hang on the password that it was made with. If somebody else may know the old password, end the
 logins that they may have made with --revoke-others; this machine's stays.`,
 		Example: "  hermes remote passwd\n  hermes remote:passwd --revoke-others\n  printf '%s\\n' \"$OLD\" \"$NEW\" | hermes remote passwd --password-stdin",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.ctx = cmd.Context()
 			return run(o)

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
 
-	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 )
 
 func newRootCmd(a *app) *cobra.Command {
@@ -26,9 +24,7 @@ Every command can also be spelt with a colon: hermes function:run.`,
 			return a.chooseFormat()
 		},
 	}
-	asGroup(root)
 	root.SetVersionTemplate("hermes {{.Version}}\n")
-	root.SetFlagErrorFunc(usageOf)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.contextName, "context", "", "NATS `context` to use: which server, and as whom (also HERMES_CONTEXT)")
 	flags.StringVarP(&a.outputFlag, "output", "o", "", "`format` of results: table, json or jsonl")
@@ -38,33 +34,8 @@ Every command can also be spelt with a colon: hermes function:run.`,
 		return contextNames(), cobra.ShellCompDirectiveNoFileComp
 	})
 	root.AddCommand(newFunctionCmd(a), newExecutionCmd(a), newGPUCmd(a), newEventsCmd(a, nil), newTopCmd(a, nil), newRemoteCmd(a), newQuotaCmd(a, nil), newBenchCmd(a, nil), newConfigCmd(a, nil), newVersionCmd(a, nil), newExitCodesTopic())
+	commandline.Prepare(root)
 	return root
-}
-
-// asGroup makes a command that only holds others: alone it shows its help, and a word that is
-// none of them is an error that names the near ones. (cobra would show help and exit with 0.)
-func asGroup(cmd *cobra.Command) *cobra.Command {
-	cmd.SuggestionsMinimumDistance = 2
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return nil
-		}
-		return unknown(cmd, args[0])
-	}
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	return cmd
-}
-
-func unknown(cmd *cobra.Command, word string) error {
-	e := api.Errorf(api.Invalid, unknownCommand, "%s has no command %q", cmd.CommandPath(), word)
-	near := cmd.SuggestionsFor(word)
-	if len(near) == 0 {
-		return e.WithHint("`%s --help` lists its commands", cmd.CommandPath())
-	}
-	for i, name := range near {
-		near[i] = cmd.CommandPath() + " " + name
-	}
-	return e.WithHint("did you mean `%s`?", strings.Join(near, "` or `"))
 }
 
 func newExitCodesTopic() *cobra.Command {

@@ -45,7 +45,7 @@ again; q and Ctrl-C leave. What runs goes on.
 
 With --once it prints what it sees once, as text or JSON.`,
 		Example: "  hermes top\n  hermes top --once\n  hermes top --once -o json",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.ctx = cmd.Context()
 			if !o.once && (!a.human() || !a.streams.OutTerminal || !a.streams.InTerminal) {

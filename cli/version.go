@@ -23,7 +23,7 @@ func newVersionCmd(a *app, run func(*versionOptions) error) *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version of this program",
 		Example: "  hermes version\n  hermes version --json",
-		Args:    noArgs,
+		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return run(opts) },
 	}
 }

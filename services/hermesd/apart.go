@@ -13,6 +13,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 )
 
@@ -75,7 +76,7 @@ other keys of nats-config beside --creds it also lets people register and log in
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := limits.Check(); err != nil {
-				return err
+				return commandline.UsageOf(cmd, err)
 			}
 			log := newLogger(o.verbose)
 			raisePriority(log)
@@ -127,13 +128,13 @@ func newWatcherCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := events.CheckWatcherName(name); err != nil {
-				return fmt.Errorf("--name: %w", err)
+				return commandline.UsageOf(cmd, fmt.Errorf("--name: %w", err))
 			}
 			if err := checkSlots(cmd, slots); err != nil {
-				return err
+				return commandline.UsageOf(cmd, err)
 			}
 			if _, err := network.networks(); err != nil {
-				return err
+				return commandline.UsageOf(cmd, err)
 			}
 			log := newLogger(o.verbose)
 			raisePriority(log)

@@ -115,8 +115,8 @@ func forbiddenOwn(from, to string) string {
 	switch {
 	case within(to, "services/hermesd") && !within(from, "services/hermesd", "deployments/bench/scale"):
 		return "hermesd wires; nobody imports it, but for the benchmark that is an instance itself"
-	case within(from, "cli") && within(to, "services") && !within(to, "services/api", "services/manifest", "services/bundle", "services/moment"):
-		return "the CLI knows the API, the libraries for a function's folder and the one for moments only"
+	case within(from, "cli") && within(to, "services") && !within(to, "services/api", "services/manifest", "services/bundle", "services/moment", "services/commandline"):
+		return "the CLI knows the API, the libraries for a function's folder and those for command lines and moments only"
 	case within(from, "events") && !within(to, "events"):
 		return "events stands below everything"
 	case within(to, "cli") && !within(from, "cli", "deployments/bench"):

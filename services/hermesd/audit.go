@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/audit"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 	"github.com/hermes-serverless/hermes/services/moment"
 )
@@ -27,9 +27,10 @@ import (
 const auditSince = 24 * time.Hour
 
 type auditOptions struct {
-	natsContext, since, output string
-	follow                     bool
-	filter                     audit.Filter
+	natsContext, since string
+	format             format
+	follow             bool
+	filter             audit.Filter
 }
 
 func newAuditCommand() *cobra.Command {
@@ -48,12 +49,12 @@ the name of a user is shown only if there is such a user: it may have been a pas
 Types are named by what they are about, "user", by their last word, "login_failed", or by both.`,
 		Example: `  hermesd audit
   hermesd audit --follow
-  hermesd audit --since 720h --type login_failed
+  hermesd audit --since 30d --type login_failed
   hermesd audit --since 2026-11-24 --user ana -o jsonl`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(time.Now()); err != nil {
-				return err
+				return commandline.UsageOf(cmd, err)
 			}
 			return o.run(cmd)
 		},
@@ -64,13 +65,10 @@ Types are named by what they are about, "user", by their last word, "login_faile
 	f.StringVar(&o.since, "since", "", "begin at this `time`: 12:03:05, 2026-11-24, RFC 3339, 2h for two hours ago")
 	f.StringVar(&o.filter.User, "user", "", "only what this `user` did, or what was done to them")
 	f.StringSliceVar(&o.filter.Types, "type", nil, "only these `types`: login_failed,user.registered,base")
-	f.StringVarP(&o.output, "output", "o", "table", "`format`: table, json or jsonl")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(auditFormats, cobra.ShellCompDirectiveNoFileComp))
+	o.format.flags(cmd, f)
 	_ = cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(auditTypes(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
-
-var auditFormats = []string{"table", "json", "jsonl"}
 
 func auditTypes() []string {
 	var names []string
@@ -82,9 +80,6 @@ func auditTypes() []string {
 
 // check reads the flags.
 func (o *auditOptions) check(now time.Time) (err error) {
-	if !slices.Contains(auditFormats, o.output) {
-		return fmt.Errorf("--output %q: must be table, json or jsonl", o.output)
-	}
 	if err := o.filter.Check(); err != nil {
 		return fmt.Errorf("--type: %w: there are %s", err, strings.Join(auditTypes(), ", "))
 	}
@@ -138,7 +133,7 @@ func (o *auditOptions) run(cmd *cobra.Command) error {
 		}
 	}
 	slices.SortStableFunc(rows, func(a, b audit.Row) int { return a.Time.Compare(b.Time) })
-	p := auditPrinter{cmd.OutOrStdout(), o.output}
+	p := auditPrinter{cmd.OutOrStdout(), o.format}
 	if err := p.list(rows, o.follow); err != nil || !o.follow {
 		return err
 	}
@@ -197,18 +192,15 @@ func (o *auditOptions) hear(ctx context.Context, sources []*auditSource, reader 
 // auditPrinter writes rows in a format.
 type auditPrinter struct {
 	w      io.Writer
-	format string
+	format format
 }
 
 // list writes them all. What is to be followed is not one JSON value.
 func (p auditPrinter) list(rows []audit.Row, followed bool) error {
-	if p.format == "json" && !followed {
-		encoder := json.NewEncoder(p.w)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(rows)
+	if p.format == formatJSON && !followed {
+		return printAll(p.format, p.w, rows)
 	}
-	if p.format == "table" {
+	if p.format.human() {
 		if _, err := fmt.Fprintln(p.w, auditLine("Time", "Type", "User", "By", "From", "Outcome", "What")); err != nil {
 			return err
 		}
@@ -222,17 +214,15 @@ func (p auditPrinter) list(rows []audit.Row, followed bool) error {
 }
 
 func (p auditPrinter) one(row audit.Row) error {
-	if p.format != "table" {
-		encoder := json.NewEncoder(p.w)
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(row)
+	if !p.format.human() {
+		return formatJSONLines.print(p.w, row)
 	}
 	_, err := fmt.Fprintln(p.w, auditLine(row.Time.Local().Format("01/02 15:04:05"), row.Name(), row.User, row.By, row.Address, row.Outcome, auditWhat(row)))
 	return err
 }
 
 func auditLine(at, name, user, by, from, outcome, what string) string {
-	return strings.TrimRight(fmt.Sprintf("%-14s  %-21s  %-10s  %-10s  %-15s  %-17s  %s", at, name, user, by, from, outcome, what), " ")
+	return strings.TrimRight(fmt.Sprintf("%-14s  %-21s  %-10s  %-10s  %-15s  %-18s  %s", at, name, user, by, from, outcome, what), " ")
 }
 
 // auditWhat is what no other column says.

@@ -108,7 +108,7 @@ An instance that is there is only replaced with --overwrite, and when the restor
 				return err
 			}
 			m, err := instance.Restore(cmd.Context(), instance.RestoreOptions{
-				Backup: args[0], Data: data, Overwrite: overwrite, Log: newLogger(verbose), Progress: tellStream(cmd.ErrOrStderr(), "restored"),
+				Backup: args[0], Data: data, Overwrite: overwrite, Log: newQuietLogger(verbose), Progress: tellStream(cmd.ErrOrStderr(), "restored"),
 			})
 			if err != nil {
 				return err

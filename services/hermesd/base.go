@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +21,7 @@ import (
 	"github.com/hermes-serverless/hermes/projections/bases"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
 	"github.com/hermes-serverless/hermes/services/blobs"
+	"github.com/hermes-serverless/hermes/services/commandline"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 	"github.com/hermes-serverless/hermes/services/registry"
 )
@@ -29,7 +29,7 @@ import (
 // baseCommand is what all commands about bases have in common.
 type baseCommand struct {
 	natsContext string
-	output      string
+	format      format
 }
 
 func newBaseCommand() *cobra.Command {
@@ -89,7 +89,7 @@ func (o *baseCommand) with(f func(cmd *cobra.Command, op *operating, args []stri
 			return err
 		}
 		defer op.conn.Close()
-		return inWords(f(cmd, op, args))
+		return f(cmd, op, args)
 	}
 }
 
@@ -102,19 +102,12 @@ func (o *baseCommand) acting(f func(cmd *cobra.Command, op *operating, args []st
 		}
 		defer op.conn.Close()
 		err = f(cmd, op, args)
-		return inWords(inVain(cmd.Context(), op.js, "base."+cmd.Name(), strings.Join(args, " "), err))
+		return inVain(cmd.Context(), op.js, "base."+cmd.Name(), strings.Join(args, " "), err)
 	}
 }
 
 func (o *baseCommand) outputFlag(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "`format`: table, json or jsonl")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json", "jsonl"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if !slices.Contains([]string{"table", "json", "jsonl"}, o.output) {
-			return fmt.Errorf("--output %q: must be table, json or jsonl", o.output)
-		}
-		return nil
-	}
+	o.format.flags(cmd, cmd.Flags())
 	return cmd
 }
 
@@ -168,27 +161,12 @@ func (o *baseCommand) list() *cobra.Command {
 				return err
 			}
 			rows := rowsOf(all, languages)
-			if o.output != "table" {
-				return printRows(cmd.OutOrStdout(), rows, o.output)
+			if !o.format.human() {
+				return printAll(o.format, cmd.OutOrStdout(), rows)
 			}
 			return printBases(cmd.OutOrStdout(), rows)
 		}),
 	})
-}
-
-func printRows(w io.Writer, rows []baseRow, format string) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetEscapeHTML(false)
-	if format == "json" {
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(rows)
-	}
-	for _, row := range rows {
-		if err := encoder.Encode(row); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // printBases shows an old image without its name: the name means another one.
@@ -224,8 +202,8 @@ func (o *baseCommand) inspect() *cobra.Command {
 				return err
 			}
 			rows := rowsOf([]bases.Base{b}, languages)
-			if o.output != "table" {
-				return printRows(cmd.OutOrStdout(), rows, o.output)
+			if !o.format.human() {
+				return printAll(o.format, cmd.OutOrStdout(), rows)
 			}
 			return printImages(cmd.OutOrStdout(), rows)
 		}),
@@ -287,6 +265,12 @@ func (o *baseCommand) setDefault() *cobra.Command {
 on. The name host is the machine's own /usr, which is what every language has at first.`,
 		Example:           "  hermesd base default cpp gcc\n  hermesd base default cpp host",
 		ValidArgsFunction: o.complete(1),
+		PreRunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(languages, args[0]) {
+				return commandline.UsageOf(cmd, commandline.Usage("%q is no language; there are %s", args[0], strings.Join(languages, " and ")))
+			}
+			return nil
+		},
 		RunE: o.acting(func(cmd *cobra.Command, op *operating, args []string) error {
 			if err := op.bases.SetDefault(cmd.Context(), args[0], args[1]); err != nil {
 				return err
@@ -297,11 +281,14 @@ on. The name host is the machine's own /usr, which is what every language has at
 	}
 }
 
+// languages are those of functions.
+var languages = []string{"cpp", "cuda"}
+
 // complete offers the names of bases for the argument at this place.
 func (o *baseCommand) complete(at int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) < at && at == 1 {
-			return []string{"cpp", "cuda"}, cobra.ShellCompDirectiveNoFileComp
+			return languages, cobra.ShellCompDirectiveNoFileComp
 		}
 		if len(args) != at {
 			return nil, cobra.ShellCompDirectiveNoFileComp

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -35,8 +33,7 @@ func newBlobsCommand() *cobra.Command {
 func newBlobsCollectCommand(natsContext *string) *cobra.Command {
 	grace, keep := keepTime(0), keepTime(asLongAsTheLog)
 	var dry bool
-	var output string
-	formats := []string{"table", "json"}
+	var out format
 	cmd := &cobra.Command{
 		Use:   "collect",
 		Short: "Remove what nothing refers to any more",
@@ -46,12 +43,6 @@ stays, for somebody may be about to refer to it. A running instance does the sam
 --keep-executions that it was started with.`,
 		Example: "  hermesd blobs collect --dry-run\n  hermesd blobs collect --keep-executions 7d -o json",
 		Args:    cobra.NoArgs,
-		PreRunE: func(*cobra.Command, []string) error {
-			if !slices.Contains(formats, output) {
-				return fmt.Errorf("--output %q: must be table or json", output)
-			}
-			return nil
-		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			nc, err := connectOperator(*natsContext)
 			if err != nil {
@@ -77,23 +68,20 @@ stays, for somebody may be about to refer to it. A running instance does the sam
 			if err != nil {
 				return err
 			}
-			return printCollection(cmd.OutOrStdout(), found, dry, output)
+			return printCollection(cmd.OutOrStdout(), found, dry, out)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&dry, "dry-run", false, "say what would go, and remove nothing")
 	f.Var(&grace, "grace", "`how long` content stays that nothing refers to yet (default 24h)")
 	f.Var(&keep, "keep-executions", "`how long` executions refer to what they were given, ran and made (default: as long as the log has their events)")
-	f.StringVarP(&output, "output", "o", "table", "`format`: table or json")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+	out.flags(cmd, f)
 	return cmd
 }
 
-func printCollection(w io.Writer, c retention.Collection, dry bool, format string) error {
-	if format == "json" {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(c)
+func printCollection(w io.Writer, c retention.Collection, dry bool, out format) error {
+	if !out.human() {
+		return out.print(w, c)
 	}
 	did := "removed"
 	if dry {

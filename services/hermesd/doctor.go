@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +21,8 @@ import (
 var errUnfit = errors.New("this machine cannot run functions yet: see the lines that fail")
 
 func newDoctorCommand() *cobra.Command {
-	var dataDir, address, output string
+	var dataDir, address string
+	var out format
 	cmd := &cobra.Command{
 		Use:     "doctor",
 		Short:   "Say what this machine lacks, and the command that mends it",
@@ -30,7 +30,7 @@ func newDoctorCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			results := doctor.Run(cmd.Context(), doctorOptions(dataDir, address, false))
-			if err := printResults(cmd.OutOrStdout(), results, output); err != nil {
+			if err := printResults(cmd.OutOrStdout(), results, out); err != nil {
 				return err
 			}
 			if doctor.Worst(results) == doctor.Fail {
@@ -42,7 +42,7 @@ func newDoctorCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&dataDir, "data-dir", defaultDataDir, "the instance's `directory`")
 	f.StringVar(&address, "containerd", "", "`address` of a containerd to use")
-	f.StringVarP(&output, "output", "o", "table", "`table` or json")
+	out.flags(cmd, f)
 	return cmd
 }
 
@@ -60,15 +60,9 @@ func doctorOptions(dataDir, address string, network bool) doctor.Options {
 	}
 }
 
-func printResults(w io.Writer, results []doctor.Result, output string) error {
-	switch output {
-	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(results)
-	case "table":
-	default:
-		return fmt.Errorf("--output %q: must be table or json", output)
+func printResults(w io.Writer, results []doctor.Result, out format) error {
+	if !out.human() {
+		return printAll(out, w, results)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range results {

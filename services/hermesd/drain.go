@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -62,7 +61,7 @@ func newWatcherUndrainCommand() *cobra.Command {
 func (o *operatorOptions) drainFlags(cmd *cobra.Command, ref *api.WatcherRef) {
 	f := cmd.Flags()
 	contextFlag(f, &o.natsContext)
-	f.BoolVarP(&o.json, "json", "j", false, "print JSON")
+	o.format.flags(cmd, f)
 	f.StringVar(&ref.GPU, "gpu", "", "`UUID` of one of its GPUs, as `hermes gpu list` shows it")
 }
 
@@ -75,8 +74,8 @@ func watcherArg(args []string) string {
 
 func tellDrained(cmd *cobra.Command, o operatorOptions, ref api.WatcherRef, reply api.WatcherDrained) error {
 	out := cmd.OutOrStdout()
-	if o.json {
-		return json.NewEncoder(out).Encode(reply)
+	if !o.format.human() {
+		return o.format.print(out, reply)
 	}
 	what := "watcher " + ref.Watcher
 	if ref.GPU != "" {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -11,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
+	"github.com/hermes-serverless/hermes/services/moment"
 )
 
 // keepFlags adds the flags by which an operator says how long things are kept.
@@ -29,22 +28,12 @@ var _ pflag.Value = new(keepTime)
 
 // Set implements pflag.Value.
 func (k *keepTime) Set(text string) error {
-	d, err := time.ParseDuration(text)
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		var n uint16
-		n, err = parseDays(days)
-		d = time.Duration(n) * 24 * time.Hour
-	}
+	d, err := moment.Duration(text)
 	if err != nil || d < instance.MinKeep {
-		return fmt.Errorf("%q must be a time such as 30d or 36h, at least %s", text, strings.TrimSuffix(instance.MinKeep.String(), "0m0s"))
+		return fmt.Errorf("%q must be a time such as 30d or 36h, at least %s", text, moment.Text(instance.MinKeep))
 	}
 	*k = keepTime(d)
 	return nil
-}
-
-func parseDays(text string) (uint16, error) {
-	n, err := strconv.ParseUint(text, 10, 16) // 65535 days are 179 years
-	return uint16(n), err
 }
 
 // String implements pflag.Value. It is empty: the usage says what holds by default.

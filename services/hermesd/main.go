@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -14,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 	"github.com/hermes-serverless/hermes/services/nice"
 )
 
@@ -23,9 +23,27 @@ func main() {
 	err := newRootCommand().ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "hermesd: %v\n", err)
-		os.Exit(1)
+		commandline.Print(os.Stderr, "hermesd", describe(err))
+		os.Exit(commandline.ExitCode(err))
 	}
+}
+
+// describe gives every error the form in which it is told: what was wrong, what failed besides, and what to
+// do next.
+func describe(err error) *api.Error {
+	e, known := api.AsError(err)
+	if !known {
+		return api.Errorf(api.Internal, api.InternalError, "%s", err)
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return e
+	}
+	told := *e
+	for _, besides := range joined.Unwrap()[1:] {
+		told.Detail += describe(besides).Message + "\n"
+	}
+	return &told
 }
 
 func newRootCommand() *cobra.Command {
@@ -33,7 +51,10 @@ func newRootCommand() *cobra.Command {
 		Use:   "hermesd",
 		Short: "The server of Hermes, serverless for GPUs",
 		Long: `hermesd turns this machine into a Hermes instance: it builds the folders that users deploy and
-runs them in containers, and everything that happens is an event on JetStream.`,
+runs them in containers, and everything that happens is an event on JetStream.
+
+Its exit codes are those of hermes: 2 wrong usage, 3 what was named is not there, 4 it is there already or in
+another state, 5 not allowed, 6 a limit, 7 the instance cannot be reached, 1 everything else.`,
 		Example:       "  hermesd up                       # everything on this machine\n  hermesd doctor                   # what is missing here, and the command that mends it",
 		Version:       api.Version,
 		SilenceUsage:  true,
@@ -42,6 +63,8 @@ runs them in containers, and everything that happens is an event on JetStream.`,
 	root.AddCommand(newUpCommand(), newServeCommand(), newWatcherCommand(), newDoctorCommand(),
 		newProjectionCommand(), newBaseCommand(), newBlobsCommand(), newBackupCommand(), newRestoreCommand(), newReplayCommand(),
 		newNATSConfigCommand(), newUserCommand(), newAuditCommand(), newContainerdCommand())
+	root.SetVersionTemplate("hermesd {{.Version}}\n")
+	commandline.Prepare(root)
 	return root
 }
 
@@ -53,7 +76,6 @@ func newQuietLogger(verbose bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// newLogger writes structured logs to stderr; stdout is for what was asked for.
 // raisePriority is for who serves others; without the right to do so it is as it was.
 func raisePriority(log *slog.Logger) {
 	if err := nice.Raise(); err != nil {
@@ -61,6 +83,7 @@ func raisePriority(log *slog.Logger) {
 	}
 }
 
+// newLogger writes structured logs to stderr; stdout is for what was asked for.
 func newLogger(verbose bool) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/nats-io/jsm.go/natscontext"
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/pflag"
@@ -21,19 +18,8 @@ func contextFlag(f *pflag.FlagSet, to *string) {
 func connectOperator(natsContext string) (*nats.Conn, error) {
 	nc, err := natscontext.Connect(natsContext, nats.Name("hermesd operator"))
 	if err != nil {
-		return nil, fmt.Errorf("connect with the NATS context %s: %w: is hermesd running, and did it run as this user?", natsContext, err)
+		return nil, api.Errorf(api.Unavailable, api.ServerUnavailable, "connect with the NATS context %s: %v", natsContext, err).
+			WithHint("is hermesd running, and did it run as this user?")
 	}
 	return nc, nil
-}
-
-// inWords says an error of the services to a person, with what they can do.
-func inWords(err error) error {
-	e, ok := api.AsError(err)
-	switch {
-	case !ok:
-		return err
-	case e.Hint == "":
-		return errors.New(e.Message)
-	}
-	return errors.New(e.Message + ": " + e.Hint)
 }

@@ -18,6 +18,7 @@ import (
 
 func newProjectionCommand() *cobra.Command {
 	var natsContext string
+	var out format
 	cmd := &cobra.Command{
 		Use:   "projection",
 		Short: "Compare the views with their streams, or restore them",
@@ -25,19 +26,20 @@ func newProjectionCommand() *cobra.Command {
 differs. Both work on a running instance, which goes on meanwhile.`,
 	}
 	contextFlag(cmd.PersistentFlags(), &natsContext)
+	out.flags(cmd, cmd.PersistentFlags())
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "verify", Short: "Compare every view with a fresh fold", Args: cobra.NoArgs,
 			Example: "  hermesd projection verify",
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return eachProjection(cmd, natsContext, "differs", (*projector.Projector).VerifyEach)
+				return eachProjection(cmd, natsContext, out, "differs", (*projector.Projector).VerifyEach)
 			},
 		},
 		&cobra.Command{
 			Use: "rebuild", Short: "Restore every view from its stream", Args: cobra.NoArgs,
 			Example: "  hermesd projection rebuild",
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return eachProjection(cmd, natsContext, "corrected", (*projector.Projector).RebuildEach)
+				return eachProjection(cmd, natsContext, out, "corrected", (*projector.Projector).RebuildEach)
 			},
 		},
 	)
@@ -50,7 +52,22 @@ var errDiffers = errors.New("a view differs from its stream: run `hermesd projec
 // maxShown is how many differences of a bucket are shown: a bucket that was lost has millions.
 const maxShown = 100
 
-func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*projector.Projector, context.Context, func(projector.Difference)) error) error {
+// viewCheck is what was found in a bucket.
+type viewCheck struct {
+	Bucket string `json:"bucket"`
+	// Count is how many differences there were, Differences the first of them.
+	Count       int              `json:"count"`
+	Differences []viewDifference `json:"differences"`
+}
+
+// viewDifference is a key whose value is not what the fold says; empty for none.
+type viewDifference struct {
+	Key  string `json:"key"`
+	Have string `json:"have"`
+	Want string `json:"want"`
+}
+
+func eachProjection(cmd *cobra.Command, natsContext string, out format, word string, do func(*projector.Projector, context.Context, func(projector.Difference)) error) error {
 	nc, err := connectOperator(natsContext)
 	if err != nil {
 		return err
@@ -62,22 +79,36 @@ func eachProjection(cmd *cobra.Command, natsContext, word string, do func(*proje
 	}
 	// Little of what a fold allocates lives long, and this process does nothing else.
 	defer debug.SetGCPercent(debug.SetGCPercent(200))
-	out, found, sums := cmd.OutOrStdout(), 0, []string{}
+	w, found, sums, checks := cmd.OutOrStdout(), 0, []string{}, []viewCheck{}
 	for _, p := range instance.Projectors(js, instance.OpenLogs(js), slog.New(slog.DiscardHandler)) {
-		n := 0
+		check := viewCheck{Bucket: p.Bucket(), Differences: []viewDifference{}}
 		err := do(p, cmd.Context(), func(d projector.Difference) {
-			if n++; n <= maxShown {
-				fmt.Fprintf(out, "%s %s: %s\n  have %s\n  want %s\n", p.Bucket(), d.Key, word, orNothing(d.Have), orNothing(d.Want))
+			if check.Count++; check.Count > maxShown {
+				return
+			}
+			check.Differences = append(check.Differences, viewDifference{Key: d.Key, Have: string(d.Have), Want: string(d.Want)})
+			if out.human() {
+				fmt.Fprintf(w, "%s %s: %s\n  have %s\n  want %s\n", check.Bucket, d.Key, word, orNothing(d.Have), orNothing(d.Want))
 			}
 		})
 		if err != nil {
 			return err
 		}
-		if found += n; n > maxShown {
-			fmt.Fprintf(out, "%s: the first %d are shown\n", p.Bucket(), maxShown)
+		found += check.Count
+		checks = append(checks, check)
+		sums = append(sums, fmt.Sprintf("%s: %d %s", check.Bucket, check.Count, word))
+		if !out.human() {
+			continue
 		}
-		sums = append(sums, fmt.Sprintf("%s: %d %s", p.Bucket(), n, word))
-		fmt.Fprintln(out, sums[len(sums)-1])
+		if check.Count > maxShown {
+			fmt.Fprintf(w, "%s: the first %d are shown\n", check.Bucket, maxShown)
+		}
+		fmt.Fprintln(w, sums[len(sums)-1])
+	}
+	if !out.human() {
+		if err := printAll(out, w, checks); err != nil {
+			return err
+		}
 	}
 	if word == "corrected" {
 		return recordAct(cmd.Context(), js, events.OperatorActed{Action: "projection.rebuild", Detail: strings.Join(sums, ", ")})

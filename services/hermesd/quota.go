@@ -133,7 +133,7 @@ func newUserQuotaCommand(o *operatorOptions) *cobra.Command {
 	ask := api.UserQuota{Set: map[string]int64{}}
 	var unlimited, byDefault []string
 	cmd := &cobra.Command{
-		Use: "quota NAME", Short: "Show what a user uses and may, or bound it", Args: cobra.ExactArgs(1),
+		Use: "quota NAME", Short: "Show what a user uses and may, or bound it", Args: cobra.ExactArgs(1), ValidArgsFunction: o.completeUsers,
 		Long: `Shows what a user uses and what bounds it. With flags it bounds it first: what is not named stays as it is.
 0 allows nothing of it. What runs goes on when a bound is lowered below it.`,
 		Example: "  hermesd user quota ana\n  hermesd user quota ana --concurrent 4 --gpus 1 --memory 64GiB --gpu-seconds 36000\n  hermesd user quota ana --unlimited queued --default gpus,memory",
@@ -157,12 +157,14 @@ func newUserQuotaCommand(o *operatorOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd, all)
+			if !o.format.human() {
+				return o.format.print(cmd.OutOrStdout(), all)
 			}
 			return printQuotas(cmd.OutOrStdout(), all)
 		},
 	}
+	// What others call --output is a quota here.
+	cmd.Flags().VarP(&o.format, "format", "o", "`format` of results: table, json or jsonl")
 	for _, f := range quotas.All() {
 		cmd.Flags().Var(oneQuota{f, ask.Set}, f.String(), quotaUsage[f])
 	}

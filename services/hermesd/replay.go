@@ -9,6 +9,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 	"github.com/hermes-serverless/hermes/services/moment"
 )
@@ -30,13 +31,13 @@ A moment is written ` + moment.Help + `.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			then, err := pastMoment(until, time.Now())
-			if err != nil {
-				return err
-			}
 			for _, user := range users {
-				if err := events.CheckUserName(user); err != nil {
-					return fmt.Errorf("--user: %w", err)
+				if wrong := events.CheckUserName(user); wrong != nil && err == nil {
+					err = fmt.Errorf("--user: %w", wrong)
 				}
+			}
+			if err != nil {
+				return commandline.UsageOf(cmd, err)
 			}
 			nc, err := connectOperator(natsContext)
 			if err != nil {

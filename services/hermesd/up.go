@@ -10,7 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 )
 
@@ -51,8 +53,8 @@ cpus, pids, tmp, output and results; ` + "`hermes remote info`" + ` shows what h
 			"  hermesd up --keep-executions 90d --keep-output 14d --max-output-bytes 20GiB",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkSlots(cmd, o.slots); err != nil {
-				return err
+			if err := errors.Join(checkSlots(cmd, o.slots), o.check()); err != nil {
+				return commandline.UsageOf(cmd, err)
 			}
 			return runUp(cmd.Context(), cmd, o)
 		},
@@ -82,6 +84,11 @@ func (o upOptions) check() error {
 			return fmt.Errorf("--sync %q: must be always, or a duration such as 100ms", o.sync)
 		}
 	}
+	if o.user != "" {
+		if err := events.CheckUserName(o.user); err != nil {
+			return fmt.Errorf("--user: %w", err)
+		}
+	}
 	if _, err := o.network.networks(); err != nil {
 		return err
 	}
@@ -98,9 +105,6 @@ func checkSlots(cmd *cobra.Command, slots int) error {
 }
 
 func runUp(ctx context.Context, cmd *cobra.Command, o upOptions) (err error) {
-	if err := o.check(); err != nil {
-		return err
-	}
 	log := newLogger(o.verbose)
 	raisePriority(log)
 	go tidyMemory(ctx)

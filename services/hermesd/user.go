@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"crypto/rand"
 	"encoding/base32"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -16,13 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
 )
 
 // operatorOptions are how the operator reaches the instance.
 type operatorOptions struct {
 	natsContext string
-	json        bool
+	format      format
 }
 
 func newUserCommand() *cobra.Command {
@@ -34,7 +34,7 @@ func newUserCommand() *cobra.Command {
 NATS context that hermesd up wrote. With a NATS server of your own, make one for keys/operator.nk.`,
 	}
 	contextFlag(cmd.PersistentFlags(), &o.natsContext)
-	cmd.PersistentFlags().BoolVarP(&o.json, "json", "j", false, "print JSON")
+	o.format.flags(cmd, cmd.PersistentFlags())
 	cmd.AddCommand(newUserAddCommand(&o), newUserInviteCommand(&o), newUserListCommand(&o),
 		newUserRefCommand(&o, "inspect", "Show a user, with all keys", api.OpUserInspect),
 		newUserPasswdCommand(&o),
@@ -54,7 +54,23 @@ func askOperator[Reply any](cmd *cobra.Command, o *operatorOptions, op string, a
 	}
 	defer nc.Close()
 	reply, err := api.Ask[Reply](cmd.Context(), nc, api.AdminSubject(operatorName(), op), ask)
-	return reply, inWords(err)
+	return reply, err
+}
+
+// completeUsers offers the names of the users, for one argument.
+func (o *operatorOptions) completeUsers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	all, err := askOperator[api.Users](cmd, o, api.OpUserList, api.UserList{})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names := make([]string, len(all.Users))
+	for i, u := range all.Users {
+		names[i] = u.Name
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // operatorName is who asks, for the history.
@@ -93,11 +109,11 @@ then logs in: hermes remote add URL, hermes remote login NAME.`,
 			if err != nil {
 				return err
 			}
-			if o.json && stdin {
-				return printJSON(cmd, added)
+			if !o.format.human() && stdin {
+				return o.format.print(cmd.OutOrStdout(), added)
 			}
-			if o.json {
-				return printJSON(cmd, map[string]string{"name": added.Name, "password": password})
+			if !o.format.human() {
+				return o.format.print(cmd.OutOrStdout(), map[string]string{"name": added.Name, "password": password})
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "added %s\n", added.Name)
 			if !stdin {
@@ -151,14 +167,14 @@ func newUserInviteCommand(o *operatorOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd, made)
+			if !o.format.human() {
+				return o.format.print(cmd.OutOrStdout(), made)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\ngood once, until %s: hermes remote register asks for it\n", made.Token, made.Expires.Local().Format(time.DateTime))
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&expires, "expires", expires, "how long it waits to be used")
+	commandline.DurationVar(cmd.Flags(), &expires, "expires", "how long it waits to be used")
 	return cmd
 }
 
@@ -171,8 +187,8 @@ func newUserListCommand(o *operatorOptions) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd, all.Users)
+			if !o.format.human() {
+				return printAll(o.format, cmd.OutOrStdout(), all.Users)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 			fmt.Fprintln(w, "User\tStatus\tSince\tLogins\tConnections")
@@ -186,15 +202,15 @@ func newUserListCommand(o *operatorOptions) *cobra.Command {
 
 func newUserRefCommand(o *operatorOptions, word, short, op string) *cobra.Command {
 	return &cobra.Command{
-		Use: word + " NAME", Short: short, Args: cobra.ExactArgs(1),
+		Use: word + " NAME", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: o.completeUsers,
 		Example: "  hermesd user " + word + " ana",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u, err := askOperator[api.User](cmd, o, op, api.UserRef{User: args[0]})
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd, u)
+			if !o.format.human() {
+				return o.format.print(cmd.OutOrStdout(), u)
 			}
 			return printUser(cmd.OutOrStdout(), u)
 		},
@@ -217,7 +233,7 @@ func printUser(out io.Writer, u api.User) error {
 func newUserPasswdCommand(o *operatorOptions) *cobra.Command {
 	var stdin, revoke bool
 	cmd := &cobra.Command{
-		Use: "passwd NAME", Short: "Give a user another password", Args: cobra.ExactArgs(1),
+		Use: "passwd NAME", Short: "Give a user another password", Args: cobra.ExactArgs(1), ValidArgsFunction: o.completeUsers,
 		Long: `Gives a user a password that is made up and printed once, or the first line of stdin. Where they are
 logged in they stay, unless --revoke ends that; what they have failed until now is forgiven.`,
 		Example: "  hermesd user passwd ana\n  pass lab/ana | hermesd user passwd ana --password-stdin --revoke",
@@ -230,11 +246,11 @@ logged in they stay, unless --revoke ends that; what they have failed until now 
 			if err != nil {
 				return err
 			}
-			if o.json && stdin {
-				return printJSON(cmd, changed)
+			if !o.format.human() && stdin {
+				return o.format.print(cmd.OutOrStdout(), changed)
 			}
-			if o.json {
-				return printJSON(cmd, struct {
+			if !o.format.human() {
+				return o.format.print(cmd.OutOrStdout(), struct {
 					api.PasswordChanged
 					Password string `json:"password"`
 				}{changed, password})
@@ -253,7 +269,7 @@ logged in they stay, unless --revoke ends that; what they have failed until now 
 
 func newUserRemoveCommand(o *operatorOptions) *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NAME", Short: "Remove a user, with all functions and the output of all runs", Args: cobra.ExactArgs(1),
+		Use: "remove NAME", Short: "Remove a user, with all functions and the output of all runs", Args: cobra.ExactArgs(1), ValidArgsFunction: o.completeUsers,
 		Long: `Ends the keys and what is connected with them, cancels what runs, deletes the functions and the output,
 and forgets the password. The history of events stays, and the name is given to nobody else.`,
 		Example: "  hermesd user remove ana",
@@ -262,17 +278,11 @@ and forgets the password. The history of events stays, and the name is given to 
 			if err != nil {
 				return err
 			}
-			if o.json {
-				return printJSON(cmd, gone)
+			if !o.format.human() {
+				return o.format.print(cmd.OutOrStdout(), gone)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %s: %d function versions deleted, %d executions cancelled\n", gone.User, gone.Functions, gone.Cancelled)
 			return err
 		},
 	}
-}
-
-func printJSON(cmd *cobra.Command, value any) error {
-	encoder := json.NewEncoder(cmd.OutOrStdout())
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
 }

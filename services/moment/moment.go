@@ -3,12 +3,13 @@ package moment
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // Help says what Parse reads.
-const Help = `12:03:05, "11/24 12:03:05.250", 2026-11-24T12:03:05Z, or -30s for half a minute ago`
+const Help = `12:03:05, "11/24 12:03:05.250", 2026-11-24T12:03:05Z, or -30s for half a minute ago, 7d for a week`
 
 // Forms of a time of day, alone or behind a date without a year.
 var (
@@ -25,7 +26,7 @@ func Parse(text string, now time.Time) (time.Time, bool) {
 	if text == "now" {
 		return now, true
 	}
-	if ago, err := time.ParseDuration(strings.TrimPrefix(text, "-")); err == nil && ago >= 0 {
+	if ago, err := Duration(strings.TrimPrefix(text, "-")); err == nil && ago >= 0 {
 		return now.Add(-ago), true
 	}
 	for _, form := range wholeForms {
@@ -68,4 +69,31 @@ func Flag(flag, text string, now time.Time) (time.Time, error) {
 		return t, fmt.Errorf("--%s %q: must be a time: %s", flag, text, Help)
 	}
 	return t, nil
+}
+
+// day is how long a day is, where it is a length of time.
+const day = 24 * time.Hour
+
+// Duration reads a length of time as people write it: as Go does, or as whole days, like 7d.
+func Duration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil { // 65535 days are 179 years
+			return time.Duration(n) * day, nil
+		}
+	}
+	return time.ParseDuration(text)
+}
+
+// Text writes a length of time so that Duration reads it, in few letters.
+func Text(d time.Duration) string {
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	for _, nothing := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(text, nothing) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }

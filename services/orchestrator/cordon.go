@@ -57,7 +57,8 @@ func decideUncordon(w fleet.Watcher, who string, ask api.WatcherRef) (events.Dat
 }
 
 func noSuchWatcher(name string) error {
-	return api.Errorf(api.NotFound, api.NoSuchWatcher, "there is no watcher %q", name)
+	return api.Errorf(api.NotFound, api.NoSuchWatcher, "there is no watcher %q", name).
+		WithHint("`hermes top --once` shows the machines")
 }
 
 // hasGPU: a device of the machine, or a GPU that it has instances of.

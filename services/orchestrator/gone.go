@@ -3,7 +3,6 @@ package orchestrator
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/moment"
 )
 
 // summary is what the log says of the output of an ended execution; nil for one that goes on.
@@ -70,19 +70,10 @@ func whyGone(e executions.Execution, to int64, bounds jetstream.StreamConfig, no
 		printed = e.EndedAt
 	}
 	if went := printed.Add(bounds.MaxAge); bounds.MaxAge > 0 && !went.After(now) {
-		return fmt.Sprintf("it went on %s, output is kept for %s", went.UTC().Format("2006-01-02 15:04 MST"), keptFor(bounds.MaxAge))
+		return fmt.Sprintf("it went on %s, output is kept for %s", went.UTC().Format("2006-01-02 15:04 MST"), moment.Text(bounds.MaxAge))
 	}
 	if bounds.MaxBytes > 0 {
 		return fmt.Sprintf("it was let go to keep the output of all below %s", humanize.IBytes(uint64(bounds.MaxBytes)))
 	}
 	return "the operator has removed it"
-}
-
-// keptFor is a duration in days, if it is whole days.
-func keptFor(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	return strings.Replace(strings.Replace(d.String(), "m0s", "m", 1), "h0m", "h", 1)
 }

@@ -97,7 +97,7 @@ func runExecutionFiles(o *executionFilesOptions) error {
 		return fmt.Errorf("put the results aside: %w", err)
 	}
 	defer discard(archive)
-	left, err := o.fetch(client, archive)
+	left, files, err := o.fetch(client, archive)
 	if err != nil {
 		return err
 	}
@@ -106,8 +106,10 @@ func runExecutionFiles(o *executionFilesOptions) error {
 		err = noSuchResult(o.paths[0])
 	case o.get:
 		err = o.write(left, archive)
+	case files != nil:
+		err = o.list(files)
 	default:
-		err = o.list(left, archive)
+		err = o.listAll(left, archive)
 	}
 	if err == nil && left != nil && left.Cut != "" {
 		o.app.note("not everything was kept: %s", left.Cut)
@@ -131,8 +133,9 @@ func (o *executionFilesOptions) walk(left *events.Results, archive *os.File, vis
 	return err
 }
 
-func (o *executionFilesOptions) list(left *events.Results, archive *os.File) error {
-	var files []resultFile
+// listAll lists what is in the whole archive.
+func (o *executionFilesOptions) listAll(left *events.Results, archive *os.File) error {
+	var files []bundle.File
 	err := o.walk(left, archive, func(e bundle.Entry, content func(io.Writer) error) error {
 		if e.Folder {
 			return nil
@@ -141,11 +144,19 @@ func (o *executionFilesOptions) list(left *events.Results, archive *os.File) err
 		if err := content(sum); err != nil {
 			return err
 		}
-		files = append(files, resultFile{Name: e.Name, Size: e.SizeBytes, Mode: modeOf(e).String(), Digest: sum.Blob().Digest})
+		files = append(files, bundle.File{Name: e.Name, SizeBytes: e.SizeBytes, Executable: e.Executable, Digest: sum.Blob().Digest})
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	return o.list(files)
+}
+
+func (o *executionFilesOptions) list(listed []bundle.File) error {
+	files := make([]resultFile, len(listed))
+	for i, f := range listed {
+		files[i] = resultFile{Name: f.Name, Size: f.SizeBytes, Mode: modeOf(f.Executable).String(), Digest: f.Digest}
 	}
 	if !o.app.human() {
 		return printList(o.app, files)
@@ -161,8 +172,8 @@ func (o *executionFilesOptions) list(left *events.Results, archive *os.File) err
 	return o.app.printTable(o.app.streams.Out, []string{"Mode", "Size", "Digest", "Name"}, rows)
 }
 
-func modeOf(e bundle.Entry) os.FileMode {
-	if e.Executable {
+func modeOf(executable bool) os.FileMode {
+	if executable {
 		return 0o755
 	}
 	return 0o644

@@ -139,7 +139,7 @@ func (w resultWriter) write(e bundle.Entry, content func(io.Writer) error) (_ re
 	}
 	name := filepath.FromSlash(e.Name)
 	part := filepath.Join(filepath.Dir(name), ".hermes-"+rand.Text()[:12])
-	f, err := w.root.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, modeOf(e)|0o200)
+	f, err := w.root.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, modeOf(e.Executable)|0o200)
 	if err != nil {
 		return resultFile{}, err
 	}
@@ -155,7 +155,7 @@ func (w resultWriter) write(e bundle.Entry, content func(io.Writer) error) (_ re
 	if err := w.place(part, name); err != nil {
 		return resultFile{}, err
 	}
-	return resultFile{Name: e.Name, Size: e.SizeBytes, Mode: modeOf(e).String(), Digest: sum.Blob().Digest}, nil
+	return resultFile{Name: e.Name, Size: e.SizeBytes, Mode: modeOf(e.Executable).String(), Digest: sum.Blob().Digest}, nil
 }
 
 // place gives a file its name. Renaming replaces what has the name, a link too; a hard link does not,

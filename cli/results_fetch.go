@@ -60,31 +60,47 @@ func (a *askedResults) missing() string {
 	return ""
 }
 
-// fetch has the archive sent: all of it, or, where only files are asked for, as far as they are in it.
+// fetch has the archive sent: all of it, or, where only files are asked for, as far as they are in it; where
+// they are to be listed, the listing before it, if there is one. files is nil without.
 // Of a part there is no digest to compare with; each message of it is checked where it is stored.
-func (o *executionFilesOptions) fetch(client *api.Client, archive *os.File) (*events.Results, error) {
-	if !o.get || len(o.paths) == 0 {
-		return client.Results(o.ctx, o.ref, archive)
+func (o *executionFilesOptions) fetch(client *api.Client, archive *os.File) (left *events.Results, files []bundle.File, err error) {
+	look := func(r io.Reader) (err error) {
+		if files, err = bundle.ReadListing(r); err == nil {
+			return errEnough
+		}
+		return err
+	}
+	switch {
+	case o.get && len(o.paths) == 0:
+		left, err = client.Results(o.ctx, o.ref, archive)
+		return left, nil, err
+	case o.get:
+		look = o.look
 	}
 	r, w := io.Pipe()
 	looked := make(chan struct{})
 	go func() {
 		defer close(looked)
-		_ = r.CloseWithError(o.look(r))
+		err := look(r)
+		if !errors.Is(err, errEnough) {
+			// What is wrong with it, if anything is, who has all of it will find.
+			_, err = io.Copy(io.Discard, r)
+		}
+		_ = r.CloseWithError(err)
 	}()
-	left, err := client.Results(o.ctx, o.ref, io.MultiWriter(archive, w))
+	left, err = client.Results(o.ctx, o.ref, io.MultiWriter(archive, w))
 	_ = w.CloseWithError(err)
 	<-looked
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	return left, err
+	return left, files, err
 }
 
 // look reads an archive that comes, and is errEnough as soon as all that is asked for has come.
 func (o *executionFilesOptions) look(r io.Reader) error {
 	asked := newAskedResults(o.paths)
-	err := bundle.Walk(o.ctx, r, bundle.Limits{TotalBytes: 1 << 50, Ratio: 1 << 40}, func(e bundle.Entry, content func(io.Writer) error) error {
+	return bundle.Walk(o.ctx, r, bundle.Limits{TotalBytes: 1 << 50, Ratio: 1 << 40}, func(e bundle.Entry, content func(io.Writer) error) error {
 		if asked.take(e); !asked.complete() {
 			return nil
 		}
@@ -93,9 +109,4 @@ func (o *executionFilesOptions) look(r io.Reader) error {
 		}
 		return errEnough
 	})
-	if !errors.Is(err, errEnough) {
-		// What is wrong with it, if anything is, who has all of it will find.
-		_, err = io.Copy(io.Discard, r)
-	}
-	return err
 }

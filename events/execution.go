@@ -78,7 +78,7 @@ type Given struct {
 
 // Results is what a run left in its folder of results.
 type Results struct {
-	// Archive holds the files, packed as a bundle is; nil if none was kept.
+	// Archive holds the files, packed as a bundle is, behind a listing of them; nil if none was kept.
 	Archive *Blob `json:"archive,omitempty"`
 	// Files and Bytes are those that were kept: regular files, and what is in them.
 	Files int64 `json:"files"`

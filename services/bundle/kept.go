@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -18,6 +19,11 @@ type Kept struct {
 	// Left is how many files and folders were left out, and First why the first of them was.
 	Left  int64
 	First *Error
+	// Listing says which files the archive holds; it is made to stand before it (see ReadListing). It is nil
+	// where there are too many of them.
+	Listing []byte
+
+	files []File
 }
 
 // PackKept writes the archive of what can be packed of what lies beneath root, whoever may have put it
@@ -27,7 +33,12 @@ type Kept struct {
 func PackKept(ctx context.Context, root *os.Root, w io.Writer, limits Limits) (Kept, error) {
 	var kept Kept
 	archive, err := pack(ctx, &packer{root: root, kept: &kept, tally: tally{limits: limits.orDefault()}}, w)
+	if err != nil {
+		return kept, err
+	}
 	kept.Archive = archive
+	kept.Listing, err = listing(kept.files)
+	kept.files = nil
 	return kept, err
 }
 
@@ -44,12 +55,11 @@ func (p *packer) leave(err error) error {
 	return nil
 }
 
-// keep counts a file that is about to be packed.
-func (p *packer) keep(bytes int64) {
-	if p.kept != nil {
-		p.kept.Files++
-		p.kept.Bytes += bytes
-	}
+// keep counts a file that was packed, and lists it.
+func (p *packer) keep(name string, mode fs.FileMode, content events.Blob) {
+	p.kept.Files++
+	p.kept.Bytes += content.SizeBytes
+	p.kept.files = append(p.kept.files, File{Name: name, SizeBytes: content.SizeBytes, Executable: fileMode(mode) == 0o755, Digest: content.Digest})
 }
 
 // String says what was left out, empty if nothing was.

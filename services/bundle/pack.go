@@ -152,7 +152,6 @@ func (p *packer) file(ctx context.Context, name string, kind fs.FileMode) error 
 		return p.leave(err)
 	}
 	defer f.Close()
-	p.keep(before.Size())
 	if err := p.content(ctx, name, f, before); err != nil {
 		return err
 	}
@@ -191,7 +190,12 @@ func (p *packer) content(ctx context.Context, name string, f *os.File, before fs
 	if err := p.tar.WriteHeader(h); err != nil {
 		return fmt.Errorf("pack %s: %w", name, err)
 	}
-	n, err := io.Copy(p.tar, io.LimitReader(&ctxReader{ctx, f}, before.Size()))
+	var to io.Writer = p.tar
+	sum := events.NewBlobWriter(io.Discard)
+	if p.kept != nil {
+		to = io.MultiWriter(p.tar, sum)
+	}
+	n, err := io.Copy(to, io.LimitReader(&ctxReader{ctx, f}, before.Size()))
 	if err != nil {
 		return fmt.Errorf("pack %s: %w", name, err)
 	}
@@ -201,6 +205,9 @@ func (p *packer) content(ctx context.Context, name string, f *os.File, before fs
 	}
 	if n != before.Size() || after.Size() != n || !after.ModTime().Equal(before.ModTime()) {
 		return wrong(name, "changed while it was read; try again")
+	}
+	if p.kept != nil {
+		p.keep(name, before.Mode(), sum.Blob())
 	}
 	return nil
 }

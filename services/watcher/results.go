@@ -1,8 +1,11 @@
 package watcher
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -66,12 +69,49 @@ func (w *Watcher) keepResults(a *attempt, root *os.Root) (*events.Results, error
 	case kept.Files == 0:
 		return left, nil
 	}
-	if err := w.put(ctx, kept.Archive, f); err != nil {
+	content := &listedArchive{listing: kept.Listing, archive: f}
+	blob, err := content.blob()
+	if err == nil {
+		err = w.put(ctx, blob, content)
+	}
+	if err != nil {
 		return nil, err
 	}
-	left.Archive = &kept.Archive
+	left.Archive = &blob
 	return left, nil
 }
+
+// listedArchive is an archive behind its listing. It can be read again from its beginning.
+type listedArchive struct {
+	listing []byte
+	archive io.ReadSeeker
+	r       io.Reader
+}
+
+// blob is all of it.
+func (l *listedArchive) blob() (events.Blob, error) {
+	sum := events.NewBlobWriter(io.Discard)
+	if _, err := l.Seek(0, io.SeekStart); err != nil {
+		return events.Blob{}, err
+	}
+	_, err := io.Copy(sum, l)
+	return sum.Blob(), err
+}
+
+// Seek implements io.Seeker, for the beginning.
+func (l *listedArchive) Seek(offset int64, whence int) (int64, error) {
+	if offset != 0 || whence != io.SeekStart {
+		return 0, fmt.Errorf("seek in an archive of results: %w", errors.ErrUnsupported)
+	}
+	if _, err := l.archive.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	l.r = io.MultiReader(bytes.NewReader(l.listing), l.archive)
+	return 0, nil
+}
+
+// Read implements io.Reader.
+func (l *listedArchive) Read(p []byte) (int, error) { return l.r.Read(p) }
 
 // resultsLimits are those of an archive of results. What is in it may be as regular as it likes: its
 // size is bounded.

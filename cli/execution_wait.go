@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hermes-serverless/hermes/cli/follow"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
+	"github.com/hermes-serverless/hermes/services/commandline"
 )
 
 const (
@@ -63,7 +65,7 @@ Its exit code is, for one execution, what "hermes function run" would have exite
 			return run(o)
 		},
 	}
-	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "wait at most this `time`: 90s, 5m")
+	commandline.DurationVar(cmd.Flags(), &o.timeout, "timeout", "wait at most this `time`: 90s, 5m")
 	a.batchFlag(cmd, &o.batch, "wait for all of this `batch` of \"hermes function map\"")
 	return cmd
 }
@@ -167,9 +169,7 @@ func (o *executionWaitOptions) ofBatch(ctx context.Context, client *api.Client) 
 func (a *app) untilEnd(ctx context.Context, client *api.Client, ref api.ExecutionRef) (api.Execution, error) {
 	ask := api.ExecutionWait{ExecutionRef: ref, WaitMillis: askedWait.Milliseconds()}
 	for {
-		within, cancel := context.WithTimeout(ctx, askedWait+api.DefaultTimeout)
-		e, err := api.Call[api.Execution](within, client, api.OpExecutionWait, ask)
-		cancel()
+		e, err := follow.Ask[api.Execution](ctx, client, askedWait+api.DefaultTimeout, api.OpExecutionWait, ask)
 		switch {
 		case ctx.Err() != nil:
 			return e, ctx.Err()

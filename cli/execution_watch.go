@@ -3,9 +3,14 @@ package cli
 import (
 	"bytes"
 	"context"
+	"io"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/hermes-serverless/hermes/cli/follow"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
@@ -15,6 +20,8 @@ const (
 	// redrawEvery bounds how often a terminal is drawn anew, and how old its running times get.
 	redrawEvery = 200 * time.Millisecond
 	tickEvery   = time.Second
+	// awayNote is how long a server may be away before that is told: one that is restarted is there again sooner.
+	awayNote = time.Second
 )
 
 // backAgain ends an outage.
@@ -28,7 +35,9 @@ type ear struct {
 	app     *app
 	client  *api.Client
 	request api.EventsRequest
-	away    bool
+	// silent is since when it has not answered, away that this was told.
+	silent time.Time
+	away   bool
 }
 
 // begin makes what is heard begin now, unless the request says otherwise.
@@ -40,17 +49,13 @@ func (h *ear) begin(ctx context.Context) ([]api.ListedEvent, error) {
 // next returns events as they happen; none, when nothing has for a while.
 func (h *ear) next(ctx context.Context) ([]api.ListedEvent, error) {
 	for {
-		within, cancel := context.WithTimeout(ctx, time.Duration(h.request.WaitMillis)*time.Millisecond+api.DefaultTimeout)
-		page, err := api.Call[api.Events](within, h.client, api.OpEvents, h.request)
-		cancel()
+		most := time.Duration(h.request.WaitMillis)*time.Millisecond + api.DefaultTimeout
+		page, err := follow.Ask[api.Events](ctx, h.client, most, api.OpEvents, h.request)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case api.IsKind(err, api.Unavailable):
-			if !h.away {
-				h.app.note("%s; waiting for it to come back", describe(err).Message)
-			}
-			h.away = true
+			h.missed(err)
 			_ = sleep(ctx, sendPause)
 			continue
 		case err != nil:
@@ -59,12 +64,24 @@ func (h *ear) next(ctx context.Context) ([]api.ListedEvent, error) {
 		if h.away {
 			h.app.note(backAgain)
 		}
-		h.away = false
+		h.away, h.silent = false, time.Time{}
 		h.request.Cursor = page.Cursor
 		if h.request.WaitMillis = watchWait.Milliseconds(); page.More {
 			h.request.WaitMillis = 0
 		}
 		return page.Events, nil
+	}
+}
+
+// missed tells of an outage, unless it is over soon.
+func (h *ear) missed(err error) {
+	now := h.app.now()
+	if h.silent.IsZero() {
+		h.silent = now
+	}
+	if !h.away && now.Sub(h.silent) >= awayNote {
+		h.app.note("%s; waiting for it to come back", describe(err).Message)
+		h.away = true
 	}
 }
 
@@ -145,16 +162,7 @@ func (o *executionListOptions) draw(client *api.Client) error {
 		if err != nil && !api.IsKind(err, api.Unavailable) {
 			return err
 		}
-		var screen bytes.Buffer
-		screen.WriteString(clearScreen)
-		// What does not fit would scroll away what was drawn before.
-		if most := o.app.streams.OutRows() - 2; most > 0 && len(found) > most {
-			found = found[:most]
-		}
-		if err := o.print(&screen, found); err != nil {
-			return err
-		}
-		if _, err := o.app.streams.Out.Write(screen.Bytes()); err != nil {
+		if err := o.show(found); err != nil {
 			return err
 		}
 		_ = sleep(ctx, redrawEvery)
@@ -173,4 +181,25 @@ func (o *executionListOptions) draw(client *api.Client) error {
 			found = again
 		}
 	}
+}
+
+// show draws the list as it fits the terminal: what does not would scroll away what stands above it.
+func (o *executionListOptions) show(found []api.Execution) error {
+	columns, rows := o.app.streams.OutSize()
+	if most := rows - 2; most > 0 && len(found) > most {
+		found = found[:most]
+	}
+	var list bytes.Buffer
+	if err := o.print(&list, found); err != nil {
+		return err
+	}
+	screen := clearScreen
+	for line := range strings.Lines(list.String()) {
+		if columns > 0 {
+			line = ansi.Truncate(strings.TrimSuffix(line, "\n"), columns, "…") + "\n"
+		}
+		screen += line
+	}
+	_, err := io.WriteString(o.app.streams.Out, screen)
+	return err
 }

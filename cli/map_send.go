@@ -12,6 +12,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/hermes-serverless/hermes/cli/follow"
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
@@ -262,9 +263,7 @@ func (m *mapper) untilEnd(ctx context.Context, id string, e *api.Execution) erro
 	ask := api.ExecutionWait{ExecutionRef: api.ExecutionRef{ID: id}, WaitMillis: askedWait.Milliseconds()}
 	for !e.Status.Final() {
 		err := m.keep(ctx, func(ctx context.Context) (err error) {
-			ctx, cancel := context.WithTimeout(ctx, askedWait+api.DefaultTimeout)
-			defer cancel()
-			*e, err = api.Call[api.Execution](ctx, m.client, api.OpExecutionWait, ask)
+			*e, err = follow.Ask[api.Execution](ctx, m.client, askedWait+api.DefaultTimeout, api.OpExecutionWait, ask)
 			return err
 		})
 		if err != nil {

@@ -57,3 +57,44 @@ func TestNothingIsAskedOnABrokenConnection(t *testing.T) {
 		}
 	}
 }
+
+// TestAskEndsWithTheConnection: neither what was asked before it broke nor what is asked after waits for
+// the end of its time.
+func TestAskEndsWithTheConnection(t *testing.T) {
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	defer ns.Shutdown()
+	nc, err := nats.Connect(ns.ClientURL(), nats.MaxReconnects(-1), nats.CustomInboxPrefix(api.InboxPrefix("ana")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	asked, err := nc.SubscribeSync(api.Subject("ana", api.OpEvents))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan error)
+	go func() {
+		for range 2 {
+			_, err := Ask[api.Events](t.Context(), api.NewClient(nc, "ana"), time.Hour, api.OpEvents, api.EventsRequest{})
+			answers <- err
+		}
+	}()
+	if _, err := asked.NextMsg(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	ns.Shutdown()
+	for n := range 2 {
+		select {
+		case err := <-answers:
+			if !api.IsKind(err, api.Unavailable) {
+				t.Errorf("request %d: %v", n+1, err)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("request %d still waits", n+1)
+		}
+	}
+}

@@ -37,17 +37,17 @@ func System() *Streams {
 // Out can be piped.
 func (s *Streams) Interactive() bool { return s.InTerminal && s.ErrTerminal }
 
-// OutRows is how many lines the terminal at Out has, 0 if it is none.
-func (s *Streams) OutRows() int {
+// OutSize is how large the terminal at Out is, in characters; 0 if it is none.
+func (s *Streams) OutSize() (columns, rows int) {
 	f, ok := s.Out.(*os.File)
 	if !ok || !s.OutTerminal {
-		return 0
+		return 0, 0
 	}
-	_, rows, err := term.GetSize(int(f.Fd()))
+	columns, rows, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return rows
+	return columns, rows
 }
 
 // The few styles there are. They return the text as it is where colour is off.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -172,6 +173,7 @@ func (o *executionInspectOptions) print(e api.Execution, out, errOut []byte) err
 		{"startTime", clockTime(e.StartedAt)}, {"runningTime", j.RunningTime}, {"endTime", clockTime(e.EndedAt)},
 		{"queued", micros(j.QueuedMicros)}, {"sandbox", sandboxOf(j)}, {"network", j.Network}, {"gpu", gpuText(j.GPU)}, {"devices", strings.Join(j.Devices, ", ")},
 		{"exitCode", exit}, {"reason", e.Reason}, {"error", j.Error}, {"cut", e.Output.Cut}, {"watcher", e.Watcher},
+		{"cpuModel", printable(e.Hardware.CPUModel)}, {"gpuModel", modelsText(e.Hardware.GPUModels)}, {"driver", printable(e.Hardware.Driver)},
 		{"cpuTime", micros(e.Usage.CPUMicros)}, {"peakMemory", bytesOf(e.Usage.PeakMemoryBytes)},
 	}
 	fields = append(fields, gpuFields(e.Usage.GPU)...)
@@ -211,6 +213,24 @@ func sandboxOf(j executionJSON) string {
 		return ""
 	}
 	return fmt.Sprintf("%s, in %s", j.Sandbox, micros(j.SandboxMicros))
+}
+
+// modelsText says which models of GPUs there are, and how many of each.
+func modelsText(models []string) string {
+	var parts []string
+	for _, model := range slices.Compact(slices.Sorted(slices.Values(models))) {
+		text, n := printable(model), 0
+		for _, other := range models {
+			if other == model {
+				n++
+			}
+		}
+		if n > 1 {
+			text = fmt.Sprintf("%d × %s", n, text)
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // bytesOf is a size; 0 is empty.

@@ -45,6 +45,15 @@ func newMapProgress(a *app, total int64) *mapProgress {
 	return p
 }
 
+// begin draws the bar, also when it takes long until the first has ended.
+func (p *mapProgress) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		_ = p.bar.RenderBlank()
+	}
+}
+
 // add counts an end.
 func (p *mapProgress) add(failed bool) {
 	p.mu.Lock()

@@ -28,6 +28,7 @@ func (m *mapper) run(inputs *mapInputs) error {
 	signals, stop := m.app.notify()
 	defer stop()
 	r := &mapRun{mapper: m, report: newMapReport(m), leave: leave, answers: make(chan string, 1)}
+	m.progress.begin()
 	r.ends = m.start(ctx, inputs)
 	for open := true; open && !r.left; {
 		var err error
@@ -112,8 +113,11 @@ func (r *mapRun) finish() error {
 	if err := r.failed.Load(); err != nil {
 		failed = *err
 	}
-	if r.report.Inputs == 0 && failed != nil {
+	switch {
+	case r.report.Inputs == 0 && failed != nil:
 		return failed
+	case r.report.Inputs == 0 && !r.cancelled && !r.resumed:
+		return r.nothing()
 	}
 	if err := r.print(); err != nil {
 		return err

@@ -190,6 +190,7 @@ var masks = []struct {
 }{
 	{regexp.MustCompile(`\d\d/\d\d \d\d:\d\d:\d\d\.\d{3}`), "<time>"},
 	{regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{3}`), "<elapsed>"},
+	{regexp.MustCompile(`(?m)^cpuModel .*\n`), ""}, // not every machine tells
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)`), "<time>"},
 	{regexp.MustCompile(`sha256:[0-9a-f]{64}`), "<digest>"},
 	{regexp.MustCompile(`\b[0-9a-f]{12}\b`), "<digest>"},

@@ -26,11 +26,11 @@ func (o *functionInitOptions) askInit() error {
 	if len(fields) == 0 {
 		return nil
 	}
-	form := huh.NewForm(huh.NewGroup(fields...)).
-		WithInput(o.app.streams.In).WithOutput(o.app.streams.Err).
-		// One question a line, for screen readers and terminals that cannot move the cursor.
-		WithAccessible(os.Getenv("ACCESSIBLE") != "" || os.Getenv("TERM") == "dumb").
-		WithShowHelp(false)
+	form := huh.NewForm(huh.NewGroup(fields...)).WithInput(o.app.streams.In).WithOutput(o.app.streams.Err).WithShowHelp(false)
+	if os.Getenv("ACCESSIBLE") != "" || os.Getenv("TERM") == "dumb" {
+		// One plain question a line, for screen readers and terminals that cannot move the cursor.
+		form = form.WithAccessible(true).WithTheme(huh.ThemeFunc(huh.ThemeBase))
+	}
 	err := form.RunWithContext(o.ctx)
 	if errors.Is(err, huh.ErrUserAborted) {
 		return &exitError{code: exitCancelled}

@@ -226,6 +226,9 @@ func TestInitAsksOneQuestionALine(t *testing.T) {
 	term.types("n\r")
 	term.shows("-> Function created at pi")
 	term.exits(0)
+	if text := term.text(); strings.Contains(text, "\x1b") {
+		t.Errorf("a terminal that knows no escape sequences is sent %q", text)
+	}
 	raw, err := os.ReadFile(filepath.Join(h.dir, "pi", "hermes.config.json"))
 	if err != nil || !strings.Contains(string(raw), `"language": "cpp"`) || !strings.Contains(string(raw), `"gpuCapable": false`) {
 		t.Errorf("%v, wrote %s", err, raw)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -50,6 +51,31 @@ func (o *remoteOptions) connect(name, inbox string, log *slog.Logger) (*nats.Con
 	return instance.Connect(o.url, name, inbox, log, append(o.trust(), sign)...)
 }
 
+// checkKey refuses a key that is for somebody else, at once and by name: the server would refuse what is
+// done with it bit by bit. It does not disturb the log with that.
+func (o *remoteOptions) checkKey(inbox, whose, file string) error {
+	nc, err := o.connect("hermesd", inbox, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	_, err = nc.SubscribeSync(nc.NewInbox())
+	if err == nil {
+		err = nc.FlushTimeout(keyWithin)
+	}
+	if err != nil {
+		return fmt.Errorf("look whether the key in %s is that of %s: %w", o.creds, whose, err)
+	}
+	if errors.Is(nc.LastError(), nats.ErrPermissionViolation) {
+		return api.Errorf(api.Unauthorized, api.NotPermitted, "the key in %s is not that of %s", o.creds, whose).
+			WithHint("`hermesd nats-config` writes it to keys/%s", file)
+	}
+	return nil
+}
+
+// keyWithin bounds the server's word on a key.
+const keyWithin = 10 * time.Second
+
 // trust are the options that say whom to trust as the server.
 func (o *remoteOptions) trust() []nats.Option {
 	if o.ca == "" {
@@ -86,6 +112,9 @@ other keys of nats-config beside --creds it also lets people register and log in
 				return err
 			}
 			defer stop()
+			if err := o.checkKey("", "the services", "services.nk"); err != nil {
+				return err
+			}
 			nc, err := o.connect("hermesd services", "", log)
 			if err != nil {
 				return err

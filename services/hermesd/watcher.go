@@ -28,6 +28,9 @@ func runWatcher(cmd *cobra.Command, o watcherOptions, log *slog.Logger) (err err
 		return err
 	}
 	defer stopMetrics()
+	if err := o.checkKey(instance.WatcherInbox(o.name), "the watcher "+o.name, "watcher-"+o.name+".nk"); err != nil {
+		return err
+	}
 	if err := requirements(ctx, o.dataDir, o.containerd, o.network.allow); err != nil {
 		return err
 	}

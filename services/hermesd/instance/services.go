@@ -190,6 +190,8 @@ func OpenBases(logs Logs, store *blobs.Store, logger *slog.Logger) registry.Base
 const (
 	// codeNoPeers is the server's word for a cluster that has too few servers for the replicas.
 	codeNoPeers = 10005
+	// codeOneServer is its word for replicas where there is no cluster.
+	codeOneServer = 10074
 	// clusterComesUp is how long a cluster may take to know all of its servers.
 	clusterComesUp, clusterLook = 30 * time.Second, 250 * time.Millisecond
 )
@@ -225,6 +227,10 @@ func ensureOnce(ctx context.Context, js jetstream.JetStream, o serviceOptions) e
 	var loss *streams.LossError
 	if errors.As(err, &loss) && loss.Stream == streams.Output {
 		return fmt.Errorf("provision the streams: %w: --let-output-go lets it go", err)
+	}
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && refused.ErrorCode == codeOneServer {
+		return fmt.Errorf("provision the streams: %w: --replicas %d needs a cluster of at least as many NATS servers", err, o.replicas)
 	}
 	if err != nil {
 		return fmt.Errorf("provision the streams: %w", err)

@@ -149,12 +149,13 @@ func runEvents(o *eventsOptions) error {
 	if o.follow {
 		return o.hear(client)
 	}
-	all := []api.ListedEvent{}
+	all, none := []api.ListedEvent{}, true
 	for {
 		page, err := api.Call[api.Events](o.ctx, client, api.OpEvents, o.request)
 		if err != nil {
 			return err
 		}
+		none = none && len(page.Events) == 0
 		if o.app.format == formatJSON {
 			all = append(all, page.Events...)
 		} else if err := o.print(page.Events); err != nil {
@@ -163,6 +164,9 @@ func runEvents(o *eventsOptions) error {
 		if o.request.Cursor = page.Cursor; !page.More {
 			break
 		}
+	}
+	if none {
+		o.app.note("there was none since %s", clockTime(o.request.Since))
 	}
 	if o.app.format == formatJSON {
 		return printList(o.app, all)

@@ -167,7 +167,11 @@ func (r *mapRun) tellLeft() error {
 		fmt.Fprintf(r.app.streams.Err, "→ `hermes execution cancel --batch %s` cancels the rest\n", r.batch)
 		return &exitError{code: exitCancelled}
 	}
-	r.app.note("detached from batch %s: %d inputs were accepted and go on; nothing more is sent", r.batch, r.accepted.Load())
+	accepted := "1 input was accepted and goes on"
+	if n := r.accepted.Load(); n != 1 {
+		accepted = fmt.Sprintf("%d inputs were accepted and go on", n)
+	}
+	r.app.note("detached from batch %s: %s; nothing more is sent", r.batch, accepted)
 	fmt.Fprintf(r.app.streams.Err, "→ `%s` goes on, `hermes execution cancel --batch %s` ends it\n", r.again(), r.batch)
 	return &exitError{code: exitCancelled}
 }

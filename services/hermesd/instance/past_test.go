@@ -11,6 +11,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/services/api"
 )
 
 func provisioned(t *testing.T) jetstream.JetStream {
@@ -30,6 +31,14 @@ func TestThePastIsWhole(t *testing.T) {
 		event := events.Event{ID: user, Source: "test", Time: now, Data: events.UserRegistered{Local: true}}
 		if err := log.AppendLast(t.Context(), OpenLogs(source).Users, events.UserSubject(user), event); err != nil {
 			t.Fatal(err)
+		}
+	}
+	if users, err := pastUsers(t.Context(), ReplayOptions{Source: source, Until: now, Users: []string{"bob", "ana"}}); err != nil || len(users) != 2 {
+		t.Errorf("named: %v, %v", users, err)
+	}
+	for name, until := range map[string]time.Time{"zoe": now, "ana": now.Add(-time.Hour)} {
+		if _, err := pastUsers(t.Context(), ReplayOptions{Source: source, Until: until, Users: []string{"ana", name}}); !api.IsKind(err, api.NotFound) {
+			t.Errorf("%s, who was not there: %v", name, err)
 		}
 	}
 	stream, err := full.Stream(t.Context(), streams.Users)

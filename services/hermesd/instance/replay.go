@@ -226,7 +226,7 @@ func readUntil(read iter.Seq2[events.Record, error], until time.Time, take func(
 // pastUsers are those as whom the past can be looked at.
 func pastUsers(ctx context.Context, o ReplayOptions) ([]string, error) {
 	if len(o.Users) > 0 {
-		return o.Users, nil
+		return o.Users, wereThere(ctx, o)
 	}
 	owners := map[string]bool{}
 	err := readPast(ctx, o, func(subject string, _ events.Message) error {
@@ -239,6 +239,23 @@ func pastUsers(ctx context.Context, o ReplayOptions) ([]string, error) {
 		return nil, fmt.Errorf("%d users had done something by then: name those whose past you want to see with --user", len(owners))
 	}
 	return slices.Sorted(maps.Keys(owners)), err
+}
+
+// wereThere refuses a name that nobody had by then: its past would be empty.
+func wereThere(ctx context.Context, o ReplayOptions) error {
+	for _, user := range o.Users {
+		there := false
+		read := OpenLogs(o.Source).Users.Read(ctx, events.UserSubject(user), 1)
+		err := readUntil(read, o.Until, func(string, events.Message) error { there = true; return nil })
+		if err != nil {
+			return fmt.Errorf("read the log of users: %w", err)
+		}
+		if !there {
+			return api.Errorf(api.NotFound, api.NoSuchUser, "there was no user %s at %s", user, o.Until.Local().Format(time.DateTime)).
+				WithHint("`hermesd user list` shows who there is now")
+		}
+	}
+	return nil
 }
 
 // copyPast stores the past in streams that are empty. In each, sequences are those that it has in the

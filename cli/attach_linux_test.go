@@ -23,6 +23,7 @@ import (
 	"github.com/hermes-serverless/hermes/cli/follow"
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -130,7 +131,7 @@ type faulty struct {
 func newFaulty(t *testing.T) *faulty {
 	t.Helper()
 	f := &faulty{t: t, dir: t.TempDir(), cuts: map[string]int{}}
-	f.opts = &server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}
+	f.opts = &server.Options{Host: natstest.Host(), Port: -1, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true}
 	f.startServer()
 	t.Cleanup(func() { f.server.Shutdown(); f.server.WaitForShutdown() })
 	f.opts.Port = f.server.Addr().(*net.TCPAddr).Port
@@ -158,7 +159,7 @@ func (f *faulty) startServer() {
 // quickly makes a connection come back.
 func quickly() []nats.Option {
 	return []nats.Option{
-		nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0),
+		nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0), nats.Timeout(patience),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 }

@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// connectTimeout is for a server that is there; one that is not is known sooner.
-	connectTimeout = 2 * time.Second
+	// connectTimeout is for a server that is there; one that is not is known sooner. It is longer than
+	// a busy server takes to give up on who connects.
+	connectTimeout = 5 * time.Second
 	// reconnectWait is short: a restarted server is there again within a second.
 	reconnectWait = 100 * time.Millisecond
 )

@@ -133,6 +133,9 @@ func (o *executionWaitOptions) wait(ctx context.Context, client *api.Client) (<-
 		go func() {
 			for ref := range refs {
 				e, err := o.app.untilEnd(ctx, client, ref)
+				if ctx.Err() != nil {
+					return // which says more than err
+				}
 				if err != nil {
 					select {
 					case failed <- err:

@@ -14,7 +14,7 @@ import (
 func parse(t *testing.T, cmd *cobra.Command, args ...string) {
 	t.Helper()
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // of nil, cobra would make those of this process
 	if err := cmd.Execute(); err != nil {
 		t.Errorf("%v: %v", args, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"github.com/hermes-serverless/hermes/cli/natsctx"
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log/jslog"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/executions"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -199,12 +199,10 @@ func (h *home) ranOnce(path string, n int) {
 // TestMapOutlivesTheServer: it waits until the server is back, and goes on.
 func TestMapOutlivesTheServer(t *testing.T) {
 	h := newHome(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := natstest.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
-	_ = listener.Close()
 	start := func() *exec.Cmd {
 		cmd := h.command("hermesd", filepath.Join(h.dir, "data"), address)
 		cmd.Stderr = os.Stderr
@@ -252,7 +250,7 @@ func TestMapAtATerminal(t *testing.T) {
 	h := newHome(t)
 	h.serve()
 	h.deploySh()
-	h.write("inputs", strings.Repeat("echo started; exec sleep 60\n", 9))
+	h.write("inputs", strings.Repeat("echo started; exec sleep 600\n", 9))
 	for name, c := range map[string]struct {
 		answer, shows string
 		live          int

@@ -443,7 +443,7 @@ func TestRunAtATerminal(t *testing.T) {
 		term.shows("42")
 		term.exits(5)
 	})
-	h.write("sleep.sh", "echo started; exec sleep 60")
+	h.write("sleep.sh", "echo started; exec sleep 600")
 	t.Run("interrupt, then cancel", func(t *testing.T) {
 		term := h.at(t).terminal("hermes", "function", "run", "sh", "-f", "sleep.sh")
 		term.shows("started")
@@ -462,9 +462,10 @@ func TestRunAtATerminal(t *testing.T) {
 		term.types("\r")
 		term.shows("hermes: watching on")
 		term.types(interrupt)
+		term.showsTimes("c: cancel it, d: detach", 2)
 		term.types("d\r")
 		term.shows("detached; it goes on")
-		term.shows("hermes execution logs 4 -f")
+		term.shows("-f` shows it again") // by its number, if the server says that soon enough
 		term.exits(exitCancelled)
 		if out := h.at(t).output("hermes", "execution", "inspect", "4"); !strings.Contains(out, "running") {
 			t.Errorf("it does not run: %s", out)

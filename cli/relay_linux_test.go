@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hermes-serverless/hermes/events/natstest"
 )
 
 // relayForScript passes connections on until it is killed, which breaks them: relay LISTEN TARGET.
@@ -38,6 +40,16 @@ func relayForScript() int {
 	}
 }
 
+// setAddress sets a variable to an address of a server that is started more than once: address VARIABLE
+func setAddress(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: address VARIABLE")
+	}
+	address, err := natstest.Address()
+	ts.Check(err)
+	ts.Setenv(args[0], address)
+}
+
 // relayed makes the context "relayed", which reaches the server of the default one by way of a
 // relay, and sets RELAY and SERVER to the arguments that the relay takes.
 func relayed(ts *testscript.TestScript, _ bool, _ []string) {
@@ -46,13 +58,12 @@ func relayed(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(dir, defaultContext+".json"))), &context))
 	server, err := url.Parse(context["url"].(string))
 	ts.Check(err)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := natstest.Address()
 	ts.Check(err)
-	ts.Check(free.Close())
-	context["url"] = "nats://" + free.Addr().String()
+	context["url"] = "nats://" + address
 	raw, err := json.Marshal(context)
 	ts.Check(err)
 	ts.Check(os.WriteFile(filepath.Join(dir, "relayed.json"), raw, 0o600))
-	ts.Setenv("RELAY", free.Addr().String())
+	ts.Setenv("RELAY", address)
 	ts.Setenv("SERVER", server.Host)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -44,9 +45,13 @@ func serve(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(boxes, 0o700); err != nil {
 		return err
 	}
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return err
+	}
 	var certificate *instance.Certificate
 	if os.Getenv("HERMES_TEST_TLS") != "" {
-		if certificate, err = instance.SelfSigned(filepath.Join(dir, "tls"), "127.0.0.1"); err != nil {
+		if certificate, err = instance.SelfSigned(filepath.Join(dir, "tls"), host); err != nil {
 			return err
 		}
 	}
@@ -56,7 +61,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	in, err := instance.Start(ctx, instance.Options{
 		Certificate: certificate, GPUs: gpus,
-		Data: data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: time.Second,
+		Data: data, Listen: listen, Sync: "1s", Slots: 4, Grace: 100 * time.Millisecond, StopGrace: 10 * time.Second,
 		Runtime: fake.New(boxes), Network: os.Getenv("ALLOW_NETWORK") != "", User: "tiago", Version: "0.0.1",
 		Accounts: instance.AccountOptions{
 			Registration: api.Registration(os.Getenv("HERMES_TEST_REGISTRATION")), PasswordCost: accounts.Cost{MemoryKiB: 64, Passes: 1, Lanes: 1},

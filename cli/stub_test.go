@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for something to appear before it fails.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // stub is a NATS server with as many of the API's operations as the test answers by hand: for
 // what a whole instance does only on a bad day.
@@ -170,6 +170,9 @@ func (s *scripted) serve(stub *stub) {
 			header, err := json.Marshal(page)
 			return nats.Header{api.HeaderPage: {string(header)}}, []byte(rest), err
 		})
+	if err == nil {
+		err = stub.nc.Flush()
+	}
 	if err != nil {
 		stub.t.Fatal(err)
 	}

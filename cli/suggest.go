@@ -3,10 +3,15 @@ package cli
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
 )
+
+// suggestTime is how long somebody who mistyped waits for what they probably meant: the server has just
+// answered.
+const suggestTime = 5 * time.Second
 
 // suggest adds to the error of a function that does not exist what the registry says to it: the
 // name that was probably meant. Whatever goes wrong on the way, the error stays what it was.
@@ -15,7 +20,7 @@ func suggest(ctx context.Context, client *api.Client, ref events.FunctionRef, er
 	if !ok || e.Name != api.NoSuchFunction || strings.Contains(e.Hint, "did you mean") {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, completeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, suggestTime)
 	defer cancel()
 	_, inspectErr := api.Call[api.Functions](ctx, client, api.OpFunctionInspect, api.FunctionInspect{Owner: ref.Owner, Name: ref.Name})
 	if like, ok := api.AsError(inspectErr); ok && like.Name == api.NoSuchFunction {

@@ -16,7 +16,7 @@ func TestTopAtATerminal(t *testing.T) {
 	h.env = append(h.env, "TERM=xterm-256color")
 	h.serve()
 	h.deploySh()
-	h.write("sleep.sh", "echo printed-before; until test -e "+h.dir+"/go; do sleep 0.05; done; echo printed-live; exec sleep 60")
+	h.write("sleep.sh", "echo printed-before; until test -e "+h.dir+"/go; do sleep 0.05; done; echo printed-live; exec sleep 600")
 	h.output("hermes", "function", "run", "sh", "-a", "-f", "sleep.sh")
 
 	term := h.terminal("hermes", "top")
@@ -55,7 +55,7 @@ func TestTopOnce(t *testing.T) {
 	h := newHome(t)
 	h.serve()
 	h.deploySh()
-	h.write("sleep.sh", "echo started; exec sleep 60")
+	h.write("sleep.sh", "echo started; exec sleep 600")
 	h.output("hermes", "function", "run", "sh", "-a", "-f", "sleep.sh")
 	for end := time.Now().Add(patience); !strings.Contains(h.output("hermes", "execution", "inspect", "2"), "started"); {
 		if time.Now().After(end) {
@@ -91,7 +91,7 @@ func TestTopOfAGPU(t *testing.T) {
 	h.env = append(h.env, "TERM=xterm-256color", "FAKE_GPU=1")
 	h.serve()
 	h.write("wait/hermes.config.json", `{"functionName": "wait", "language": "cpp", "gpuCapable": true, "functionVersion": "1.0.0", "handler": "./a.out"}`)
-	h.write("wait/Makefile", "a.out:\n\t@printf '#!/bin/sh\\necho begun; exec sleep 60\\n' > a.out\n\t@chmod +x a.out\nclean:\n\t@true\n")
+	h.write("wait/Makefile", "a.out:\n\t@printf '#!/bin/sh\\necho begun; exec sleep 600\\n' > a.out\n\t@chmod +x a.out\nclean:\n\t@true\n")
 	h.output("hermes", "function", "deploy", "wait")
 	h.output("hermes", "function", "run", "wait", "-a", "-f", "/dev/null")
 	term := h.terminal("hermes", "top")

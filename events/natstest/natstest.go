@@ -11,11 +11,12 @@ import (
 )
 
 // Start starts a server in this process, with JetStream and what was kept in the folder before. port -1 is
-// one that is free. It ends with the test, if not before.
+// one that is free. It ends with the test, if not before; on the same folder and port it comes back at the
+// same address.
 func Start(t testing.TB, dir string, port int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: true, StoreDir: dir,
+		Host: hostOf(dir), Port: port, NoLog: true, NoSigs: true, JetStream: true, StoreDir: dir,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +32,7 @@ func Start(t testing.TB, dir string, port int) *server.Server {
 // Connect starts a server with nothing in it, and connects to it. Both end with the test.
 func Connect(t testing.TB) jetstream.JetStream {
 	t.Helper()
-	nc, err := nats.Connect(Start(t, t.TempDir(), -1).ClientURL())
+	nc, err := nats.Connect(Start(t, t.TempDir(), -1).ClientURL(), nats.Timeout(30*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

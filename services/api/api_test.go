@@ -196,7 +196,7 @@ func TestOneCannotHoldTheOthersUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first, err := answers.NextMsg(20 * time.Second)
+	first, err := answers.NextMsg(time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

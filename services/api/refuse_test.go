@@ -46,7 +46,7 @@ func refusing(t *testing.T) (s *Server, ask func(user string), answers *nats.Sub
 
 func next(t *testing.T, answers *nats.Subscription) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	m, err := answers.NextMsgWithContext(ctx)
 	if err != nil {

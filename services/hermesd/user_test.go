@@ -216,7 +216,7 @@ func login(t *testing.T, in *instance.Instance, user, password string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(in.URL(), api.Guest(public, pair.Sign))
+	nc, err := nats.Connect(in.URL(), api.Guest(public, pair.Sign), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // world is an embedded server with the streams and the projections, and the means to start
 // orchestrators and scripted watchers on it.
@@ -121,7 +121,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) connect() (*nats.Conn, jetstream.JetStream) {
 	w.t.Helper()
-	nc, err := nats.Connect(w.url)
+	nc, err := nats.Connect(w.url, nats.Timeout(patience))
 	if err != nil {
 		w.t.Fatal(err)
 	}

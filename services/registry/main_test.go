@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 func connect(t *testing.T, url string) *nats.Conn {
 	t.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(url, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	nc, err := nats.Connect(url, nats.Timeout(30*time.Second), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	must(t, err)
 	t.Cleanup(func() { nc.Close(); <-closed })
 	return nc

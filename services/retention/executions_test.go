@@ -59,7 +59,7 @@ func worldIn(t testing.TB, dir string) *world {
 	s.Start()
 	shutdown := func() { s.Shutdown(); s.WaitForShutdown() }
 	t.Cleanup(shutdown)
-	nc, err := nats.Connect(s.ClientURL())
+	nc, err := nats.Connect(s.ClientURL(), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

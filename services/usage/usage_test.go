@@ -80,7 +80,7 @@ func (w *world) start() *Service {
 		case err := <-ended:
 			ended <- err
 			w.t.Fatalf("it ended: %v", err)
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			w.t.Fatal("it is never ready")
 		}
 	}
@@ -406,7 +406,7 @@ func TestARestartForgetsNothing(t *testing.T) {
 // told asks for a user's quota until somebody answers: the service listens a moment after it is ready.
 func (w *world) told(user string) (reply api.Quotas, err error) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		reply, err = api.Call[api.Quotas](w.t.Context(), api.NewClient(w.conn, user), api.OpQuota, api.QuotaRequest{})
 		if !api.IsKind(err, api.Unavailable) {
 			break

@@ -41,6 +41,9 @@ func newGPUWorld(t *testing.T, gpus ...events.GPU) *gpuWorld {
 		}
 		g.machines <- h.Machine
 	})
+	if err == nil {
+		err = g.nc.Flush() // the watcher says hello by another connection
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func until(made, awaited string) string {
 }
 
 func TestCancelOfARunningFunction(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(o *Options) { o.StopGrace = patience }) // it ends by itself when it is asked to
 	w.watch()
 	r := w.request(w.function("trap 'echo bye; exit 0' TERM; touch "+w.flag("on")+"; while :; do sleep 0.01; done", 0o755))
 	next(t, "hello", w.hellos)
@@ -282,7 +282,7 @@ func TestOutputIsWholeAcrossARestart(t *testing.T) {
 }
 
 func TestNameInUse(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.LeaseTTL = 2 * time.Second })
+	w := newWorld(t) // with a lease that a busy machine renews in time
 	w.watch()
 	next(t, "hello", w.hellos)
 	second := w.opts

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestConformance(t *testing.T) {
 	logtest.Run(t, func(t *testing.T) logtest.Subject {
-		dir, port := t.TempDir(), freePort(t)
+		dir, port := t.TempDir(), freePort(t, natstest.Host())
 		s := natstest.Start(t, dir, port)
 		js := connect(t, s.ClientURL())
 		subject := newSubject(t, js, 1)

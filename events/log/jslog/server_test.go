@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hermes-serverless/hermes/events/natstest"
 )
 
 func stop(s *server.Server) {
@@ -31,10 +33,10 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 	return js
 }
 
-// freePort returns a port that nobody listens on.
-func freePort(t *testing.T) int {
+// freePort returns a port of the host that nobody listens on.
+func freePort(t *testing.T, host string) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,15 +49,16 @@ func cluster(t *testing.T) [3]*server.Server {
 	t.Helper()
 	var ports [3]int
 	var routes string
+	host := natstest.Host()
 	for i := range ports {
-		ports[i] = freePort(t)
-		routes += fmt.Sprintf(",nats://127.0.0.1:%d", ports[i])
+		ports[i] = freePort(t, host)
+		routes += fmt.Sprintf(",nats://%s:%d", host, ports[i])
 	}
 	var servers [3]*server.Server
 	for i := range servers {
 		s, err := server.NewServer(&server.Options{
 			ServerName: fmt.Sprint("node", i), Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
-			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i]}, Routes: server.RoutesFromStr(routes[1:]),
+			Cluster: server.ClusterOpts{Name: "test", Host: host, Port: ports[i]}, Routes: server.RoutesFromStr(routes[1:]),
 		})
 		if err != nil {
 			t.Fatal(err)

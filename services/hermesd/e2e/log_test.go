@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -73,7 +72,7 @@ func checkLog(t *testing.T, js jetstream.JetStream) map[string]executions.Execut
 func checkQueueEmpty(t *testing.T, js jetstream.JetStream) {
 	t.Helper()
 	eventually(t, "an empty "+streams.Runs, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		runs, err := js.Stream(ctx, streams.Runs)
 		must(t, err)

@@ -33,7 +33,7 @@ func newDataDir(t *testing.T) string {
 func checkGone(t *testing.T, dir string) {
 	t.Helper()
 	var left []string
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(pollEvery) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
 		if left = leftovers(t, dir); len(left) == 0 {
 			return
 		}

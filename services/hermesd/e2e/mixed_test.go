@@ -48,7 +48,7 @@ func newJob(n int) *job {
 	case 0, 1:
 		short(1000 + n)
 	case 2:
-		j.input, j.stdout = fmt.Sprintf("drip %d 50\n", 30+n%7), numbered("drop", 30+n%7)
+		j.input, j.stdout = fmt.Sprintf("drip %d 50\n", 100+n%7), numbered("drop", 100+n%7)
 	case 3:
 		code := 1 + n%100
 		j.input, j.stdout, j.status, j.code = fmt.Sprintf("exit %d\n", code), "exiting\n", executions.Error, code
@@ -121,7 +121,7 @@ func awaitDripping(t *testing.T, w world) {
 	eventually(t, "one that runs for a while", func() bool {
 		list := ask[api.Executions](t, w.client, api.OpExecutionList, api.ExecutionList{Limit: 500})
 		return slices.ContainsFunc(list.Executions, func(e api.Execution) bool {
-			return e.Status == executions.Running && time.Since(e.StartedAt) < 700*time.Millisecond &&
+			return e.Status == executions.Running && time.Since(e.StartedAt) < 3*time.Second &&
 				strings.HasPrefix(string(w.inspect(t, e.ID).Request.Input.Inline), "drip")
 		})
 	})

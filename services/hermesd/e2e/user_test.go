@@ -133,7 +133,7 @@ func tryAsk[Reply any](c *api.Client, op string, request any) (Reply, error) {
 func untilAvailable(call func(context.Context) error) error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
 		// Long enough for a wait on the server, short enough for an answer that died with it.
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 		err := call(ctx)
 		cancel()
 		if err == nil || !api.IsKind(err, api.Unavailable) {

@@ -69,12 +69,12 @@ func startCluster(t *testing.T, conf, dir string) [3]*server.Server {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, port, err := net.SplitHostPort(strings.TrimPrefix(routes[i], "nats://"))
+		host, port, err := net.SplitHostPort(strings.TrimPrefix(routes[i], "nats://"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.ServerName, o.Port, o.StoreDir, o.NoSigs, o.NoLog = fmt.Sprint("node", i), -1, filepath.Join(dir, fmt.Sprint("jetstream", i)), true, true
-		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1"}
+		o.Cluster = server.ClusterOpts{Name: "test", Host: host}
 		if _, err := fmt.Sscan(port, &o.Cluster.Port); err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,7 @@ import (
 // all parts of an instance.
 func TestGPUsOfAnInstance(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	one, two := gpufake.Whole(1, "NVIDIA H100", 80<<30), gpufake.Whole(2, "NVIDIA H100", 80<<30)
 	two.Fault = "rows of its memory failed"

@@ -50,7 +50,7 @@ func client(t *testing.T, dir string, in *instance.Instance) *api.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(in.URL(), sign, nats.CustomInboxPrefix(api.InboxPrefix("ana")))
+	nc, err := nats.Connect(in.URL(), sign, nats.Timeout(time.Minute), nats.CustomInboxPrefix(api.InboxPrefix("ana")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func wait(ctx context.Context, t *testing.T, c *api.Client, id string) api.Execu
 
 func TestDeployAndRun(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	in := start(t, dir)

@@ -24,7 +24,7 @@ func as(t *testing.T, p place, key, inbox string) (*nats.Conn, <-chan error) {
 func connectAs(t *testing.T, p place, sign nats.Option, inbox string) (*nats.Conn, <-chan error) {
 	t.Helper()
 	refused := make(chan error, 100)
-	options := []nats.Option{sign, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+	options := []nats.Option{sign, nats.Timeout(time.Minute), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		select {
 		case refused <- err:
 		default: // nobody counts them
@@ -136,7 +136,7 @@ func isRefused(t *testing.T, what string, nc *nats.Conn, refused <-chan error, d
 			return true
 		}
 		t.Errorf("%s: %v", what, err)
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Errorf("%s, and is not refused", what)
 	}
 	return false

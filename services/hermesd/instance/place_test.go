@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/events/leaktest"
+	"github.com/hermes-serverless/hermes/events/natstest"
 	"github.com/hermes-serverless/hermes/services/accounts"
 	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/hermesd/instance"
@@ -133,12 +134,11 @@ func bare(t *testing.T, change func(conf string) string) (place, string) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := natstest.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 func startNATSServer(t *testing.T, conf, listen string) {

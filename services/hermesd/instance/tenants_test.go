@@ -128,7 +128,7 @@ func exchange(t *testing.T, conn net.Conn, line string) string {
 	if _, err := conn.Write([]byte(line + "PING\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	answer, err := bufio.NewReader(conn).ReadString('\n')
@@ -199,7 +199,7 @@ func checkGreed(t *testing.T, p place) {
 		select {
 		case err = <-greta.refused:
 		case err = <-greta.closed:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 		}
 	}
 	probe(t, "1100 subscriptions", errors.Is(err, nats.ErrMaxSubscriptionsExceeded) || errors.Is(err, nats.ErrConnectionClosed), err)
@@ -288,7 +288,7 @@ func checkLimits(t *testing.T, p place) {
 		select {
 		case err = <-closed:
 		case err = <-refused:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 		}
 		probe(t, what+" of a guest", err != nil, "nothing happened")
 		nc.Close()

@@ -180,7 +180,7 @@ func checkUnconfined(t *testing.T, p place, who mallory) {
 func soon(t *testing.T, what string, succeeds func() bool) {
 	t.Helper()
 	ok := false
-	for end := time.Now().Add(20 * time.Second); !ok && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); !ok && time.Now().Before(end); {
 		if ok = succeeds(); !ok {
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -293,7 +293,7 @@ func checkReads(ctx context.Context, t *testing.T, js jetstream.JetStream, ran a
 	weak(t, "to make a consumer", err == nil, err)
 	_, err = js.UpdateConsumer(ctx, streams.Output, jetstream.ConsumerConfig{Name: "spy", FilterSubject: "hermes.output.*.yara.*", AckPolicy: jetstream.AckNonePolicy})
 	weak(t, "to filter a consumer anew", err == nil, err)
-	m, err := consumer.Next(jetstream.FetchMaxWait(20 * time.Second))
+	m, err := consumer.Next(jetstream.FetchMaxWait(time.Minute))
 	weak(t, "to pull another's output", err == nil && strings.HasPrefix(m.Subject(), "hermes.output.local.yara."), err)
 	err = js.DeleteConsumer(ctx, streams.Output, "spy")
 	weak(t, "to delete a consumer", err == nil, err)

@@ -46,7 +46,7 @@ func testTasks(t *testing.T) (*tasks, context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(t.Context(), "test"), 20*time.Second)
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(t.Context(), "test"), time.Minute)
 	t.Cleanup(cancel)
 	return all, ctx
 }

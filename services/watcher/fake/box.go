@@ -154,16 +154,27 @@ func (b *box) withResults(env []string) []string {
 	return env
 }
 
+// busyFor bounds the wait for who writes a program. A program that this process has unpacked a moment
+// ago may still be open for that in a child which was forked meanwhile, until its exec.
+const busyFor = 10 * time.Second
+
 func launch(path, cwd string, cmd sandbox.Command) (*os.Process, error) {
 	env := cmd.Env
 	if env == nil {
 		env = []string{} // nil would mean the caller's own environment
 	}
-	process, err := os.StartProcess(path, cmd.Args, &os.ProcAttr{
-		Dir: cwd, Env: env,
-		Files: []*os.File{cmd.Stdin, cmd.Stdout, cmd.Stderr},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	var process *os.Process
+	var err error
+	for end := time.Now().Add(busyFor); ; time.Sleep(time.Millisecond) {
+		process, err = os.StartProcess(path, cmd.Args, &os.ProcAttr{
+			Dir: cwd, Env: env,
+			Files: []*os.File{cmd.Stdin, cmd.Stdout, cmd.Stderr},
+			Sys:   &syscall.SysProcAttr{Setsid: true},
+		})
+		if !errors.Is(err, syscall.ETXTBSY) || time.Now().After(end) {
+			break
+		}
+	}
 	if err != nil {
 		// The file is there (resolve looked), so it is the kernel that refuses it.
 		return nil, fmt.Errorf("%w: %w", sandbox.ErrNotExecutable, err)

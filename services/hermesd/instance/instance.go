@@ -248,13 +248,24 @@ func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) erro
 func (in *Instance) Failed() <-chan error {
 	failed := make(chan error, 1)
 	go func() {
-		select {
-		case err := <-in.watched:
-			in.watched <- err
-			failed <- fmt.Errorf("the watcher ended: %w", err)
-		case err := <-in.served:
-			in.served <- err
-			failed <- fmt.Errorf("the services ended: %w", err)
+		look := time.NewTicker(healthEvery)
+		defer look.Stop()
+		for {
+			select {
+			case err := <-in.watched:
+				in.watched <- err
+				failed <- fmt.Errorf("the watcher ended: %w", err)
+				return
+			case err := <-in.served:
+				in.served <- err
+				failed <- fmt.Errorf("the services ended: %w", err)
+				return
+			case <-look.C:
+				if err := cannotWrite(in.server.Healthz(&server.HealthzOptions{Details: true})); err != nil {
+					failed <- err
+					return
+				}
+			}
 		}
 	}()
 	return failed

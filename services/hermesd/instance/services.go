@@ -192,6 +192,8 @@ const (
 	codeNoPeers = 10005
 	// codeOneServer is its word for replicas where there is no cluster.
 	codeOneServer = 10074
+	// codeNoStorage is its word for a disk on which the streams have no room.
+	codeNoStorage = 10047
 	// clusterComesUp is how long a cluster may take to know all of its servers.
 	clusterComesUp, clusterLook = 30 * time.Second, 250 * time.Millisecond
 )
@@ -229,8 +231,12 @@ func ensureOnce(ctx context.Context, js jetstream.JetStream, o serviceOptions) e
 		return fmt.Errorf("provision the streams: %w: --let-output-go lets it go", err)
 	}
 	var refused *jetstream.APIError
-	if errors.As(err, &refused) && refused.ErrorCode == codeOneServer {
+	switch {
+	case !errors.As(err, &refused):
+	case refused.ErrorCode == codeOneServer:
 		return fmt.Errorf("provision the streams: %w: --replicas %d needs a cluster of at least as many NATS servers", err, o.replicas)
+	case refused.ErrorCode == codeNoStorage:
+		return fmt.Errorf("provision the streams: %w: free some of the disk, choose another one, or keep less output by --max-output-bytes", err)
 	}
 	if err != nil {
 		return fmt.Errorf("provision the streams: %w", err)

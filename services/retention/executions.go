@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,8 +48,9 @@ const (
 	// skew is how far the clock that dates an execution's request may be from that of the log.
 	skew  = time.Hour
 	every = time.Hour
-	// liftWithin bounds the lifting of the limit.
-	liftWithin = 10 * time.Second
+	// liftWithin bounds the lifting of the limit, and liftEvery is how often it is looked for one that a cut has
+	// left: in the meantime far fewer events are appended than there are spare ones.
+	liftWithin, liftEvery = 10 * time.Second, 10 * time.Second
 )
 
 // Executions lets go of the views and of the events of executions that ended long ago. All fields are
@@ -69,6 +71,15 @@ type Executions struct {
 
 // Run lets go of what may go from time to time, until the context ends; it returns nil then.
 func (e Executions) Run(ctx context.Context) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() {
+		regularly(ctx, liftEvery, liftEvery, func() {
+			if err := e.lift(ctx); err != nil && ctx.Err() == nil {
+				e.Log.Warn("cannot look yet whether the log of executions is limited", "err", err)
+			}
+		})
+	})
 	regularly(ctx, firstAfter, every, func() {
 		gone, err := e.LetGo(ctx)
 		switch {
@@ -210,7 +221,8 @@ func (e Executions) cut(ctx context.Context, first, to uint64) (err error) {
 	}
 }
 
-// lift takes away a limit that a cut which was cut short left.
+// lift takes away a limit that a cut which was cut short has left, of this process or of another one: with each
+// event that is appended, the log would lose another. A cut that goes on sets it again.
 func (e Executions) lift(ctx context.Context) error {
 	stream, err := e.JS.Stream(ctx, streams.Executions)
 	if err != nil {

@@ -342,3 +342,29 @@ func TestACutThatWasCutShort(t *testing.T) {
 		t.Errorf("%d events, at most %d", info.State.Msgs, info.Config.MaxMsgs)
 	}
 }
+
+// TestALimitIsLiftedMeanwhile: also where the process that has set it is no more, and the next cut is an hour away.
+func TestALimitIsLiftedMeanwhile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits until it is looked for")
+	}
+	w := newWorld(t)
+	w.whole3("01JDY3M8WZ0000000000000001")
+	config := w.stream().Config
+	config.MaxMsgs = 100
+	if _, err := w.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- retention.Executions{JS: w.js, Log: slog.New(slog.DiscardHandler)}.Run(ctx) }()
+	for until := time.Now().Add(patience); w.stream().Config.MaxMsgs != -1; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the limit stands")
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -17,10 +17,12 @@ type Tx interface {
 	// Get returns the key's value as Projection.Decode or an earlier Put made it, nil if there is
 	// none. An error is the store's; the record was not applied and can be again.
 	Get(key string) (any, error)
+	// Put gives the key this value.
 	Put(key string, value any)
 	// Create is Put of a key that is known to have no value: when it is deleted before it was stored,
 	// nothing is.
 	Create(key string, value any)
+	// Delete takes the key's value away, if it has one.
 	Delete(key string)
 }
 

@@ -36,6 +36,7 @@ type Source interface {
 	// Wait returns when the execution has an event behind after, or has ended, or after about d with what
 	// is known. What it returns may have no number yet.
 	Wait(ctx context.Context, after uint64, d time.Duration) (api.Execution, error)
+	// Inspect returns what is known now.
 	Inspect(ctx context.Context) (api.Execution, error)
 	// Output returns stored output from an offset; see api.OutputPage. The cursor is that of an earlier
 	// page, so that what lies before it is not read again; 0 is none.

@@ -23,6 +23,7 @@ const source = "accounts"
 
 // Purger removes messages from a stream.
 type Purger interface {
+	// Purge is that of a jetstream.Stream.
 	Purge(ctx context.Context, opts ...jetstream.StreamPurgeOpt) error
 }
 

@@ -15,6 +15,7 @@ import (
 
 // Source is where a cache gets blobs from: a *Store, or a *Remote.
 type Source interface {
+	// Get is that of a Store.
 	Get(ctx context.Context, blob events.Blob, w io.Writer) error
 }
 

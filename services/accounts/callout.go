@@ -26,6 +26,9 @@ const (
 	maxCallouts        = 64
 	maxCalloutsEach    = 2
 	maxCalloutsWaiting = 256
+	// maxCalloutsUnread bounds those of which it is not known yet who connects, calloutReaders who look.
+	maxCalloutsUnread = 512
+	calloutReaders    = 2
 	// calloutCosts is how many times its own time a callout stands for: the server's work on a connection
 	// that comes and goes, beside it.
 	calloutCosts = 4
@@ -49,36 +52,70 @@ var errRefused = errors.New("not admitted")
 // for themselves, as with requests.
 func (s *Service) answerCallouts(ctx context.Context) error {
 	turns := api.NewTurns(maxCallouts, maxCalloutsEach, maxCalloutsWaiting, calloutCosts)
-	var work sync.WaitGroup
-	sub, err := s.Callout.QueueSubscribe(calloutSubject, "hermes-accounts", func(m *nats.Msg) {
-		ask, err := s.openCallout(m)
-		if err != nil {
-			s.Log.Error("a callout cannot be read", "err", err)
-			return // what is not the server's question gets no answer
-		}
-		work.Add(1)
-		taken := turns.Take(s.calloutOf(ask), len(m.Data), func() {
-			defer work.Done()
-			s.answerCallout(ctx, m, ask)
-		})
-		if !taken {
-			work.Done() // the server gives up on it
-		}
-	})
+	var readers, work sync.WaitGroup
+	unread := make(chan *nats.Msg, maxCalloutsUnread)
+	sub, err := s.Callout.QueueSubscribe(calloutSubject, "hermes-accounts", func(m *nats.Msg) { keepLatest(unread, m) })
 	if err == nil {
 		err = s.Callout.Flush()
 	}
 	if err != nil {
 		return fmt.Errorf("answer the server's callouts: %w", err)
 	}
+	for range calloutReaders {
+		readers.Go(func() {
+			for {
+				select {
+				case m := <-unread:
+					s.takeCallout(ctx, turns, m, &work)
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
 	close(s.ready)
 	<-ctx.Done()
 	err = sub.Unsubscribe()
+	readers.Wait()
 	work.Wait() // those in work end first
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		err = nil
 	}
 	return err
+}
+
+// keepLatest puts what has come into the queue; where that is full, the oldest goes. When more connect than can
+// be looked at, the server gives up on those that wait for long. To answer all in order would be to answer only
+// those, and nobody would be let in.
+func keepLatest(queue chan *nats.Msg, m *nats.Msg) {
+	for {
+		select {
+		case queue <- m:
+			return
+		default:
+		}
+		select {
+		case <-queue:
+		default:
+		}
+	}
+}
+
+// takeCallout has a callout answered in its turn.
+func (s *Service) takeCallout(ctx context.Context, turns *api.Turns, m *nats.Msg, work *sync.WaitGroup) {
+	ask, err := s.openCallout(m)
+	if err != nil {
+		s.Log.Error("a callout cannot be read", "err", err)
+		return // what is not the server's question gets no answer
+	}
+	work.Add(1)
+	taken := turns.Take(s.calloutOf(ask), len(m.Data), func() {
+		defer work.Done()
+		s.answerCallout(ctx, m, ask)
+	})
+	if !taken {
+		work.Done() // the server gives up on it
+	}
 }
 
 // calloutOf is in whose turn a connection is looked at: of the user who proves to hold the key, or else

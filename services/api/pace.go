@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// company is for how long after somebody's last request the process counts as shared with them.
+	// company is for how long after somebody's last request the process counts as shared with them. It is as
+	// long for a watcher's machine (gate): docs/quotas.md tells users one figure.
 	company = 5 * time.Second
 	// paceShare is the part of the processors' time that one user's requests may take, while others ask
 	// too; paceSaved is what a user may save up.
@@ -42,7 +43,7 @@ type budget struct {
 }
 
 // processPace is the one of this process.
-var processPace = newPace(max(time.Duration(paceShare*float64(runtime.NumCPU())*float64(time.Second)), 1))
+var processPace = newPace(time.Duration(paceShare * float64(runtime.NumCPU()) * float64(time.Second)))
 
 func newPace(perSecond time.Duration) *pace {
 	return &pace{perSecond: perSecond, users: map[string]*budget{}}

@@ -16,7 +16,7 @@ import (
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(200 * time.Millisecond)
-		y := newTurns(bounds{all: 100, each: 2, waiting: 100_000, waitingBytes: 1 << 30}, p, asked)
+		y := newTurns(bounds{all: 100, each: 2, waiting: 100_000, bytes: 1 << 30}, p, asked)
 		var done atomic.Int64
 		var over atomic.Bool
 		var rest sync.WaitGroup

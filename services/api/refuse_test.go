@@ -81,3 +81,18 @@ func TestRefusalsAreNotGathered(t *testing.T) {
 		t.Errorf("%d refusals are remembered", n)
 	}
 }
+
+// TestRefusalsThatNobodyHearsAreNotGathered: they would take the places of those that somebody waits for.
+func TestRefusalsThatNobodyHearsAreNotGathered(t *testing.T) {
+	s, ask, answers := refusing(t)
+	for range 100 {
+		if err := s.conn.Publish(Subject("eve", OpInfo), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask("ana") // when she has her answer, all before has been refused
+	next(t, answers)
+	if n := s.late.Load(); n != 0 {
+		t.Errorf("%d refusals are remembered", n)
+	}
+}

@@ -175,8 +175,8 @@ func (s *Server) handleInTurn(name, subject string, t *Turns, h RawHandler) erro
 		})
 		if !taken {
 			defer s.work.Done()
-			s.refuseInTurn(r, name, caller, Errorf(LimitReached, TooManyRequests, "%s has %d requests waiting already", caller, t.waiting).
-				WithHint("wait for answers before you ask more"))
+			s.refuseInTurn(r, name, caller, Errorf(LimitReached, TooManyRequests, "%s has too many requests that are not answered yet: at most %d may wait, and all of them may have %d MiB",
+				caller, t.waiting, t.bytes>>20).WithHint("wait for answers before you ask more"))
 		}
 	}))
 }
@@ -225,6 +225,11 @@ func (s *Server) refuse(r micro.Request, name, caller string, err error) {
 func (s *Server) refuseInTurn(r micro.Request, name, caller string, err error) {
 	now := time.Now()
 	s.pace.charge(caller, refusalCosts, now)
+	// Not the request itself is kept until later: its data would stay in memory.
+	reply := r.Reply()
+	if reply == "" {
+		return // nobody hears of it
+	}
 	if s.pace.wait(caller, now) == 0 {
 		s.refuse(r, name, caller, err)
 		return
@@ -233,8 +238,6 @@ func (s *Server) refuseInTurn(r micro.Request, name, caller string, err error) {
 		s.late.Add(-1)
 		return // who asks so much does not hear of it
 	}
-	// Not the request itself: its data would stay in memory.
-	reply := r.Reply()
 	time.AfterFunc(refuseAfter, func() {
 		defer s.late.Add(-1)
 		header, body := s.refusal(name, caller, err)

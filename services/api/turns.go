@@ -9,14 +9,14 @@ import (
 // requests hardly notice it; what comes beyond that waits for its own user's.
 var (
 	// askTurns are requests that are answered as soon as they can be.
-	askTurns = bounds{all: 256, each: 2, waiting: 1024, waitingBytes: 8 << 20}
+	askTurns = bounds{all: 256, each: 2, waiting: 1024, bytes: 8 << 20}
 	// waitTurns are requests that wait on purpose, and cost little meanwhile.
-	waitTurns = bounds{all: 8192, each: 256, waiting: 1024, waitingBytes: 8 << 20}
+	waitTurns = bounds{all: 8192, each: 256, waiting: 1024, bytes: 8 << 20}
 )
 
-// bounds of turns: at work for all and for each caller; and of what waits for each caller, in number and
-// in bytes.
-type bounds struct{ all, each, waiting, waitingBytes int }
+// bounds of turns: at work for all and for each caller; waiting for each caller; and of each caller's that
+// are at work or wait, in bytes.
+type bounds struct{ all, each, waiting, bytes int }
 
 // Turns lets callers' requests be worked on in their turn: each caller's in order, and the callers one
 // after another. Who asks without end waits for themselves, and nobody else does.
@@ -38,10 +38,10 @@ type Turns struct {
 
 // line is what one caller has at work and waiting.
 type line struct {
-	name         string
-	running      int
-	waiting      []turn
-	waitingBytes int
+	name    string
+	running int
+	waiting []turn
+	bytes   int
 }
 
 type turn struct {
@@ -52,7 +52,7 @@ type turn struct {
 // NewTurns returns those of work that costs so many times what its own time says: at most so much at once,
 // of all and of each, and so much waiting of each. All in a process share each caller's pace.
 func NewTurns(all, each, waiting, times int) *Turns {
-	b := bounds{all: all, each: each, waiting: waiting, waitingBytes: askTurns.waitingBytes}
+	b := bounds{all: all, each: each, waiting: waiting, bytes: askTurns.bytes}
 	return newTurns(b, processPace, func(began time.Time) time.Duration { return time.Duration(times) * asked(began) })
 }
 
@@ -61,7 +61,7 @@ func newTurns(b bounds, p *pace, charge func(began time.Time) time.Duration) *Tu
 }
 
 // Take has the work done in the caller's turn, in a goroutine of its own. bytes is what it holds in memory
-// until then. It does not wait; false: so much waits already that this is refused.
+// until it is done. It does not wait; false: so much is there already that this is refused.
 func (t *Turns) Take(caller string, bytes int, work func()) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,14 +71,14 @@ func (t *Turns) Take(caller string, bytes int, work func()) bool {
 		t.callers[caller] = l
 	}
 	// An empty line takes anything: else what is larger than the bound could never be asked.
-	if len(l.waiting) >= t.waiting || len(l.waiting) > 0 && l.waitingBytes+bytes > t.waitingBytes {
+	if len(l.waiting) >= t.waiting || l.bytes > 0 && l.bytes+bytes > t.bytes {
 		return false
 	}
 	if len(l.waiting) == 0 {
 		t.next = append(t.next, l)
 	}
 	l.waiting = append(l.waiting, turn{work, bytes})
-	l.waitingBytes += bytes
+	l.bytes += bytes
 	t.start()
 	return true
 }
@@ -97,7 +97,7 @@ func (t *Turns) start() {
 		passed = 0
 		first := l.waiting[0]
 		l.waiting[0] = turn{}
-		l.waiting, l.waitingBytes = l.waiting[1:], l.waitingBytes-first.bytes
+		l.waiting = l.waiting[1:]
 		if len(l.waiting) > 0 {
 			t.next = append(t.next, l)
 		}
@@ -105,7 +105,7 @@ func (t *Turns) start() {
 		t.running++
 		go func() {
 			began := time.Now()
-			defer t.done(l, began)
+			defer t.done(l, first.bytes, began)
 			first.work()
 		}()
 	}
@@ -137,11 +137,12 @@ func (t *Turns) awake() {
 	t.start()
 }
 
-func (t *Turns) done(l *line, began time.Time) {
+func (t *Turns) done(l *line, bytes int, began time.Time) {
 	t.pace.charge(l.name, t.charge(began), time.Now())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l.running--
+	l.bytes -= bytes
 	t.running--
 	if l.running == 0 && len(l.waiting) == 0 {
 		delete(t.callers, l.name)

@@ -14,7 +14,7 @@ import (
 // else up.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		y := newTurns(bounds{all: 5, each: 2, waiting: 3, waitingBytes: 10}, newPace(time.Second), asked)
+		y := newTurns(bounds{all: 5, each: 2, waiting: 3, bytes: 10}, newPace(time.Second), asked)
 		end := make(chan struct{})
 		var mu sync.Mutex
 		at := map[string]int{}
@@ -43,18 +43,20 @@ func TestTurns(t *testing.T) {
 		if at["ana"] != 1 {
 			t.Error("somebody else waits")
 		}
-		large := 0
-		for range 3 {
-			if ask("bob", 100) {
-				large++
-			}
+		if !ask("bob", 100) || ask("bob", 1) {
+			t.Error("bytes: one of any size, and nothing beside it that is at work or waits")
 		}
-		if large != 3 || ask("bob", 1) {
-			t.Error("bytes: at work as many as may be, waiting one of any size, and no more")
+		for _, each := range []struct {
+			bytes int
+			taken bool
+		}{{4, true}, {4, true}, {4, false}, {2, true}} {
+			if ask("cleo", each.bytes) != each.taken {
+				t.Errorf("bytes: as many as may be, of what is at work and what waits together, and not %v", each)
+			}
 		}
 		close(end)
 		synctest.Wait()
-		if at["eve"] != 5 || at["bob"] != 3 || len(y.callers) != 0 || y.running != 0 || len(y.next) != 0 {
+		if at["eve"] != 5 || at["bob"] != 1 || at["cleo"] != 3 || len(y.callers) != 0 || y.running != 0 || len(y.next) != 0 {
 			t.Errorf("in the end: %v, %d callers, %d running, %d waiting", at, len(y.callers), y.running, len(y.next))
 		}
 	})
@@ -66,7 +68,7 @@ func TestTurnsAreFair(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		all := rapid.SampledFrom([]int{1, 3}).Draw(t, "all")
 		each := min(all, 2)
-		y := newTurns(bounds{all: all, each: each, waiting: 1000, waitingBytes: 1 << 20}, newPace(time.Second), asked)
+		y := newTurns(bounds{all: all, each: each, waiting: 1000, bytes: 1 << 20}, newPace(time.Second), asked)
 		type started struct {
 			who string
 			n   int
@@ -132,7 +134,7 @@ func TestTurnsAreFair(t *testing.T) {
 // TestTurnsGoRound: of those who wait, each is next in turn, however much one of them asks.
 func TestTurnsGoRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		y := newTurns(bounds{all: 1, each: 1, waiting: 1000, waitingBytes: 1 << 20}, newPace(time.Second), asked)
+		y := newTurns(bounds{all: 1, each: 1, waiting: 1000, bytes: 1 << 20}, newPace(time.Second), asked)
 		end := make(chan struct{})
 		y.Take("eve", 0, func() { <-end })
 		order := ""

@@ -62,7 +62,8 @@ type place struct {
 	url, keys, conf string
 	// names are what the files of the keys are called here.
 	names map[string]string
-	log   *safeLog
+	// log is what the instance logs, serverLog what a NATS server of its own does.
+	log, serverLog *safeLog
 }
 
 func (p place) key(name string) string {
@@ -98,7 +99,10 @@ func embedded(t *testing.T) place {
 }
 
 // external is the same on a NATS server that is a process of its own.
-func external(t *testing.T) place { return externalWith(t, func(conf string) string { return conf }) }
+func external(t *testing.T) place { return externalWith(t, asItIs) }
+
+// asItIs changes nothing of a configuration.
+func asItIs(conf string) string { return conf }
 
 func externalWith(t *testing.T, change func(conf string) string) place {
 	t.Helper()
@@ -110,6 +114,12 @@ func externalWith(t *testing.T, change func(conf string) string) place {
 // bare is the NATS server alone, and the folder of its configuration.
 func bare(t *testing.T, change func(conf string) string) (place, string) {
 	t.Helper()
+	return bareWith(t, nil, change)
+}
+
+// bareWith is bare with a certificate.
+func bareWith(t *testing.T, certificate *instance.Certificate, change func(conf string) string) (place, string) {
+	t.Helper()
 	dir, listen, log := t.TempDir(), freeAddress(t), &safeLog{}
 	p := place{
 		url: "nats://" + listen, keys: filepath.Join(dir, "keys"), conf: filepath.Join(dir, "nats.conf"),
@@ -117,6 +127,7 @@ func bare(t *testing.T, change func(conf string) string) (place, string) {
 	}
 	_, err := instance.WriteNATSFiles(instance.NATSFiles{
 		Dir: dir, Listen: listen, StoreDir: filepath.Join(dir, "jetstream"), Sync: "1m", Watchers: []string{"local"}, Users: []string{"ana"},
+		Certificate: certificate,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +139,7 @@ func bare(t *testing.T, change func(conf string) string) (place, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	startNATSServer(t, p.conf, listen)
+	p.serverLog = startNATSServer(t, p.conf, listen)
 	return p, dir
 }
 
@@ -141,7 +152,7 @@ func freeAddress(t *testing.T) string {
 	return address
 }
 
-func startNATSServer(t *testing.T, conf, listen string) {
+func startNATSServer(t *testing.T, conf, listen string) *safeLog {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -171,10 +182,11 @@ func startNATSServer(t *testing.T, conf, listen string) {
 		}
 		if c, err := net.Dial("tcp", listen); err == nil {
 			_ = c.Close()
-			return
+			return out
 		}
 	}
 	t.Fatalf("the NATS server did not start: %s", out.text())
+	return nil
 }
 
 // serveParts runs the services and a watcher against the server.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
 
 	natsconf "github.com/hermes-serverless/hermes/deployments/nats"
 )
@@ -40,17 +41,30 @@ func startServer(dir *DataDir, conf natsconf.Config, log *slog.Logger) (*server.
 		return nil, fmt.Errorf("the NATS configuration %s is wrong: %w", file, err)
 	}
 	opts.NoSigs = true
+	if opts.MaxConn, err = maxConnections(opts.MaxConn); err != nil {
+		return nil, err
+	}
 	s, err := server.NewServer(opts)
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded NATS server: %w", err)
 	}
-	s.SetLoggerV2(natsLogger{log.With("part", "nats")}, false, false, false)
+	s.SetLoggerV2(newNATSLogger(log.With("part", "nats")), false, false, false)
 	go s.Start()
 	if !s.ReadyForConnections(readyWithin) {
 		s.Shutdown()
 		return nil, fmt.Errorf("the embedded NATS server was not ready within %s: see its messages above", readyWithin)
 	}
 	return s, nil
+}
+
+// maxConnections leaves half of the process's file descriptors to the streams and all else: who only connects
+// must not keep the server from opening its files. The runtime has raised the process's limit as far as it may.
+func maxConnections(configured int) (int, error) {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return 0, fmt.Errorf("ask how many files may be open: %w", err)
+	}
+	return int(min(uint64(configured), files.Cur/2)), nil
 }
 
 // ErrPortTaken: something else listens where the instance should.
@@ -64,13 +78,3 @@ func CanListen(address string) error {
 	}
 	return l.Close()
 }
-
-// natsLogger passes on what an operator must know.
-type natsLogger struct{ log *slog.Logger }
-
-func (l natsLogger) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Fatalf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
-func (l natsLogger) Debugf(string, ...any)           {}
-func (l natsLogger) Tracef(string, ...any)           {}

@@ -29,7 +29,7 @@ var accountsOf = []string{"USERS", "HERMES", "AUTH", "SYS"}
 // mallory is somebody in each of the accounts.
 type mallory map[string]identity
 
-// letIn takes the permissions away, and with them the bound of a user's subscriptions.
+// letIn takes the permissions away, and with them the bounds of a user's subscriptions.
 func (m mallory) letIn(conf string) string {
 	member := func(account string) string { return "{ nkey: " + m[account].public + " }" }
 	var keys []string
@@ -37,6 +37,7 @@ func (m mallory) letIn(conf string) string {
 		keys = append(keys, m[account].public)
 	}
 	for _, change := range [][2]string{
+		{"max_sub_tokens: 8", ""},
 		{"auth_users: [", "auth_users: [ " + strings.Join(keys, ", ")},
 		{"\n    users: [", "\n    users: [ " + member("HERMES")}, // of the first account, HERMES
 		{"limits: { max_subscriptions: 1000 }\n    users: [", "users: [ " + member("USERS")},

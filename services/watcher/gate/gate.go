@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// company is for how long a machine counts as shared with somebody who uses it no more.
+	// company is for how long a machine counts as shared with somebody who uses it no more. It is as long for
+	// requests (services/api): docs/quotas.md tells users one figure.
 	company = 5 * time.Second
 	// tryAgain is when somebody looks again who waits for another passage of the same owner.
 	tryAgain = 5 * time.Millisecond

@@ -26,6 +26,10 @@ func (w *Watcher) greet() {
 	}
 }
 
+// Greeted is closed when an orchestrator has answered the first hello: from then on it knows what this
+// watcher has.
+func (w *Watcher) Greeted() <-chan struct{} { return w.greeted }
+
 // hellos says hello when it is asked to, and now and then.
 func (w *Watcher) hellos(ctx context.Context) {
 	first := true

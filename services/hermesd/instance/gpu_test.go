@@ -34,11 +34,7 @@ func TestGPUsOfAnInstance(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	in := startWith(t, dir, func(o *instance.Options) { o.GPUs, o.Metrics = gpufake.New(one, two), set })
 	c := client(t, dir, in)
-	var list api.GPUs
-	var err error
-	for len(list.GPUs) == 0 && err == nil { // until the watcher has said hello
-		list, err = api.Call[api.GPUs](ctx, c, api.OpGPUList, api.GPUList{})
-	}
+	list, err := api.Call[api.GPUs](ctx, c, api.OpGPUList, api.GPUList{}) // at once: it has started when its watcher is known
 	if err != nil || len(list.GPUs) != 2 || list.GPUs[0].GPU != one || list.GPUs[0].Users != 0 || list.GPUs[1].GPU.Fault == "" {
 		t.Errorf("%+v, %v", list, err)
 	}

@@ -241,7 +241,26 @@ func (in *Instance) startWatcher(ctx context.Context, o Options, k keyring) erro
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	in.stopWatcher, in.watched = cancel, make(chan error, 1)
 	go func() { in.watched <- w.Run(run) }()
+	in.awaitWatcher(ctx, w)
 	return nil
+}
+
+// heardWithin bounds the wait for the leader's answer to the watcher.
+const heardWithin = 10 * time.Second
+
+// awaitWatcher returns when the leader knows what this machine has now: what it knew of it before the
+// start would be a reason to refuse what can run. It is not waited for without end, nor when the watcher
+// has ended, which Failed tells.
+func (in *Instance) awaitWatcher(ctx context.Context, w *Watcher) {
+	late := time.NewTimer(heardWithin)
+	defer late.Stop()
+	select {
+	case <-w.Greeted():
+	case err := <-in.watched:
+		in.watched <- err
+	case <-late.C:
+	case <-ctx.Done():
+	}
 }
 
 // Failed yields the error that ended a part of the instance before it was stopped.

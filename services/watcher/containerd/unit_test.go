@@ -244,3 +244,22 @@ func dieOnThread() error {
 		return nil
 	})
 }
+
+func TestChildEnv(t *testing.T) {
+	last := func(env []string, name string) (value string) {
+		for _, each := range env {
+			if n, v, _ := strings.Cut(each, "="); n == name {
+				value = v
+			}
+		}
+		return value
+	}
+	for processors, want := range map[int]string{1: "1", 2: "1", 3: "1", 4: "2", 8: "4", 128: "4"} {
+		if env := childEnv([]string{"A=1"}, []string{"B=2"}, processors); last(env, "GOMAXPROCS") != want || last(env, "A") != "1" || last(env, "B") != "2" || last(env, ownMountsEnv) != "1" {
+			t.Errorf("with %d processors: %v, want GOMAXPROCS=%s and the rest", processors, env, want)
+		}
+	}
+	if env := childEnv([]string{"GOMAXPROCS=7"}, nil, 2); last(env, "GOMAXPROCS") != "7" {
+		t.Errorf("the operator's wish is not heard: %v", env)
+	}
+}

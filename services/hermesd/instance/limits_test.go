@@ -43,9 +43,9 @@ func TestWhatLimitsPrevent(t *testing.T) {
 	t.Run("connections", func(t *testing.T) {
 		c := &crowd{place: p, who: sol}
 		defer c.leave()
-		c.connect(50, 1000, func() bool { return true })
+		c.connect(50, 400, func() bool { return true }) // as many as a process may have that can have few files
 		got := countOf(t, system, "USERS", "sol", sol.public)
-		weak(t, "1000 connections of one user", got.connections == 1000, got)
+		weak(t, "400 connections of one user", got.connections == 400, got)
 	})
 	t.Run("subscriptions", func(t *testing.T) {
 		enter(t, p, sol).say(subscribes(20_000, func(i int) string { return fmt.Sprint("_INBOX_sol.", i) }))

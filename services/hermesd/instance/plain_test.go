@@ -27,6 +27,7 @@ func knock(p place, who *identity) (plain, error) {
 		return plain{}, err
 	}
 	c := plain{conn, bufio.NewReader(conn)}
+	_ = conn.SetReadDeadline(time.Now().Add(2 * time.Minute)) // a server that has no more files does not even greet
 	line, err := c.r.ReadString('\n')
 	var info serverInfo
 	if err == nil {

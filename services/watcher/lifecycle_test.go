@@ -254,7 +254,8 @@ func TestOutputIsWholeAcrossARestart(t *testing.T) {
 	w.place(r)
 	w.eventually("start", func() bool { return exists(w.flag("on")) })
 	w.restart()
-	w.eventually("reconnect", w.nc.IsConnected)
+	// Not IsConnected alone: that the connection is broken may not be noticed yet.
+	w.eventually("reconnect", func() bool { return w.nc.IsConnected() && w.nc.ConnectedServerId() == w.server.ID() })
 	w.ensure() // the leases are in memory
 	report := next(t, "report", w.reports)
 	if report.Outcome != api.Succeeded || report.Output.Cut != "" {

@@ -478,7 +478,7 @@ func TestRunAtATerminal(t *testing.T) {
 		term.types(interrupt)
 		term.shows("c: cancel it, d: detach")
 		term.types(interrupt)
-		term.shows("detached; it goes on")
+		term.shows("\nhermes: detached; it goes on")
 		term.exits(exitCancelled)
 		h.at(t).output("hermes", "execution", "cancel", "5")
 	})

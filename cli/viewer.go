@@ -98,6 +98,9 @@ func (v *viewer) watch(ctx context.Context, asks bool) (api.Execution, error) {
 			return w.exec, w.err
 		case signal := <-signals:
 			if !asks || v.asked || signal != os.Interrupt || !v.app.streams.Interactive() {
+				if v.asked {
+					fmt.Fprintln(v.app.streams.Err) // behind the question
+				}
 				return v.detach(cancel, ended, asks)
 			}
 			v.ask()

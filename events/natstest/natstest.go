@@ -10,6 +10,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// MaxBatch is how many messages a batch may have, as on hermesd's own server.
+const MaxBatch = 8192
+
 // Start starts a server in this process, with JetStream and what was kept in the folder before. port -1 is
 // one that is free. It ends with the test, if not before; on the same folder and port it comes back at the
 // same address.
@@ -17,6 +20,7 @@ func Start(t testing.TB, dir string, port int) *server.Server {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
 		Host: hostOf(dir), Port: port, NoLog: true, NoSigs: true, JetStream: true, StoreDir: dir,
+		JetStreamLimits: server.JSLimitOpts{MaxBatchSize: MaxBatch},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -18,3 +18,12 @@ func IsConflict(err error) bool {
 	var refused *jetstream.APIError
 	return errors.As(err, &refused) && (refused.ErrorCode == codeWrongLast || refused.ErrorCode == codeWrongLastInFlight)
 }
+
+// codeBatchTooLarge is the code by which the server refuses a batch of more messages than it was told to take.
+const codeBatchTooLarge jetstream.ErrorCode = 10199
+
+// IsTooLarge reports whether the server refused a batch because it has too many messages.
+func IsTooLarge(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && refused.ErrorCode == codeBatchTooLarge
+}

@@ -207,7 +207,7 @@ func (p *Projector) connections() uint64 {
 
 func (p *Projector) sweep(t *tx, mark projections.ArchivedMark) error {
 	// A commit writes its keys in any order.
-	const most = 2 * maxKeys
+	const most = 2 * mostKeys
 	var end uint64
 	all := 0
 	for i, prefix := range p.o.Projection.Letting.Prefixes {

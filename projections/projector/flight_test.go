@@ -75,14 +75,14 @@ func TestNextCommitGrowsMeanwhile(t *testing.T) {
 		Start(t, p)
 		synctest.Wait()
 		first, before := <-slow.begun, uint64(0) // as much of it as was there at once
-		for n, want := range []struct{ keys, add int }{{2*310 + 5 - first, 310 - 10}, {maxKeys, 1000}, {maxKeys, 0}} {
+		for n, want := range []struct{ keys, add int }{{2*310 + 5 - first, 310 - 10}, {maxKeys, 3000}, {2 * maxKeys, 0}} {
 			last = max(last, lives(t, l, int(last), want.add))
 			synctest.Wait() // it has taken what it can
 			wantProgress(t, p, before)
 			slow.let <- struct{}{}
 			synctest.Wait()
 			before, _ = p.Progress()
-			if keys := <-slow.begun; keys > min(want.keys+maxKeysARecord, maxKeys) || keys < want.keys-maxKeysARecord {
+			if keys := <-slow.begun; keys > min(want.keys+maxKeysARecord, 2*maxKeys) || keys < want.keys-maxKeysARecord {
 				t.Errorf("commit %d is of %d keys, want %d", n+1, keys, want.keys)
 			}
 		}
@@ -97,6 +97,68 @@ func TestNextCommitGrowsMeanwhile(t *testing.T) {
 		p.store = s
 		WantVerified(t, p)
 	})
+}
+
+// narrow is a bucket that takes so many keys in a commit.
+type narrow struct {
+	store
+	most, widest int
+	refused      int
+}
+
+func (s *narrow) commit(ctx context.Context, writes map[string][]byte, checkpoint, revision uint64) (uint64, error) {
+	if len(writes) > s.most {
+		s.refused++
+		return 0, errTooLarge
+	}
+	s.widest = max(s.widest, len(writes))
+	return s.store.commit(ctx, writes, checkpoint, revision)
+}
+
+// TestCommitsGrow: what is far behind is written in few commits, as large as the bucket takes them; what is too
+// large for it is tried once.
+func TestCommitsGrow(t *testing.T) {
+	for _, test := range []struct{ most, widest, refused int }{{maxKeys, maxKeys, 1}, {mostKeys, mostKeys, 0}, {3 * maxKeys, 2 * maxKeys, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			l, s := memlog.New(), newMemStore()
+			last := lives(t, l, 0, 12_000)
+			p, n := newMem(l, s), &narrow{store: s, most: test.most}
+			slow := newSlow(n)
+			p.store = slow
+			Start(t, p)
+			for at := uint64(0); at < last; at, _ = p.Progress() {
+				<-slow.begun
+				synctest.Wait() // the next one has taken what it can
+				slow.let <- struct{}{}
+				synctest.Wait()
+			}
+			if n.refused != test.refused || n.widest > test.widest || n.widest < test.widest-maxKeysARecord {
+				t.Errorf("of at most %d keys: one of %d keys, %d refused; want one of %d, %d refused", test.most, n.widest, n.refused, test.widest, test.refused)
+			}
+			p.store = s
+			WantVerified(t, p)
+		})
+	}
+}
+
+// TestLargeValuesKeepCommitsSmall: a commit has no more bytes than a server may buffer.
+func TestLargeValuesKeepCommitsSmall(t *testing.T) {
+	p := New(Options{})
+	large := map[string][]byte{}
+	for i := range maxKeys {
+		large[fmt.Sprint(i)] = make([]byte, mostBytes/maxKeys/2*3)
+	}
+	for range 3 {
+		if p.grow(large, true); p.most != maxKeys {
+			t.Fatalf("the next is of %d keys", p.most)
+		}
+	}
+	if p.grow(map[string][]byte{"a": nil}, false); p.most != maxKeys {
+		t.Errorf("behind one that had room the next is of %d keys", p.most)
+	}
+	if p.grow(map[string][]byte{"a": make([]byte, 9)}, true); p.most != 2*maxKeys {
+		t.Errorf("behind a full one the next is of %d keys", p.most)
+	}
 }
 
 // TestSnapshotsWhileACommitIsUnderWay: they may be older or newer than the commit, which does not

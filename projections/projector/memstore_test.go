@@ -47,6 +47,12 @@ func (s *memStore) commit(_ context.Context, writes map[string][]byte, checkpoin
 	return s.snap.revision, nil
 }
 
+func (s *memStore) empty(context.Context) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snap.revision == 0 && len(s.snap.values) == 0, nil
+}
+
 func (s *memStore) keys(_ context.Context, prefix string) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

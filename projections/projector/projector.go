@@ -49,8 +49,10 @@ var ErrAhead = errors.New("the checkpoint is past the end of the log")
 
 const (
 	allSubjects = ">"
-	// maxKeys bounds one commit; the server takes 1000 messages.
+	// maxKeys is what any server takes in one commit: 1000 messages, unless it is told otherwise.
 	maxKeys = 990
+	// mostKeys and mostBytes, about, bound a commit where the server takes more. Readers wait while it is made.
+	mostKeys, mostBytes = 8 * maxKeys, 16 << 20
 	// maxKeysARecord is the most that one record writes.
 	maxKeysARecord = 6
 	// chunk is how many records are as much as a commit is worth.
@@ -70,6 +72,10 @@ type Projector struct {
 	// sweptOn is the connection on which it was found that nothing that was let go of is in the bucket, as
 	// connections counts them. It is of Run.
 	sweptOn uint64
+	// most is how many keys a commit may have, and refused says that the server has refused more. They are of
+	// Run.
+	most    int
+	refused bool
 }
 
 // New returns a projector; Run starts it. It does no I/O.
@@ -87,7 +93,7 @@ func New(o Options) *Projector {
 	if o.Projection.Letting != nil {
 		store.passing = append(store.passing, o.Projection.Letting.Prefixes...)
 	}
-	return &Projector{o: o, store: store, progress: newProgress()}
+	return &Projector{o: o, store: store, progress: newProgress(), most: maxKeys}
 }
 
 // Bucket is the name of the bucket that it writes.
@@ -130,7 +136,10 @@ func (p *Projector) Run(ctx context.Context) error {
 			pause = p.o.Standby
 		case errors.Is(err, errReconnected):
 			pause = 0
+		case errors.Is(err, errTooLarge) && p.most > maxKeys:
+			p.most, p.refused, pause = maxKeys, true, 0
 		default:
+			p.most = maxKeys // whatever it was, less is asked of the server
 			p.o.Logger.Warn("projection starts again", "bucket", p.Bucket(), "err", err)
 			wait = min(2*wait, maxRetryWait)
 		}
@@ -218,10 +227,21 @@ func (p *Projector) open(ctx context.Context) (*tx, error) {
 	if snap.bad != "" || head != 0 && snap.checkpoint > head {
 		return nil, fmt.Errorf("%w: checkpoint %d %s, log %d", ErrAhead, snap.checkpoint, snap.bad, head)
 	}
-	return &tx{
+	t := &tx{
 		ctx: ctx, store: p.store, projection: p.o.Projection, cache: newCache(), writes: map[string]any{},
 		checkpoint: snap.checkpoint, revision: snap.revision, gate: &p.gate, written: p.progress.advance,
-	}, nil
+	}
+	if snap.revision == 0 && head > 0 {
+		// Nor may there be keys without a checkpoint: somebody may have deleted that alone.
+		empty, err := p.store.empty(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if empty {
+			t.fresh = newFresh(head)
+		}
+	}
+	return t, nil
 }
 
 // linger waits for what will change the same views, unless somebody waits for this, or there is as much
@@ -272,7 +292,25 @@ func (p *Projector) commitFrom(t *tx, items []item, f *feed) error {
 		return err
 	}
 	t.start(encoded, checkpoint)
+	p.grow(encoded, len(f.left) > 0)
 	return nil
+}
+
+// grow lets the next commits have twice the keys behind one that could not have more: a bucket that is far
+// behind is written in fewer, and a key that changes often is written less often.
+func (p *Projector) grow(encoded map[string][]byte, full bool) {
+	if p.refused || !full {
+		return
+	}
+	bytes := 0
+	for _, raw := range encoded {
+		bytes += len(raw)
+	}
+	most := min(2*p.most, mostKeys)
+	if bytes > 0 {
+		most = min(most, len(encoded)*mostBytes/bytes)
+	}
+	p.most = max(most, maxKeys)
 }
 
 // apply applies the items, as far as their writes fit into the commit, and returns the others.
@@ -283,7 +321,7 @@ func (p *Projector) apply(t *tx, items []item, checkpoint *uint64) (left []item,
 		}
 	}
 	for n, i := range items {
-		if len(t.writes) > maxKeys-maxKeysARecord {
+		if len(t.writes) > p.most-maxKeysARecord {
 			return items[n:], nil
 		}
 		var undecodable *log.UndecodableError

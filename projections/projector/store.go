@@ -23,14 +23,20 @@ import (
 // errConflict: the checkpoint is not where this projector left it. Another one is at work.
 var errConflict = errors.New("the checkpoint was moved by somebody else")
 
+// errTooLarge: the server takes fewer keys in one commit. Nothing was written.
+var errTooLarge = errors.New("the commit is too large")
+
 // store is a bucket, as a projector uses it. A test puts a failing one in its place.
 type store interface {
 	// snapshot returns the values of the keys and the checkpoint as they stood together. A key
 	// that has no value is left out. A replica may answer that is behind: the revision shows it.
 	snapshot(ctx context.Context, keys []string) (snapshot, error)
 	// commit writes the keys (nil deletes) and the checkpoint, all or nothing, if the checkpoint's
-	// revision still is the given one, and returns its new revision. Else it is errConflict.
+	// revision still is the given one, and returns its new revision. Else it is errConflict; errTooLarge if
+	// it is of more keys than the bucket takes, which is maxKeys at least.
 	commit(ctx context.Context, writes map[string][]byte, checkpoint, revision uint64) (uint64, error)
+	// empty reports whether there is nothing in it, no marker either, as its leader knows it.
+	empty(ctx context.Context) (bool, error)
 	// keys returns every key below the prefix, which ends with a dot, that has a value, in no order.
 	keys(ctx context.Context, prefix string) ([]string, error)
 	// each calls f with every key that has a value and with that, the checkpoint left out, in no
@@ -118,8 +124,11 @@ func (s bucketStore) commit(ctx context.Context, writes map[string][]byte, check
 	}
 	last.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(revision, 10))
 	sequence, err := s.publish(ctx, append(messages, last))
-	if streams.IsConflict(err) {
+	switch {
+	case streams.IsConflict(err):
 		return 0, errConflict
+	case streams.IsTooLarge(err):
+		return 0, fmt.Errorf("%w: %d keys of %s", errTooLarge, len(writes), s.bucket)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("write %d keys of %s at checkpoint %d: %w", len(writes), s.bucket, checkpoint, err)
@@ -148,6 +157,14 @@ func (s bucketStore) publish(ctx context.Context, messages []*nats.Msg) (uint64,
 		return 0, err
 	}
 	return ack.Sequence, nil
+}
+
+func (s bucketStore) empty(ctx context.Context) (bool, error) {
+	_, err := get.LeaderLast(ctx, s.js, s.stream(), ">")
+	if errors.Is(err, get.ErrNone) {
+		return true, nil
+	}
+	return false, err
 }
 
 func (s bucketStore) keys(ctx context.Context, under string) ([]string, error) {

@@ -21,7 +21,9 @@ type tx struct {
 	store      store
 	projection projections.Projection
 	cache      *cache
-	writes     map[string]any
+	// fresh is nil but for a bucket that is made anew.
+	fresh  *fresh
+	writes map[string]any
 	// flight is the commit that is under way, nil if none is.
 	flight *flight
 	// checkpoint and revision are those of the last commit that is done.
@@ -98,7 +100,10 @@ func (t *tx) stored(key string) (value any, known bool) {
 			return value, true
 		}
 	}
-	return t.cache.get(key)
+	if value, known = t.cache.get(key); !known && t.fresh.lacks(key) {
+		return nil, true
+	}
+	return value, known
 }
 
 // prefetchFor loads what the projection says that it will get for the items: for the first of each
@@ -287,5 +292,6 @@ func (t *tx) settle(l landing) error {
 	for key, value := range f.writes {
 		t.cache.put(key, value)
 	}
+	t.fresh = t.fresh.wrote(f.writes, f.checkpoint)
 	return nil
 }

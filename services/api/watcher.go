@@ -24,6 +24,9 @@ func WatchSubject(watcher, op string) string { return "hermes.watch." + watcher 
 // CancelSubject is where a watcher takes CancelRun requests, answered by CancelRunReply.
 func CancelSubject(watcher string) string { return "hermes.cancel." + watcher }
 
+// StaleSubject is where a watcher hears that what it keeps ready is of no use any more: a Stale.
+func StaleSubject(watcher string) string { return "hermes.stale." + watcher }
+
 // LeaseKey is the watcher's key in the leases bucket; its value is a Lease.
 func LeaseKey(watcher string) string { return "watcher." + watcher }
 
@@ -54,6 +57,22 @@ type RunRequest struct {
 	Request events.ExecutionRequested `json:"request"`
 	// Devices are the UUIDs of the watcher's GPUs that it gets, as many as it asked for.
 	Devices []string `json:"devices,omitempty"`
+	// Outdated: the version was built anew or deleted since this was asked for. It runs as it was asked
+	// for, and no sandbox is kept ready for others like it.
+	Outdated bool `json:"outdated,omitempty"`
+}
+
+// Stale tells a watcher, as soon as it is known, that it was given versions that were built anew, with
+// other limits or not, or deleted: what it keeps ready for them is thrown away. It names nothing that the
+// watcher was not given. One that is missed is noticed by the number of the next, or of a HelloReply.
+type Stale struct {
+	// Leader is who says it, made anew with each leader, and Number counts what that one has said to
+	// the watcher, from 1.
+	Leader string `json:"leader"`
+	Number uint64 `json:"number"`
+	// Functions are the versions. None: everything, since the leader does not know what was given before
+	// its time.
+	Functions []events.FunctionRef `json:"functions,omitempty"`
 }
 
 // Hello announces a watcher at its start, after each reconnect and when its machine changed.
@@ -72,6 +91,10 @@ type HelloReply struct {
 	// Drop are held attempts that have ended, or go on elsewhere: what still runs of them is of no
 	// use to anybody.
 	Drop []AttemptRef `json:"drop,omitempty"`
+	// Leader is who answers, and Notices how many Stale that one has sent to the watcher. A watcher that
+	// has not heard as many has missed some, and throws away all that it keeps ready.
+	Leader  string `json:"leader,omitempty"`
+	Notices uint64 `json:"notices,omitempty"`
 }
 
 // Preparing says why an attempt is not claimed yet, when that takes long: it is told to the person who

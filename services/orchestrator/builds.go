@@ -16,32 +16,46 @@ import (
 
 const functionsFilter = "hermes.function.>"
 
-// followFunctions asks for the build of every version that was registered. What was registered
-// while nobody led is found by folding the log once; there are far fewer functions than executions.
-func (l *leader) followFunctions(ctx context.Context) error {
+// registered is a version whose build is to be asked for.
+type registered struct {
+	owner, name, version string
+	functions.Pending
+}
+
+// recoverFunctions finds what was registered while nobody led, by folding the log once up to the returned
+// sequence; there are far fewer functions than executions. Nothing that waits or runs and is of before a
+// change is taken for current.
+func (l *leader) recoverFunctions(ctx context.Context) (pending []registered, last uint64, err error) {
 	known := map[string]functions.Function{}
-	last := uint64(0)
 	for record, err := range l.Functions.Read(ctx, functionsFilter, 0) {
 		if err := l.skipUndecodable(err); err != nil {
-			return fmt.Errorf("read the functions' log: %w", err)
+			return nil, 0, fmt.Errorf("read the functions' log: %w", err)
 		}
 		last = record.Sequence
 		l.foldFunction(known, record)
 	}
 	for _, f := range known {
-		for version, pending := range f.Pending {
-			if err := l.requestBuild(ctx, f.Owner, f.Name, version, pending); err != nil {
-				return err
-			}
+		for version, p := range f.Pending {
+			pending = append(pending, registered{f.Owner, f.Name, version, p})
 		}
 	}
-	clear(known)
+	l.state.compare(known)
+	return pending, last, nil
+}
+
+// followFunctions asks for the build of every version that was registered, and tells the watchers of those
+// that are not what they were.
+func (l *leader) followFunctions(ctx context.Context, pending []registered, last uint64) error {
+	for _, r := range pending {
+		if err := l.requestBuild(ctx, r); err != nil {
+			return err
+		}
+	}
 	for record, err := range l.Functions.Follow(ctx, functionsFilter, last+1) {
 		if err := l.skipUndecodable(err); err != nil {
 			return fmt.Errorf("follow the functions' log: %w", err)
 		}
-		registered, ok := record.Data.(events.FunctionRegistered)
-		if !ok {
+		if record.Data == nil {
 			continue
 		}
 		owner, name, err := events.ParseFunctionSubject(record.Subject)
@@ -49,10 +63,14 @@ func (l *leader) followFunctions(ctx context.Context) error {
 			l.log.Error("event on a subject that is not a function's", "subject", record.Subject)
 			continue
 		}
-		err = l.requestBuild(ctx, owner, name, registered.Version, functions.Pending{
-			Config: registered.Config, Base: registered.Base, Bundle: registered.Bundle, Build: registered.Build,
-			Reuses: registered.Reuses,
-		})
+		l.functionChanged(owner, name, record)
+		data, ok := record.Data.(events.FunctionRegistered)
+		if !ok {
+			continue
+		}
+		err = l.requestBuild(ctx, registered{owner, name, data.Version, functions.Pending{
+			Config: data.Config, Base: data.Base, Bundle: data.Bundle, Build: data.Build, Reuses: data.Reuses,
+		}})
 		if err != nil {
 			return err
 		}
@@ -75,16 +93,16 @@ func (l *leader) foldFunction(known map[string]functions.Function, record events
 // requestBuild appends the request for a build, once: the registration names the execution's id.
 // One that takes an earlier build's artifact asks for nothing. An error ends the leader, and the
 // next one finds the registration again.
-func (l *leader) requestBuild(ctx context.Context, owner, name, version string, p functions.Pending) error {
-	if p.Reuses != "" {
+func (l *leader) requestBuild(ctx context.Context, r registered) error {
+	if r.Reuses != "" {
 		return nil
 	}
-	ref := events.FunctionRef{Owner: owner, Name: name, Version: version}
-	event, err := decideBuild(l.policyOf(owner), executions.Execution{}, buildRequest(ref, p, l.capabilities()))
+	ref := events.FunctionRef{Owner: r.owner, Name: r.name, Version: r.version}
+	event, err := decideBuild(l.policyOf(r.owner), executions.Execution{}, buildRequest(ref, r.Pending, l.capabilities()))
 	if err != nil {
 		return fmt.Errorf("ask for the build of %s: %w", ref, err)
 	}
-	exec, err := l.append(ctx, owner, p.Build, executions.Execution{}, requestEventID(owner, p.Build), event)
+	exec, err := l.append(ctx, r.owner, r.Build, executions.Execution{}, requestEventID(r.owner, r.Build), event)
 	if errors.Is(err, log.ErrConflict) {
 		return nil
 	}

@@ -19,16 +19,28 @@ import (
 // run there. Nothing else of the store: whoever has taken a watcher over has what it was given.
 
 const (
-	// mostLately is how many artifacts are remembered of each watcher: it prepares sandboxes for functions
-	// that ran a moment ago, and may have let go of their folders.
+	// mostLately is how many of the artifacts that were given to a watcher it may read later: it prepares
+	// sandboxes for functions that ran a moment ago, and may have let go of their folders.
 	mostLately = 256
+	// mostGiven is how many are remembered, for the watcher to be told when they are of no use any more. It is
+	// far more than a watcher keeps anything ready for.
+	mostGiven = 4096
 	// mostReads bounds the parts that one watcher is sent at once, 8 MiB. A watcher asks for fewer.
 	mostReads = 16
 )
 
+// given is what a watcher was given for a run.
+type given struct {
+	function events.FunctionRef
+	// digest is that of the artifact.
+	digest string
+}
+
 // mayRead reports whether the watcher may have the content.
 func (s *state) mayRead(watcher, digest string) bool {
-	if _, isBase := s.architectures[digest]; isBase || slices.Contains(s.lately[watcher], digest) {
+	list := s.lately[watcher]
+	isLate := slices.ContainsFunc(list[max(len(list)-mostLately, 0):], func(g given) bool { return g.digest == digest })
+	if _, isBase := s.architectures[digest]; isBase || isLate {
 		return true
 	}
 	for _, e := range s.held {
@@ -49,21 +61,24 @@ func needsContent(r events.ExecutionRequested, digest string) bool {
 	return err == nil && !base.IsHost() && base.Digest == digest
 }
 
-// remember notes the artifact of a run as one of its watcher's last.
+// remember notes what a run was given as its watcher's last, unless it is of no use to later ones.
 func (s *state) remember(e *entry) {
-	if e.exec.Request.Kind != events.KindRun {
+	if e.exec.Request.Kind != events.KindRun || e.outdated {
 		return
 	}
-	watcher, digest := e.holder(), e.exec.Request.Source.Digest
+	watcher, last := e.holder(), given{e.exec.Request.Function, e.exec.Request.Source.Digest}
 	list := s.lately[watcher]
-	at := slices.Index(list, digest)
+	at := len(list) - 1
+	for at >= 0 && list[at] != last { // a run often follows one of its kind
+		at--
+	}
 	switch {
 	case at >= 0:
 		list = slices.Delete(list, at, at+1)
-	case len(list) >= mostLately:
-		list = slices.Delete(list, 0, len(list)-mostLately+1)
+	case len(list) >= mostGiven:
+		list = slices.Delete(list, 0, len(list)-mostGiven+1)
 	}
-	s.lately[watcher] = append(list, digest)
+	s.lately[watcher] = append(list, last)
 }
 
 // admitRead refuses what the watcher may not have. That it does not exist is nobody's to know who may not.

@@ -78,7 +78,7 @@ func TestWhatAWatcherMayRead(t *testing.T) {
 	}
 }
 
-func TestOnlySoManyArtifactsAreRemembered(t *testing.T) {
+func TestOnlySoManyArtifactsAreRead(t *testing.T) {
 	s := newState()
 	name := func(i int) string { return fmt.Sprintf("sha256:%064d", i) }
 	use := func(i int) {
@@ -89,8 +89,14 @@ func TestOnlySoManyArtifactsAreRemembered(t *testing.T) {
 	}
 	use(0) // again: it is the latest now
 	use(mostLately)
-	if !s.mayRead("w1", name(0)) || s.mayRead("w1", name(1)) || !s.mayRead("w1", name(mostLately)) || len(s.lately["w1"]) != mostLately {
-		t.Errorf("%d are remembered, from %s to %s", len(s.lately["w1"]), s.lately["w1"][0], s.lately["w1"][len(s.lately["w1"])-1])
+	if !s.mayRead("w1", name(0)) || s.mayRead("w1", name(1)) || !s.mayRead("w1", name(mostLately)) {
+		t.Errorf("of %d, %v may be read", mostLately+1, s.lately["w1"])
+	}
+	for i := range 2 * mostGiven {
+		use(i)
+	}
+	if n := len(s.lately["w1"]); n != mostGiven || s.lately["w1"][0].digest != name(mostGiven) {
+		t.Errorf("%d are remembered, from %s", n, s.lately["w1"][0].digest)
 	}
 }
 

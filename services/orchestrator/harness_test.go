@@ -288,6 +288,8 @@ type watch struct {
 	held map[api.AttemptRef]bool
 	// devices are those that the requests gave.
 	devices map[api.AttemptRef][]string
+	// told are the notices of what is of no use any more.
+	told chan api.Stale
 }
 
 func (w *world) watcher(name string, slots int) *watch {
@@ -300,6 +302,18 @@ func (w *world) watcher(name string, slots int) *watch {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = sub.Unsubscribe() })
+	watch.told = make(chan api.Stale, 100)
+	notices, err := w.nc.Subscribe(api.StaleSubject(name), func(m *nats.Msg) {
+		var said api.Stale
+		if err := json.Unmarshal(m.Data, &said); err != nil {
+			w.t.Errorf("a notice: %v", err)
+		}
+		watch.told <- said
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = notices.Unsubscribe() })
 	return watch
 }
 
@@ -330,10 +344,14 @@ func (w *watch) hello(holds ...api.AttemptRef) *watch {
 // greet says hello and returns what is to be dropped.
 func (w *watch) greet(holds ...api.AttemptRef) []api.AttemptRef {
 	w.t.Helper()
+	return w.greeting(holds...).Drop
+}
+
+// greeting says hello and returns the whole answer.
+func (w *watch) greeting(holds ...api.AttemptRef) api.HelloReply {
+	w.t.Helper()
 	w.hellos++
-	return tell[api.HelloReply](w, api.OpHello, api.Hello{
-		Session: w.session, Number: w.hellos, Machine: w.machine, Holds: holds,
-	}).Drop
+	return tell[api.HelloReply](w, api.OpHello, api.Hello{Session: w.session, Number: w.hellos, Machine: w.machine, Holds: holds})
 }
 
 // next takes a run request that was sent to the watcher.

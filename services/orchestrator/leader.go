@@ -39,6 +39,10 @@ type leader struct {
 	forecasts forecasts
 	reads     reads
 
+	// id is this leader's, and no other's.
+	id      string
+	notices notices
+
 	// hellos lets one hello be worked on at a time: what is lost is decided on one state.
 	hellos sync.Mutex
 
@@ -59,7 +63,7 @@ type leader struct {
 func newLeader(p *parts) *leader {
 	return &leader{
 		parts: p, log: p.Log.With("role", "leader"), state: newState(), early: map[key]put{}, sending: map[key]bool{}, since: time.Now(),
-		over: make(chan struct{}), kick: make(chan struct{}, 1),
+		id: api.NewID(), notices: notices{sent: map[string]uint64{}}, over: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
 }
 
@@ -73,7 +77,12 @@ func (l *leader) run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("recover the leader's state: %w", err)
 	}
+	builds, functionsTo, err := l.recoverFunctions(ctx)
+	if err != nil {
+		return fmt.Errorf("recover the leader's state: %w", err)
+	}
 	defer l.end()
+	l.beginAnew()
 	ready()
 	server, err := l.serve()
 	if err != nil {
@@ -82,7 +91,7 @@ func (l *leader) run(ctx context.Context, ready func()) error {
 	defer func() { _ = server.Stop() }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return l.followExecutions(ctx) })
-	g.Go(func() error { return l.followFunctions(ctx) })
+	g.Go(func() error { return l.followFunctions(ctx, builds, functionsTo) })
 	g.Go(func() error { return l.followBases(ctx, basesFrom) })
 	g.Go(func() error { return l.watchLeases(ctx) })
 	g.Go(func() error { return l.plan(ctx) })

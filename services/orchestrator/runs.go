@@ -31,7 +31,13 @@ func (l *leader) sendRun(ctx context.Context, watcher string, request api.RunReq
 	l.mu.Lock()
 	delete(l.sending, k)
 	decided := l.state.placedOn(k).watcher != watcher
+	e := l.state.execs[k]
+	isStale := e != nil && e.outdated && !request.Outdated
 	l.mu.Unlock()
+	if isStale {
+		// The watcher may have been told before it heard the request.
+		l.tellStale([]string{watcher}, request.Request.Function)
+	}
 	if err == nil {
 		// The watcher heard it before it was stored, and may have claimed it already.
 		if decided {

@@ -30,6 +30,8 @@ type entry struct {
 	devices []string
 	// doing is what that watcher says it does before it can claim.
 	doing string
+	// outdated: its version was built anew or deleted since it was asked for.
+	outdated bool
 }
 
 func (e *entry) key() key { return key{owner: e.exec.Owner, id: e.exec.ID} }
@@ -55,6 +57,7 @@ func (e *entry) request() api.RunRequest {
 		AttemptRef: api.AttemptRef{Owner: e.exec.Owner, ID: e.exec.ID, Attempt: e.exec.Attempt + 1},
 		Request:    e.exec.Request,
 		Devices:    e.devices,
+		Outdated:   e.outdated,
 	}
 }
 
@@ -111,8 +114,10 @@ type state struct {
 	asked map[string]time.Time
 	// architectures are those that images are for, by digest.
 	architectures map[string]string
-	// lately are the digests of the artifacts of the last runs on each watcher, the latest last.
-	lately map[string][]string
+	// lately is what was given to each watcher for its last runs, the latest last, and of what runs now.
+	lately map[string][]given
+	// changed are the versions that were built anew or deleted a moment ago.
+	changed map[events.FunctionRef]change
 	// times are how long executions took that have been seen to end.
 	times runTimes
 	// followed is the last sequence of the log that has been followed; later ones may have been
@@ -124,7 +129,7 @@ func newState() *state {
 	return &state{
 		execs: map[key]*entry{}, queues: map[string][]ticket{}, held: map[key]*entry{}, nodes: map[string]*node{},
 		machines: map[string]events.Machine{}, asked: map[string]time.Time{}, cordons: map[string][]fleet.Cordon{},
-		architectures: map[string]string{}, lately: map[string][]string{}, times: runTimes{},
+		architectures: map[string]string{}, lately: map[string][]given{}, changed: map[events.FunctionRef]change{}, times: runTimes{},
 	}
 }
 
@@ -137,7 +142,7 @@ func (s *state) load(exec executions.Execution) *entry {
 		if exec.Status == "" || exec.Sequence <= s.followed {
 			return &entry{exec: exec}
 		}
-		e = &entry{}
+		e = &entry{outdated: s.isOutdated(exec)}
 		s.execs[k] = e
 	} else if e.exec.Sequence >= exec.Sequence {
 		return e

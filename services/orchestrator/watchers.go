@@ -208,7 +208,7 @@ func (l *leader) hello(ctx context.Context, watcher string, hello api.Hello) (ap
 	}
 	l.again()
 	drop, err := l.notHeld(ctx, watcher, hello.Holds)
-	return api.HelloReply{Drop: drop}, err
+	return api.HelloReply{Drop: drop, Leader: l.id, Notices: l.told(watcher)}, err
 }
 
 // orderOf says whether a hello begins a session, and whether a later one of its session was heard.

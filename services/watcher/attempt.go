@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,6 +47,8 @@ type attempt struct {
 	suffix string
 	// halted is closed at the first cause, rushed at the first urgent one.
 	halted, rushed chan struct{}
+	// outdated: its version is not what it was when it was asked for, and nothing is kept for others like it.
+	outdated atomic.Bool
 
 	mu     sync.Mutex
 	cause  cause
@@ -56,10 +59,12 @@ type attempt struct {
 }
 
 func newAttempt(r api.RunRequest, arrived time.Time) *attempt {
-	return &attempt{
+	a := &attempt{
 		RunRequest: r, arrived: arrived, suffix: rand.Text()[:8],
 		halted: make(chan struct{}), rushed: make(chan struct{}),
 	}
+	a.outdated.Store(r.Outdated)
+	return a
 }
 
 // halt asks for the attempt's end. When its commands have ended only the output's limit still

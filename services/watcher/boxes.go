@@ -21,8 +21,9 @@ const (
 // takeBox takes a sandbox that is ready, or makes one.
 func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err error) {
 	key := spareKeyOf(a)
-	if len(a.Devices) > 0 {
-		// What it holds is known only now, and costs more to start than a sandbox does: none is made ahead.
+	if len(a.Devices) > 0 || a.outdated.Load() {
+		// What a GPU's run holds is known only now, and costs more to start than a sandbox does: none is made
+		// ahead. Nor for what will not be asked for again.
 		key.reuse = false
 		done := w.spares.Cold(key)
 		defer done()
@@ -30,6 +31,9 @@ func (w *Watcher) takeBox(ctx context.Context, a *attempt, p *prepared) (err err
 		return err
 	}
 	p.taken = w.spares.Take(ctx, key)
+	if a.outdated.Load() { // since a moment ago: what was thrown away has begun again
+		w.spares.Forget(func(k spareKey) bool { return k == key })
+	}
 	if p.Ready = p.taken.Ready; p.Box != nil {
 		return nil
 	}

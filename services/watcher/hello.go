@@ -66,6 +66,7 @@ func (w *Watcher) hello(ctx context.Context) bool {
 		hello := api.Hello{Session: w.session, Number: w.helloNumber, Machine: w.machine(), Holds: w.held.refs()}
 		reply, err := once[api.HelloReply](ctx, w.asker, api.OpHello, hello)
 		if err == nil {
+			w.compareNotices(reply)
 			w.drop(reply.Drop)
 			return true
 		}

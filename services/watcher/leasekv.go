@@ -5,21 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events/streams"
+	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/services/api"
 )
 
-// kvLease is the leaseStore on JetStream. A KV client's Update carries no TTL, so a renewal is
-// published to the bucket's subject.
+// kvLease is the leaseStore on JetStream. A watcher may read and write its own key and nothing else: a KV
+// client would ask what the bucket is, and hear with it who else has a lease.
 type kvLease struct {
 	js   jetstream.JetStream
-	kv   jetstream.KeyValue
 	name string
 	ttl  time.Duration
 }
@@ -30,54 +29,61 @@ const (
 	codeWrongLastInFlight jetstream.ErrorCode = 10164
 )
 
-// openLease finds the bucket. It waits for a server that does not answer yet, or is not set up
-// yet, until the context ends.
-func openLease(ctx context.Context, js jetstream.JetStream, name string, ttl time.Duration, log *slog.Logger) (*kvLease, error) {
-	for tries := 0; ; tries++ {
-		kv, err := js.KeyValue(ctx, streams.BucketLeases)
-		if err == nil {
-			return &kvLease{js: js, kv: kv, name: name, ttl: ttl}, nil
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if tries%8 == 3 {
-			log.Warn("the bucket of leases cannot be opened yet", "err", err)
-		}
-		if !pause(ctx, askBackoff(tries, err)) {
-			return nil, ctx.Err()
-		}
-	}
-}
-
 func (s *kvLease) get(ctx context.Context) (api.Lease, uint64, error) {
 	var lease api.Lease
-	entry, err := s.kv.Get(ctx, api.LeaseKey(s.name))
+	m, err := s.stored(ctx)
 	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		return lease, 0, errNoLease
 	case err != nil:
 		return lease, 0, fmt.Errorf("read the lease: %w", err)
+	case m == nil || isDeleted(m):
+		return lease, 0, errNoLease
 	}
-	if err := json.Unmarshal(entry.Value(), &lease); err != nil {
+	if err := json.Unmarshal(m.Data, &lease); err != nil {
 		return lease, 0, fmt.Errorf("read the lease: %w", err)
 	}
-	return lease, entry.Revision(), nil
+	return lease, m.Sequence, nil
 }
 
+// stored is what stands under the key; nil if nothing does.
+func (s *kvLease) stored(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+	key := streams.BucketSubject(streams.BucketLeases, api.LeaseKey(s.name))
+	m, err := get.One(ctx, s.js, streams.BucketStream(streams.BucketLeases), key)
+	if errors.Is(err, get.ErrNone) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// A KV client says so that a key is deleted.
+const (
+	operationHeader  = "KV-Operation"
+	operationDeleted = "DEL"
+)
+
+func isDeleted(m *jetstream.RawStreamMsg) bool { return m.Header.Get(operationHeader) != "" }
+
+// create makes the lease where there is none, or where one was deleted.
 func (s *kvLease) create(ctx context.Context, l api.Lease) (uint64, error) {
-	raw, err := json.Marshal(l)
-	if err != nil {
-		return 0, err
+	revision, err := s.put(ctx, "create the lease", l, 0)
+	if !errors.Is(err, errLeaseMoved) {
+		return revision, err
 	}
-	revision, err := s.kv.Create(ctx, api.LeaseKey(s.name), raw, jetstream.KeyTTL(s.ttl))
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return 0, errLeaseMoved
+	m, getErr := s.stored(ctx)
+	switch {
+	case getErr != nil:
+		return 0, fmt.Errorf("create the lease: %w", getErr)
+	case m != nil && isDeleted(m):
+		return s.put(ctx, "create the lease", l, m.Sequence)
 	}
-	return revision, moved("create the lease", err)
+	return 0, err
 }
 
 func (s *kvLease) update(ctx context.Context, l api.Lease, revision uint64) (uint64, error) {
+	return s.put(ctx, "renew the lease", l, revision)
+}
+
+// put writes the lease in the place of this revision.
+func (s *kvLease) put(ctx context.Context, what string, l api.Lease, revision uint64) (uint64, error) {
 	raw, err := json.Marshal(l)
 	if err != nil {
 		return 0, err
@@ -87,7 +93,7 @@ func (s *kvLease) update(ctx context.Context, l api.Lease, revision uint64) (uin
 	ack, err := s.js.PublishMsg(ctx, m,
 		jetstream.WithMsgTTL(s.ttl), jetstream.WithExpectLastSequencePerSubject(revision))
 	if err != nil {
-		return 0, moved("renew the lease", err)
+		return 0, moved(what, err)
 	}
 	return ack.Sequence, nil
 }
@@ -102,7 +108,9 @@ func (s *kvLease) subject() string {
 }
 
 func (s *kvLease) remove(ctx context.Context, revision uint64) error {
-	err := s.kv.Delete(ctx, api.LeaseKey(s.name), jetstream.LastRevision(revision))
+	m := nats.NewMsg(s.subject())
+	m.Header.Set(operationHeader, operationDeleted)
+	_, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(revision))
 	return moved("remove the lease", err)
 }
 

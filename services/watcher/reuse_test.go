@@ -118,7 +118,7 @@ func TestNoReuseOfAVersionThatChanged(t *testing.T) {
 	w.place(single)
 	next(t, "report of the other", w.reports)
 	w.sandboxes(2) // one runs, and a spare of the other waits
-	w.publish(events.FunctionBuilt{Version: "1.0.0", Build: api.NewID(), Artifact: artifact, BuiltBy: api.NewID()})
+	w.says("L", 1, "1.0.0")
 	w.sandboxes(1)
 	if err := os.WriteFile(gate, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -3,10 +3,7 @@ package watcher
 import (
 	"context"
 	goruntime "runtime"
-	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -61,44 +58,4 @@ func (w *Watcher) closeSpares() {
 // makeSpare prepares a sandbox for a run that is still to come.
 func (w *Watcher) makeSpare(ctx context.Context, key spareKey) (pool.Ready, error) {
 	return w.makeRunBox(ctx, "spare-"+api.NewID(), key, nil, func(string) {})
-}
-
-// forgetChanged throws away what was prepared for a version that was built anew or deleted, as soon
-// as that is published. A message that is missed costs the memory of what nobody asks for any more:
-// a new build, or other limits, are another key.
-func (w *Watcher) forgetChanged() (unsubscribe func(), err error) {
-	sub, err := w.Conn.Subscribe(events.FunctionSubject("*", "*"), func(m *nats.Msg) {
-		owner, name, err := events.ParseFunctionSubject(m.Subject)
-		if err != nil {
-			return
-		}
-		if versions := changedVersions(m); len(versions) > 0 {
-			w.spares.Forget(func(k spareKey) bool {
-				return k.function.Owner == owner && k.function.Name == name && slices.Contains(versions, k.function.Version)
-			})
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	return func() { _ = sub.Unsubscribe() }, nil
-}
-
-// changedVersions are those that do not run any more what they did before an event.
-func changedVersions(m *nats.Msg) []string {
-	stored := events.Message{Header: map[string]string{}, Data: m.Data}
-	for name := range m.Header {
-		stored.Header[name] = m.Header.Get(name)
-	}
-	event, err := events.Decode(stored)
-	if err != nil {
-		return nil // of a later version of Hermes; who reads the log says so
-	}
-	switch change := event.Data.(type) {
-	case events.FunctionBuilt:
-		return []string{change.Version}
-	case events.FunctionDeleted:
-		return change.Versions
-	}
-	return nil
 }

@@ -2,9 +2,6 @@ package watcher
 
 import (
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/services/api"
@@ -57,34 +54,8 @@ func TestWarm(t *testing.T) {
 		}
 	}
 	spares(5)
-
-	w.publish(events.FunctionRegistered{Version: "1.0.0", Base: "host", Build: api.NewID()})
-	w.publish(events.FunctionDeleted{Versions: []string{"1.0.1"}})
-	spares(4)
-	w.publish(events.FunctionBuilt{Version: "1.0.0", Build: api.NewID(), Artifact: artifact, BuiltBy: api.NewID()})
-	spares(0)
-	if claim := run(); claim.Sandbox != "cold" {
-		t.Errorf("after a new build the sandbox is %s", claim.Sandbox)
-	}
-	spares(1)
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 	spares(0)
-}
-
-// publish tells the watcher what has become of the function f.
-func (w *world) publish(data events.Data) {
-	w.t.Helper()
-	m, err := events.Encode(events.Event{ID: api.NewID(), Source: "test", Time: time.Now(), Data: data})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	msg := &nats.Msg{Subject: events.FunctionSubject(owner, "f"), Header: nats.Header{}, Data: m.Data}
-	for name, value := range m.Header {
-		msg.Header.Set(name, value)
-	}
-	if err := w.nc.PublishMsg(msg); err != nil {
-		w.t.Fatal(err)
-	}
 }

@@ -35,9 +35,10 @@ type Watcher struct {
 
 	counters counters
 
-	held   *held
-	spares *pool.Pool[spareKey]
-	places *semaphore.Weighted
+	held    *held
+	spares  *pool.Pool[spareKey]
+	notices notices
+	places  *semaphore.Weighted
 	// making slows down who has sandboxes made without end, while others use the machine too.
 	making *gate.Gate
 	// gate is held by each claim under way, and as a whole by a hello that is not yet answered.
@@ -156,12 +157,8 @@ func (w *Watcher) acquireLease(ctx context.Context) (acquired time.Time, err err
 	if err != nil {
 		return time.Time{}, err
 	}
-	store, err := openLease(ctx, w.JS, w.Name, w.LeaseTTL, w.Log)
-	if err != nil {
-		return time.Time{}, err
-	}
 	w.lease = &keeper{
-		store: store, ttl: w.LeaseTTL, session: w.session, log: w.Log,
+		store: &kvLease{js: w.JS, name: w.Name, ttl: w.LeaseTTL}, ttl: w.LeaseTTL, session: w.session, log: w.Log,
 		lost: w.loseLease, held: w.regainLease, poke: make(chan struct{}, 1),
 	}
 	if w.GPUs != nil {
@@ -228,7 +225,7 @@ func (w *Watcher) listen() (requests *nats.Subscription, unsubscribe func(), err
 			each()
 		}
 	}
-	for _, hear := range []func() (func(), error){w.takeCancels, w.takeInput, w.forgetChanged} {
+	for _, hear := range []func() (func(), error){w.takeCancels, w.takeInput, w.hearStale} {
 		silence, err := hear()
 		if err != nil {
 			unsubscribe()

@@ -60,6 +60,9 @@ type world struct {
 	mu    sync.Mutex
 	grant func(api.Claim) api.ClaimReply
 	subs  []*nats.Subscription
+	// leader and notices are what a hello is answered with.
+	leader  string
+	notices uint64
 	// placed are the requests whose claims are not decided.
 	placed map[api.AttemptRef]api.RunRequest
 }
@@ -155,7 +158,9 @@ func (w *world) orchestrate(present bool) {
 		w.sendAgain(h.Holds)
 		w.holds <- h.Holds
 		w.hellos <- h.Session
-		return api.HelloReply{}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return api.HelloReply{Leader: w.leader, Notices: w.notices}
 	})
 	on(w, api.OpClaim, func(c api.Claim) any {
 		w.claims <- c

@@ -27,7 +27,7 @@ import (
 var targets = []string{
 	"hermes.execution.0.ana.FORGED", "hermes.function.ana.forged", "hermes.watcher.forged", "hermes.user.forged", "hermes.audit.operator_acted", "hermes.audit.login_failed", "hermes.admin.root.user.list", "hermes.login.X.state",
 	"hermes.archive.ana.209901", "hermes.run.other.FORGED", "hermes.output.other.ana.FORGED",
-	"hermes.watch.other.leave", "hermes.watch.other.report", "hermes.cancel.other", "hermes.input.other", "hermes.api.bob.info", "hermes.api.bob.execution.list", "hermes.queue.leader.position", "hermes.queue.leader.fleet", "hermes.queue.leader.gpus", "hermes.admin.root.watcher.drain",
+	"hermes.watch.other.leave", "hermes.watch.other.report", "hermes.cancel.other", "hermes.input.other", "hermes.stale.other", "hermes.api.bob.info", "hermes.api.bob.execution.list", "hermes.queue.leader.position", "hermes.queue.leader.fleet", "hermes.queue.leader.gpus", "hermes.admin.root.watcher.drain",
 	"$KV.hermes_executions.forged", "$KV.hermes_leases.watcher.other", "$KV.hermes_secrets.password.forged", "$KV.hermes_leases.leader.orchestrator",
 	"$O.hermes_blobs.M.forged", "$O.hermes_blobs.C.forged",
 	"$JS.API.STREAM.PURGE.HERMES_OUTPUT", "$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.X.KICK", "$JS.API.STREAM.DELETE.HERMES_RUNS", "$JS.API.CONSUMER.CREATE.HERMES_EXECUTIONS",

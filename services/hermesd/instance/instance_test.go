@@ -60,6 +60,12 @@ func client(t *testing.T, dir string, in *instance.Instance) *api.Client {
 
 func deploy(ctx context.Context, t *testing.T, c *api.Client, files map[string]string) api.Deployed {
 	t.Helper()
+	return deployOver(ctx, t, c, files, false)
+}
+
+// deployOver may replace the version.
+func deployOver(ctx context.Context, t *testing.T, c *api.Client, files map[string]string, update bool) api.Deployed {
+	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
@@ -75,9 +81,12 @@ func deploy(ctx context.Context, t *testing.T, c *api.Client, files map[string]s
 		t.Fatal(err)
 	}
 	id := api.NewID()
-	deployed, err := api.Call[api.Deployed](ctx, c, api.OpFunctionDeploy, api.FunctionDeploy{Bundle: blob, Build: id})
+	deployed, err := api.Call[api.Deployed](ctx, c, api.OpFunctionDeploy, api.FunctionDeploy{Bundle: blob, Build: id, Update: update})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if deployed.Reused {
+		return deployed
 	}
 	if ended := wait(ctx, t, c, id); ended.Status != executions.Success {
 		t.Fatalf("the build ended %s: %s %s", ended.Status, ended.Reason, ended.Message)

@@ -50,7 +50,7 @@ func confinedUser(name string) confined {
 	return confined{
 		hears: []string{
 			"hermes.output.>", "hermes.output.*.*.>", "hermes.output.*.*.*", "hermes.output.local.zoe.>", "hermes.output.local.zoe.X", "hermes.output.local.>",
-			"hermes.execution.>", "hermes.function.>", "hermes.user.>", "hermes.audit.>", "hermes.archive.>", "hermes.run.>", "hermes.cancel.>", "hermes.input.>", "hermes.watch.>", "hermes.queue.>", "hermes.>",
+			"hermes.execution.>", "hermes.function.>", "hermes.user.>", "hermes.audit.>", "hermes.archive.>", "hermes.run.>", "hermes.cancel.>", "hermes.input.>", "hermes.stale.>", "hermes.watch.>", "hermes.queue.>", "hermes.>",
 			"$KV.>", "$O.>", ">", "*", "*.>", "_INBOX.>", "_INBOX_zoe.>", "_INBOX_*.>", "_INBOX_login.>", "_INBOX_watcher_local.>", "_INBOX_system.>",
 			"hermes.api.>", "hermes.api." + name + ".>", "hermes.api.zoe.>", "hermes.login.>", "hermes.admin.>", "$SYS.>", "$SYS.REQ.USER.AUTH", "$JS.>", "$JS.EVENT.ADVISORY.>", "$JS.ACK.>", "$SRV.>",
 		},
@@ -60,7 +60,7 @@ func confinedUser(name string) confined {
 			"hermes.api.zoe.password.change", "hermes.api.zoe.function.deploy", "hermes.api.zoe.function.delete", "hermes.api.zoe.blob.begin", "hermes.api.zoe.upload.X.Y", "hermes.api.zoe.quota", "hermes.api.zoe.execution.input",
 			"hermes.execution.0." + name + ".X", "hermes.execution.0.zoe.X", "hermes.function." + name + ".x", "hermes.function.zoe.x", "hermes.user." + name, "hermes.user.zoe", "hermes.archive." + name + ".209901",
 			"hermes.audit.login_failed", "hermes.watcher.local", "hermes.base.gcc", "hermes.watch.local.claim", "hermes.watch.local.report", "hermes.output.local." + name + ".X", "hermes.run.local.X", "hermes.run.local." + name + ".X",
-			"hermes.cancel.local", "hermes.input.local", "hermes.login.X.login", "hermes.queue.leader.position", "hermes.admin." + name + ".user.list", "hermes.admin.root.user.add", "hermes.admin.root.watcher.drain",
+			"hermes.cancel.local", "hermes.input.local", "hermes.stale.local", "hermes.login.X.login", "hermes.queue.leader.position", "hermes.admin." + name + ".user.list", "hermes.admin.root.user.add", "hermes.admin.root.watcher.drain",
 			"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.INFO.HERMES_OUTPUT", "$JS.API.STREAM.DELETE.HERMES_OUTPUT", "$JS.API.STREAM.PURGE.HERMES_USERS", "$JS.API.STREAM.UPDATE.HERMES_USERS",
 			"$JS.API.STREAM.MSG.GET.HERMES_OUTPUT", "$JS.API.STREAM.MSG.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.SNAPSHOT.HERMES_USERS", "$JS.API.STREAM.RESTORE.X", "$JS.API.STREAM.LEADER.STEPDOWN.HERMES_USERS",
 			"$JS.API.CONSUMER.CREATE.HERMES_OUTPUT", "$JS.API.CONSUMER.CREATE.HERMES_OUTPUT.x.hermes.output.local.zoe.X", "$JS.API.CONSUMER.NAMES.HERMES_RUNS", "$JS.API.CONSUMER.INFO.HERMES_RUNS.x", "$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.x",
@@ -90,16 +90,19 @@ func confinedGuest(own, other string) confined {
 func confinedWatcher(name string) confined {
 	return confined{
 		hears: []string{
-			"hermes.>", "hermes.cancel.other", "hermes.cancel.*", "hermes.input.other", "hermes.run.other.>", "hermes.run.*.>", "hermes.run.>", "hermes.output.>", "hermes.output.other.>", "hermes.execution.>", "hermes.user.>", "hermes.watch.>",
+			"hermes.>", "hermes.cancel.other", "hermes.cancel.*", "hermes.input.other", "hermes.stale.other", "hermes.stale.*", "hermes.stale.>",
+			"hermes.function.>", "hermes.function.*.*", "hermes.function.ana.*", "hermes.function.ana.hello", "hermes.base.>", "hermes.watcher.>", "hermes.archive.>", "hermes.audit.>", "hermes.run.other.>", "hermes.run.*.>", "hermes.run.>", "hermes.output.>", "hermes.output.other.>", "hermes.execution.>", "hermes.user.>", "hermes.watch.>",
 			"hermes.login.>", "hermes.api.>", "_INBOX.>", "_INBOX_watcher_other.>", "_INBOX_*.>", "$KV.>", "$O.>", "$JS.>", "$SYS.>", ">",
 		},
 		says: []string{
 			"hermes.execution.0.ana.X", "hermes.function.ana.x", "hermes.watcher." + name, "hermes.user.ana", "hermes.audit.operator_acted", "hermes.watch.other.claim", "hermes.watch.other.report", "hermes.watch.other.hello", "hermes.watch.other.leave",
 			"hermes.output.other.ana.X", "$KV.hermes_executions.checkpoint", "$KV.hermes_leases.watcher.other", "$KV.hermes_leases.leader.orchestrator", "$KV.hermes_secrets.password.X",
-			"hermes.run." + name + ".ana.X", "hermes.run.other.ana.X", "hermes.cancel.other", "hermes.input.other", "hermes.api.ana.info", "hermes.admin.root.user.list", "hermes.login.X.login", "hermes.queue.leader.position",
+			"hermes.run." + name + ".ana.X", "hermes.run.other.ana.X", "hermes.cancel.other", "hermes.input.other", "hermes.stale." + name, "hermes.stale.other", "hermes.api.ana.info", "hermes.admin.root.user.list", "hermes.login.X.login", "hermes.queue.leader.position",
 			"$O.hermes_blobs.M.x", "$O.hermes_blobs.C.x", "$JS.API.INFO", "$JS.API.STREAM.DELETE.HERMES_EXECUTIONS", "$JS.API.STREAM.PURGE.HERMES_RUNS", "$JS.API.STREAM.MSG.GET.HERMES_RUNS",
 			"$JS.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "$JS.API.CONSUMER.CREATE.HERMES_RUNS.x", "$JS.API.CONSUMER.MSG.NEXT.HERMES_RUNS.watcher-other", "$JS.API.DIRECT.GET.HERMES_RUNS", "$JS.API.DIRECT.GET.KV_hermes_secrets",
 			"$JS.ACK.HERMES_RUNS.watcher-other.1.1.1.1.0", "HERMES.API.STREAM.PURGE.OBJ_hermes_blobs", "HERMES.API.CONSUMER.CREATE.OBJ_hermes_blobs.x", "HERMES.API.$KV.hermes_leases.watcher.other",
+			"HERMES.API.STREAM.INFO.KV_hermes_leases", "HERMES.API.DIRECT.GET.KV_hermes_leases", "HERMES.API.DIRECT.GET.KV_hermes_leases.$KV.hermes_leases.watcher.other",
+			"HERMES.API.DIRECT.GET.KV_hermes_leases.$KV.hermes_leases.leader.orchestrator", "HERMES.API.CONSUMER.CREATE.HERMES_FUNCTIONS.x", "HERMES.API.DIRECT.GET.HERMES_FUNCTIONS", "HERMES.API.DIRECT.GET.KV_hermes_functions",
 			"HERMES.API.STREAM.INFO.OBJ_hermes_blobs", "HERMES.API.DIRECT.GET.OBJ_hermes_blobs", "HERMES.API.DIRECT.GET.OBJ_hermes_blobs.$O.hermes_blobs.M.x", "HERMES.API.DIRECT.GET.OBJ_hermes_blobs.$O.hermes_blobs.C.x",
 			"$JS.API.STREAM.INFO.OBJ_hermes_blobs", "$JS.API.DIRECT.GET.OBJ_hermes_blobs", "$JS.API.DIRECT.GET.OBJ_hermes_blobs.$O.hermes_blobs.M.x", "$JS.API.STREAM.MSG.GET.OBJ_hermes_blobs",
 			"hermes.watch.other.blob.read", "hermes.watch.other.blob.stat", "HERMES.API.DIRECT.GET.HERMES_RUNS", "HERMES.API.DIRECT.GET.KV_hermes_secrets", "_INBOX_watcher_other.X",

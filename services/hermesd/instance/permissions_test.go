@@ -31,17 +31,39 @@ func TestWhatAWatcherIsAllowed(t *testing.T) {
 		t.Fatal("the watcher has no key")
 	}
 	may := opts.Nkeys[at].Permissions
-	if want := []string{
-		"hermes.watch.gpu1.>", "hermes.output.gpu1.*.*", "HERMES.API.$KV.hermes_leases.watcher.gpu1", "HERMES.API.STREAM.INFO.KV_hermes_leases",
-		"HERMES.API.DIRECT.GET.KV_hermes_leases.$KV.hermes_leases.watcher.gpu1",
-	}; !slices.Equal(may.Publish.Allow, want) {
-		t.Errorf("it may publish on %q, want %q", may.Publish.Allow, want)
+	for what, c := range map[string]struct {
+		got  []string
+		want [][2]string // a subject, and what it is needed for
+	}{
+		"publish on": {may.Publish.Allow, [][2]string{
+			{"hermes.watch.gpu1.>", "to ask the services: for claims, reports, hellos, content that is placed on it, uploads of what it makes"},
+			{"hermes.output.gpu1.*.*", "output, and readings of GPUs, of whoever's run it was given: readers believe the watcher that was"},
+			{"HERMES.API.$KV.hermes_leases.watcher.gpu1", "to renew its lease"},
+			{"HERMES.API.DIRECT.GET.KV_hermes_leases.$KV.hermes_leases.watcher.gpu1", "to read its lease: its own session's, or another's under its name"},
+		}},
+		"subscribe to": {may.Subscribe.Allow, [][2]string{
+			{"_INBOX_watcher_gpu1.>", "answers to what it asks"},
+			{"hermes.run.gpu1.>", "run requests"},
+			{"hermes.cancel.gpu1", "to be told to end an attempt"},
+			{"hermes.input.gpu1", "input of interactive attempts"},
+			{"hermes.stale.gpu1", "to be told what of that which it was given has changed"},
+		}},
+	} {
+		var want []string
+		for _, subject := range c.want {
+			want = append(want, subject[0])
+		}
+		if !slices.Equal(c.got, want) {
+			t.Errorf("it may %s %q, want %q", what, c.got, want)
+		}
 	}
-	if want := []string{"_INBOX_watcher_gpu1.>", "hermes.run.gpu1.>", "hermes.cancel.gpu1", "hermes.input.gpu1", "hermes.function.*.*"}; !slices.Equal(may.Subscribe.Allow, want) {
-		t.Errorf("it may subscribe to %q, want %q", may.Subscribe.Allow, want)
+	if r := may.Response; r == nil || r.MaxMsgs != server.DEFAULT_ALLOW_RESPONSE_MAX_MSGS { // to cancels and input
+		t.Errorf("it may respond %+v", r)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "nats.conf"))
-	if err != nil || strings.Contains(string(raw), "hermes_blobs") {
-		t.Errorf("the configuration gives somebody the object store: %v", err)
+	for what, subject := range map[string]string{"the object store": "hermes_blobs", "functions' events": "hermes.function", "what a stream is": "STREAM.INFO"} {
+		if err != nil || strings.Contains(string(raw), subject) {
+			t.Errorf("the configuration gives somebody %s: %v", what, err)
+		}
 	}
 }

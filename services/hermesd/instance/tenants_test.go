@@ -27,7 +27,7 @@ func TestAttacks(t *testing.T) {
 			name string
 			try  func(*testing.T, place)
 		}{
-			{"who connects", checkWhoConnects}, {"the configuration's", checkConfiguredAreConfined}, {"those who registered", checkRegisteredAreConfined}, {"what a watcher reads", checkWatcherReads},
+			{"who connects", checkWhoConnects}, {"the configuration's", checkConfiguredAreConfined}, {"those who registered", checkRegisteredAreConfined}, {"what a watcher reads", checkWatcherReads}, {"what a watcher hears", checkWatcherHears},
 			{"names", checkNames}, {"greed", checkGreed}, {"connections", checkConnections},
 		} {
 			t.Run(attack.name, func(t *testing.T) { attack.try(t, p) })

@@ -52,7 +52,8 @@ type executionJSON struct {
 	RunningMillis int64  `json:"runningMillis,omitempty"`
 	Position      int    `json:"position,omitempty"`
 	Doing         string `json:"doing,omitempty"`
-	// Waits is the bound of the user's own quota that it waits for in the queue.
+	// Waits is the bound of the user's own quota that it waits for in the queue, or that its GPU is on another
+	// user's card.
 	Waits string `json:"waits,omitempty"`
 	// StartsInMillis is how long it is likely to wait yet.
 	StartsInMillis int64 `json:"startsInMillis,omitempty"`

@@ -280,7 +280,8 @@ type Execution struct {
 	Position int `json:"position,omitempty"`
 	// Doing is what a watcher does before it can start the execution, if that takes long.
 	Doing string `json:"doing,omitempty"`
-	// Waits is the bound of the user's own quota that it waits for in the queue.
+	// Waits is the bound of the user's own quota that it waits for in the queue, or that its GPU is on another
+	// user's card.
 	Waits string `json:"waits,omitempty"`
 	// StartsInMillis is how long it is likely to wait yet, by how long earlier runs took, or else by
 	// timeouts; 0 when nobody knows.

@@ -196,7 +196,7 @@ type QueuePositionReply struct {
 	Position int `json:"position"`
 	// Doing is what the watcher that it is placed on does before it can start.
 	Doing string `json:"doing,omitempty"`
-	// Waits is the bound of its user's quota that it waits for.
+	// Waits is the bound of its user's quota that it waits for, or that its GPU is on another user's card.
 	Waits string `json:"waits,omitempty"`
 	// StartsInMillis is how long it is likely to wait yet; 0 when nobody knows.
 	StartsInMillis int64 `json:"startsInMillis,omitempty"`

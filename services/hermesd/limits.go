@@ -22,6 +22,7 @@ func limitFlags(cmd *cobra.Command, to *instance.Limits) {
 	f.Var(limits{to: &to.Default}, "default", "limits of functions that ask for none, like memory=2GiB,output=64MiB; may be repeated")
 	f.Var(quotaFlag{&to.Quota}, "quota", "what each user may use who has no quota of their own, like concurrent=8,gpus=2,memory=64GiB; 0 is nothing, unlimited no bound; may be repeated")
 	f.StringVar(&to.GPUs, "gpu-order", "", "how GPUs are given away: `pack`, so that whole machines stay free for what needs many, or spread (default pack)")
+	f.StringVar(&to.MIG, "mig-users", "", "how many users may have MIG instances of one card at a time: `one`, unless all of them said that it may be shared, or many, where the hardware's isolation is enough (default one)")
 	f.Var(limits{to: &to.Build, no: "results"}, "build", "limits of builds, like timeout=15m,memory=8GiB; may be repeated")
 }
 

@@ -21,6 +21,8 @@ type Policy struct {
 	Network bool
 	// GPUs is how they are given away; empty is Pack.
 	GPUs GPUOrder
+	// MIG is how many users may have instances of one card at a time; empty is OneUser.
+	MIG MIGUsers
 	// Build bounds every build.
 	Build events.Limits
 	// MaxInputBytes bounds one run's input, MaxBundleBytes one bundle.

@@ -29,9 +29,9 @@ type deviceUse struct {
 	bytes   int64
 }
 
-// admits says whether a device that fits has room for one more. A GPU is one user's at a time, and one
-// execution's, unless all that use it said that it may be shared. A MIG instance counts as a GPU of its
-// own: the hardware keeps instances apart, in memory, in bandwidth and in faults.
+// admits says whether a device that fits has room for one more. A GPU, or a MIG instance, is one
+// execution's at a time, unless all that use it said that it may be shared. Whose the card of an instance
+// may be besides, cardUse says.
 func (u deviceUse) admits(g events.GPU, r events.GPURequest) bool {
 	switch {
 	case g.Fault != "":
@@ -127,11 +127,12 @@ type choice struct {
 
 // chooseDevices picks the devices of a site for a request; with later, only such as are still free
 // then. All of them are of one model.
-func chooseDevices(order GPUOrder, s, later *site, r events.GPURequest) (choice, bool) {
+func chooseDevices(order GPUOrder, s, later *site, need Need) (choice, bool) {
 	var found []choice
+	r := need.gpu()
 	for i, g := range s.Machine.GPUs {
 		rank, fits := rankOf(g, r)
-		if fits && s.uses[i].admits(g, r) && (later == nil || later.uses[i].admits(g, r)) {
+		if fits && s.admits(i, need) && (later == nil || later.admits(i, need)) {
 			found = append(found, choice{rank: rank, joins: s.uses[i].holders > 0, bytes: g.MemoryBytes, left: g.MemoryBytes - s.uses[i].bytes, devices: []int{i}})
 		}
 	}

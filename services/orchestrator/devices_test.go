@@ -74,6 +74,8 @@ func TestPlaceGPUs(t *testing.T) {
 	shared := func(memoryGiB int64) events.GPURequest {
 		return events.GPURequest{Count: 1, MemoryBytes: memoryGiB * gib, Shared: true}
 	}
+	part := events.GPURequest{Count: 1, MemoryBytes: gib}
+	split := func(n Node) Node { n.MIG = ManyUsers; return n }
 	held := func(n Node, r events.GPURequest, devices ...string) Node {
 		n.Holds = append(n.Holds, Hold{User: "eve", Devices: devices, GPU: r, Ends: time.Hour})
 		n.UsedSlots++
@@ -111,8 +113,14 @@ func TestPlaceGPUs(t *testing.T) {
 		{"what is shared is filled first", []Node{gpuNode("n1", l4...), held(gpuNode("n2", h100...), shared(8), "GPU-h-1")}, []Need{gpuNeed("01", "ana", shared(8))}, "01:n2[GPU-h-1]"},
 		{"a MIG instance for who says how much is enough", []Node{gpuNode("n", append(mig(2, "m", 10), l4...)...)},
 			[]Need{gpuNeed("01", "ana", events.GPURequest{Count: 1, MemoryBytes: 8 * gib}), gpuNeed("02", "bob", one)}, "01:n[MIG-m-0] 02:n[GPU-l-0]"},
-		{"two users on the instances of one GPU", []Node{gpuNode("n", mig(2, "m", 10)...)},
-			[]Need{gpuNeed("01", "ana", events.GPURequest{Count: 1, MemoryBytes: gib}), gpuNeed("02", "bob", events.GPURequest{Count: 1, MemoryBytes: gib})}, "01:n[MIG-m-0] 02:n[MIG-m-1]"},
+		{"one user on the instances of one card", []Node{gpuNode("n", mig(2, "m", 10)...)}, []Need{gpuNeed("01", "ana", part), gpuNeed("02", "ana", part)}, "01:n[MIG-m-0] 02:n[MIG-m-1]"},
+		{"not two users", []Node{gpuNode("n", mig(2, "m", 10)...)}, []Need{gpuNeed("01", "ana", part), gpuNeed("02", "bob", part)}, "01:n[MIG-m-0]"},
+		{"two users on two cards", []Node{gpuNode("n", append(mig(2, "m", 10), mig(2, "k", 10)...)...)}, []Need{gpuNeed("01", "ana", part), gpuNeed("02", "bob", part)}, "01:n[MIG-k-0] 02:n[MIG-m-0]"},
+		{"two users where the operator lets them", []Node{split(gpuNode("n", mig(2, "m", 10)...))}, []Need{gpuNeed("01", "ana", part), gpuNeed("02", "bob", part)}, "01:n[MIG-m-0] 02:n[MIG-m-1]"},
+		{"two users who both said that it may be shared", []Node{gpuNode("n", mig(2, "m", 10)...)}, []Need{gpuNeed("01", "ana", shared(8)), gpuNeed("02", "bob", shared(8))}, "01:n[MIG-m-0] 02:n[MIG-m-1]"},
+		{"the other one did not", []Node{held(gpuNode("n", mig(2, "m", 10)...), part, "MIG-m-1")}, []Need{gpuNeed("01", "ana", shared(1))}, ""},
+		{"nor did this one", []Node{held(gpuNode("n", mig(2, "m", 10)...), shared(1), "MIG-m-1")}, []Need{gpuNeed("01", "ana", part)}, ""},
+		{"its own card", []Node{held(gpuNode("n", mig(2, "m", 10)...), part, "MIG-m-1")}, []Need{gpuNeed("01", "eve", part)}, "01:n[MIG-m-0]"},
 		{"an instance of that profile", []Node{gpuNode("n", append(mig(1, "m", 10), mig(1, "k", 20)...)...)},
 			[]Need{gpuNeed("01", "ana", events.GPURequest{Count: 1, MemoryBytes: gib, Models: []string{"1g.20gb"}})}, "01:n[MIG-k-0]"},
 		{"no two instances for one process", []Node{gpuNode("n", mig(2, "m", 10)...)}, []Need{gpuNeed("01", "ana", events.GPURequest{Count: 2, MemoryBytes: gib})}, ""},

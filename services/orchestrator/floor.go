@@ -31,10 +31,15 @@ type site struct {
 	Node
 	// uses are those of Machine.GPUs.
 	uses []deviceUse
+	// cards are those that are partitioned; nil where a card may have many users.
+	cards cards
 }
 
 func newSite(n Node) site {
 	s := site{Node: n, uses: make([]deviceUse, len(n.Machine.GPUs))}
+	if n.MIG != ManyUsers {
+		s.cards = cards{}
+	}
 	for _, h := range n.Holds {
 		s.hold(h, 1)
 	}
@@ -53,11 +58,23 @@ func (s *site) hold(h Hold, sign int) {
 		u.bytes += int64(sign) * setAside(g, h.GPU.MemoryBytes)
 		u.shared = h.GPU.Shared
 	}
+	if s.cards != nil {
+		s.cards.hold(s.Machine.GPUs, h, sign)
+	}
+}
+
+// admits says whether one more may have a device that fits.
+func (s *site) admits(device int, need Need) bool {
+	g, r := s.Machine.GPUs[device], need.gpu()
+	return s.uses[device].admits(g, r) && (g.Parent == "" || s.cards[g.Parent].admits(need.User, r.Shared))
 }
 
 func (s *site) copy() *site {
 	c := *s
 	c.uses = slices.Clone(s.uses)
+	if s.cards != nil {
+		c.cards = s.cards.copy()
+	}
 	return &c
 }
 
@@ -65,7 +82,7 @@ func (s *site) copy() *site {
 func (s *site) take(need Need, devices []int) {
 	s.UsedSlots++
 	s.UsedMemoryBytes += need.MemoryBytes
-	s.hold(Hold{Devices: s.uuids(devices), GPU: need.gpu()}, 1)
+	s.hold(Hold{User: need.User, Devices: s.uuids(devices), GPU: need.gpu()}, 1)
 }
 
 // release takes away what has ended.
@@ -84,7 +101,7 @@ func (s *site) room(order GPUOrder, later *site, need Need) (choice, bool) {
 	if need.GPUs == 0 {
 		return choice{}, true
 	}
-	return chooseDevices(order, s, later, need.gpu())
+	return chooseDevices(order, s, later, need)
 }
 
 // freeDevices counts those that nobody uses.

@@ -143,10 +143,13 @@ type forecasts struct {
 	mu     sync.Mutex
 	at     time.Time
 	starts map[key]time.Duration
+	// behind is what those wait for whose GPU is on another user's card.
+	behind map[key]string
 }
 
-// startsIn is how long a waiting execution is likely to wait yet; 0 when nobody knows.
-func (l *leader) startsIn(k key) time.Duration {
+// foresee says how long a waiting execution is likely to wait yet, 0 when nobody knows, and what it waits
+// for if that is another user's card.
+func (l *leader) foresee(k key) (startsIn time.Duration, behind string) {
 	l.forecasts.mu.Lock()
 	defer l.forecasts.mu.Unlock()
 	now := time.Now()
@@ -154,9 +157,22 @@ func (l *leader) startsIn(k key) time.Duration {
 		l.mu.Lock()
 		queues, nodes := l.planInput(now)
 		l.mu.Unlock()
-		l.forecasts.starts, l.forecasts.at = forecast(l.Policy.GPUs, queues, nodes), now
+		l.forecasts.starts, l.forecasts.behind, l.forecasts.at = forecast(l.Policy.GPUs, queues, nodes), behindCards(l.Policy.GPUs, queues, nodes), now
 	}
-	return max(0, l.forecasts.starts[k]-now.Sub(l.forecasts.at))
+	return max(0, l.forecasts.starts[k]-now.Sub(l.forecasts.at)), l.forecasts.behind[k]
+}
+
+// behindCards is what those wait for that would have a GPU now, were its card not another user's.
+func behindCards(order GPUOrder, queues []Queue, nodes []Node) map[key]string {
+	f, behind := newFloor(order, nodes), map[key]string{}
+	for _, q := range queues {
+		for _, need := range q.Waiting {
+			if why := f.behindCards(need); why != "" {
+				behind[key{need.User, need.ID}] = why
+			}
+		}
+	}
+	return behind
 }
 
 // planInput is what is planned with. The caller holds mu.
@@ -164,6 +180,9 @@ func (l *leader) planInput(now time.Time) ([]Queue, []Node) {
 	queues, nodes := l.state.planInput(now, func(n *node) bool { return now.Sub(n.seen) < api.WatcherLeaseTTL },
 		func(user string) Room { return l.room(user, now) })
 	l.state.share(queues, now.Add(-sharedFor))
+	for i := range nodes {
+		nodes[i].MIG = l.Policy.MIG
+	}
 	return queues, nodes
 }
 

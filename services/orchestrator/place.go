@@ -62,6 +62,8 @@ type Node struct {
 	Machine events.Machine
 	// Accepting is false for one that drains or is not heard of.
 	Accepting bool
+	// MIG is how many users may have instances of one of its cards; empty is OneUser.
+	MIG MIGUsers
 	// Used is what placed and running executions hold, and Holds what each of them does.
 	UsedSlots       int
 	UsedMemoryBytes int64
@@ -94,6 +96,9 @@ type Placement struct {
 // any. An execution that fits nowhere now, or not into what the
 // user's quota leaves, lets the user's later ones wait, so that a large one is not starved by its
 // owner's small ones.
+//
+// A GPU is one user's at a time, with all the MIG instances of its card, unless all that use it said that it
+// may be shared, or the node says that a card may have many users.
 //
 // Nor is it starved by those of others: a place is kept for the first that fits nowhere now, where the
 // timeouts of what runs promise room first, and who comes after it may pass only where that does not

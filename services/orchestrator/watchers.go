@@ -52,7 +52,9 @@ func (l *leader) queuePosition(_ context.Context, _ string, ask api.QueuePositio
 	k := key{owner: ask.Owner, id: ask.ID}
 	reply := l.standing(k)
 	if reply.Position > 0 && reply.Waits == "" {
-		reply.StartsInMillis = l.startsIn(k).Milliseconds()
+		var startsIn time.Duration
+		startsIn, reply.Waits = l.foresee(k)
+		reply.StartsInMillis = startsIn.Milliseconds()
 	}
 	return reply, nil
 }

@@ -28,6 +28,8 @@ type Limits struct {
 	Quota events.UserQuotaSet
 	// GPUs is how they are given away: "pack" or "spread".
 	GPUs string
+	// MIG is how many users may have MIG instances of one card at a time: "one" or "many".
+	MIG string
 }
 
 // quota is what bounds a user of whom the operator has said nothing.
@@ -62,6 +64,11 @@ func (l Limits) policy() (orchestrator.Policy, error) {
 	case "", orchestrator.Pack, orchestrator.Spread:
 	default:
 		return p, fmt.Errorf("--gpu-order %q: must be pack or spread", l.GPUs)
+	}
+	switch p.MIG = orchestrator.MIGUsers(l.MIG); p.MIG {
+	case "", orchestrator.OneUser, orchestrator.ManyUsers:
+	default:
+		return p, fmt.Errorf("--mig-users %q: must be one or many", l.MIG)
 	}
 	p.MaxBundleBytes = cmp.Or(l.MaxBundleBytes, p.MaxBundleBytes)
 	return p, nil

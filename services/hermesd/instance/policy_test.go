@@ -32,6 +32,15 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+func TestMIGUsers(t *testing.T) {
+	if p, err := (Limits{MIG: "many"}).policy(); err != nil || p.MIG != "many" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := (Limits{MIG: "all"}).policy(); err == nil || !strings.Contains(err.Error(), "must be one or many") {
+		t.Errorf("all: %v", err)
+	}
+}
+
 func TestDefaultQuota(t *testing.T) {
 	if got := (Limits{}).quota(); got != defaultQuota {
 		t.Errorf("%v", got)

@@ -155,3 +155,17 @@ func TestAdmits(t *testing.T) {
 		})
 	}
 }
+
+// TestReservedNames: nobody is called what Hermes and its operator are called in what tells who did something.
+func TestReservedNames(t *testing.T) {
+	for _, name := range []string{"operator", "accounts"} {
+		if err := checkNewUser(name, "a-long-enough-password"); !api.IsKind(err, api.Invalid) {
+			t.Errorf("%s is accepted: %v", name, err)
+		}
+	}
+	for _, name := range []string{"operators", "ana"} {
+		if err := checkNewUser(name, "a-long-enough-password"); err != nil {
+			t.Errorf("%s is refused: %v", name, err)
+		}
+	}
+}

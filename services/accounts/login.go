@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -159,9 +160,25 @@ func (s *Service) register(ctx context.Context, key string, ask api.Register) (a
 	return s.enrol(ctx, key, "", ask.Login)
 }
 
-func checkNewUser(name, password string) error {
+// reserved are names that nobody gets: they stand for others in what tells who did something. One who is in
+// the server's configuration may have them.
+var reserved = []string{"operator", source}
+
+// checkNewName refuses a name that no new user can have.
+func checkNewName(name string) error {
 	if err := events.CheckUserName(name); err != nil {
 		return api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+	}
+	if slices.Contains(reserved, name) {
+		return api.Errorf(api.Invalid, api.InvalidArguments, "nobody can be called %s: events that Hermes makes itself say so", name).
+			WithHint("choose another name")
+	}
+	return nil
+}
+
+func checkNewUser(name, password string) error {
+	if err := checkNewName(name); err != nil {
+		return err
 	}
 	if err := api.CheckPassword(password); err != nil {
 		return api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)

@@ -22,8 +22,8 @@ func (s *Service) invite(ctx context.Context, who string, ask api.UserInvite) (a
 			WithHint("start hermesd with --registration invite, or add the user yourself: `hermesd user add NAME`")
 	}
 	if ask.User != "" {
-		if err := events.CheckUserName(ask.User); err != nil {
-			return api.Invited{}, api.Errorf(api.Invalid, api.InvalidArguments, "%v", err)
+		if err := checkNewName(ask.User); err != nil {
+			return api.Invited{}, err
 		}
 	}
 	i := invitation{User: ask.User, By: who, Expires: s.Now().Add(ttl).UTC().Truncate(time.Second)}

@@ -251,6 +251,10 @@ type ExecutionRetried struct {
 	Message string `json:"message"`
 }
 
+// ExecutionsForgotten: the owner has left, and no event of their executions before this one is kept. It is
+// the only one on its subject, and of no execution.
+type ExecutionsForgotten struct{}
+
 // Type implements Data.
 func (ExecutionRequested) Type() Type { return "io.hermes.execution.v1.requested" }
 
@@ -277,3 +281,6 @@ func (ExecutionLost) Type() Type { return "io.hermes.execution.v1.lost" }
 
 // Type implements Data.
 func (ExecutionRetried) Type() Type { return "io.hermes.execution.v1.retried" }
+
+// Type implements Data.
+func (ExecutionsForgotten) Type() Type { return "io.hermes.execution.v1.owner_forgotten" }

@@ -90,6 +90,10 @@ type FunctionDeleted struct {
 	Versions []string `json:"versions"`
 }
 
+// FunctionsForgotten: the owner has left, and no event of their functions before this one is kept. It is the
+// only one on its subject, and of no function.
+type FunctionsForgotten struct{}
+
 // Type implements Data.
 func (FunctionRegistered) Type() Type { return "io.hermes.function.v1.registered" }
 
@@ -104,3 +108,6 @@ func (FunctionAliasSet) Type() Type { return "io.hermes.function.v1.alias_set" }
 
 // Type implements Data.
 func (FunctionDeleted) Type() Type { return "io.hermes.function.v1.deleted" }
+
+// Type implements Data.
+func (FunctionsForgotten) Type() Type { return "io.hermes.function.v1.owner_forgotten" }

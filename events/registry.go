@@ -11,6 +11,7 @@ var types = func() []Type {
 	add[FunctionBuildFailed]()
 	add[FunctionAliasSet]()
 	add[FunctionDeleted]()
+	add[FunctionsForgotten]()
 
 	add[ExecutionRequested]()
 	add[ExecutionStarted]()
@@ -21,6 +22,7 @@ var types = func() []Type {
 	add[ExecutionTimedOut]()
 	add[ExecutionLost]()
 	add[ExecutionRetried]()
+	add[ExecutionsForgotten]()
 
 	add[WatcherJoined]()
 	add[WatcherChanged]()

@@ -23,6 +23,7 @@ var empty = []events.Data{
 	events.UserRegistered{}, events.UserKeyEnrolled{}, events.UserKeyRevoked{},
 	events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{},
 	events.BaseImported{}, events.BaseRemoved{}, events.LanguageBaseSet{},
+	events.FunctionsForgotten{}, events.ExecutionsForgotten{},
 	events.UserPasswordSet{}, events.LoginSucceeded{}, events.LoginFailed{}, events.KeyUsed{}, events.OperatorActed{},
 }
 

@@ -19,6 +19,15 @@ func ExecutionSubject(owner, id string) string {
 	return "hermes.execution." + strconv.Itoa(ExecutionPartition(id)) + "." + owner + "." + id
 }
 
+// forgotten stands in the place of an execution's id, or of a function's name: it is neither.
+const forgotten = "-"
+
+// FunctionsForgottenSubject is where the log of functions says that an owner was forgotten.
+func FunctionsForgottenSubject(owner string) string { return FunctionSubject(owner, forgotten) }
+
+// ExecutionsForgottenSubject is where the log of executions says so.
+func ExecutionsForgottenSubject(owner string) string { return ExecutionSubject(owner, forgotten) }
+
 // ExecutionPartition is fnv32a(id) mod ExecutionPartitions.
 func ExecutionPartition(id string) int {
 	h := uint32(2166136261)
@@ -101,6 +110,24 @@ func ParseFunctionSubject(subject string) (owner, name string, err error) {
 		return "", "", err
 	}
 	return t[0], t[1], nil
+}
+
+// OwnerOf is whose a subject is: of executions, functions, users or the archive; empty for one that is nobody's.
+func OwnerOf(subject string) string {
+	rest, is := strings.CutPrefix(subject, "hermes.")
+	kind, rest, more := strings.Cut(rest, ".")
+	if !is || !more {
+		return ""
+	}
+	switch kind {
+	case "execution":
+		_, rest, _ = strings.Cut(rest, ".")
+	case "function", "user", "archive":
+	default:
+		return ""
+	}
+	owner, _, _ := strings.Cut(rest, ".")
+	return owner
 }
 
 // ParseExecutionSubject is the inverse of ExecutionSubject; a partition that is not the id's own is an error.

@@ -38,6 +38,25 @@ func respell(subject string) map[string]string {
 	return spelled
 }
 
+// TestOwnerOf: what is forgotten is found by whose it is, and what says so is of no execution and no function.
+func TestOwnerOf(t *testing.T) {
+	for subject, want := range map[string]string{
+		events.ExecutionSubject("ana", "01JDY3M8WZ0000000000000000"): "ana", events.FunctionSubject("ana", "pi"): "ana", events.UserSubject("ana"): "ana",
+		events.ArchiveGoneSubject("ana"): "ana", events.ExecutionsForgottenSubject("ana"): "ana", events.FunctionsForgottenSubject("ana"): "ana",
+		events.WatcherSubject("ana"): "", events.BaseSubject("ana"): "", "hermes.history.3": "", "hermes.user": "", "other.user.ana": "", "": "",
+	} {
+		if got := events.OwnerOf(subject); got != want {
+			t.Errorf("%q is of %q, want %q", subject, got, want)
+		}
+	}
+	if _, name, err := events.ParseFunctionSubject(events.FunctionsForgottenSubject("ana")); err != nil || events.CheckFunctionName(name) == nil {
+		t.Errorf("%q may be a function's name, %v", name, err)
+	}
+	if _, id, err := events.ParseExecutionSubject(events.ExecutionsForgottenSubject("ana")); err != nil || events.CheckExecutionID(id) == nil {
+		t.Errorf("%q may be an execution's id, %v", id, err)
+	}
+}
+
 func TestSubjects(t *testing.T) {
 	const id = "01JDY3M8WZ0000000000000000"
 	for kind, subject := range map[string]string{

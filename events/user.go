@@ -60,8 +60,8 @@ type UserEnabled struct {
 	By string `json:"by"`
 }
 
-// UserUnregistered: the user and everything of theirs is gone. The accounts service gives the name to
-// nobody else: the history below it is this user's.
+// UserUnregistered: the user and everything of theirs is gone. It is all that stays of their events, so that the
+// accounts service gives the name to nobody else: others' events may name it.
 type UserUnregistered struct {
 	By string `json:"by"`
 }

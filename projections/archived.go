@@ -57,6 +57,11 @@ type Letting struct {
 	Prefixes []string
 	// Sequence is the sequence of the log at which a value of the first prefix was written.
 	Sequence func(value any) uint64
+	// Forgotten is the filter of the archive's messages that may say that an owner is forgotten, and Forgets
+	// whether one does: then Go deletes all that there is of the owner, and a fold has nothing of theirs from
+	// the beginning.
+	Forgotten string
+	Forgets   func(a Archived) bool
 	// Gone reports whether a key was let go of: a server that crashed may find it again.
 	Gone func(tx Tx, key string, value any) (bool, error)
 }
@@ -75,8 +80,21 @@ func (p Projection) StepArchived(tx Tx, a Archived) (more bool, err error) {
 	if err != nil && !IsMismatch(err) || err == nil && more {
 		return more, err
 	}
-	tx.Put(KeyArchived, ArchivedMark{Sequence: a.Sequence, Until: max(mark.Until, a.At)})
+	tx.Put(KeyArchived, mark.at(a))
 	return false, err
+}
+
+// SkipArchived passes over a message of the archive: it sets the mark alone.
+func (p Projection) SkipArchived(tx Tx, a Archived) error {
+	mark, _, err := Get[ArchivedMark](tx, KeyArchived)
+	if err == nil && a.Sequence > mark.Sequence {
+		tx.Put(KeyArchived, mark.at(a))
+	}
+	return err
+}
+
+func (m ArchivedMark) at(a Archived) ArchivedMark {
+	return ArchivedMark{Sequence: a.Sequence, Until: max(m.Until, a.At)}
 }
 
 // IsMismatch reports whether an error is a *MismatchError.

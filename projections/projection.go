@@ -19,6 +19,10 @@ type Tx interface {
 	Get(key string) (any, error)
 	// Put gives the key this value.
 	Put(key string, value any)
+	// Owned returns at most so many of the keys with a value whose second token of three or more is the
+	// owner, and Quarantined of those in quarantine whose events are the owner's.
+	Owned(owner string, most int) ([]string, error)
+	Quarantined(owner string, most int) ([]string, error)
 	// Create is Put of a key that is known to have no value: when it is deleted before it was stored,
 	// nothing is.
 	Create(key string, value any)
@@ -39,6 +43,9 @@ type Projection struct {
 	Reads func(r events.Record, known Known) []string
 	// Decode is the inverse of Encode for one key.
 	Decode func(key string, raw []byte) (any, error)
+	// Forgets reports whether the record says that the log keeps nothing of an owner that is before it: then
+	// nothing of theirs stays, in quarantine neither. It may be nil.
+	Forgets func(r events.Record) (owner string, forgets bool)
 	// Transient are the keys that Apply deletes again; nil: it deletes none.
 	Transient *Transient
 	// Letting is how it lets go of keys whose values an archive keeps; nil: it keeps them all.
@@ -85,6 +92,9 @@ func (p Projection) Step(tx Tx, r events.Record, undecodable error) error {
 			return err
 		}
 	}
+	if err == nil && p.Forgets != nil {
+		return p.release(tx, r)
+	}
 	if err != nil {
 		q := Quarantined{Subject: r.Subject, Why: err.Error()}
 		var unknown *events.UnknownTypeError
@@ -97,6 +107,27 @@ func (p Projection) Step(tx Tx, r events.Record, undecodable error) error {
 		tx.Put(fmt.Sprint(QuarantinePrefix, r.Sequence), q)
 	}
 	return nil
+}
+
+// MaxReleased is how many keys a record that forgets an owner deletes.
+const MaxReleased = 500
+
+// release deletes what there is still of an owner whom the record forgets: what is in quarantine, and what was
+// deleted by an event that the log does not have any more.
+func (p Projection) release(tx Tx, r events.Record) error {
+	owner, forgets := p.Forgets(r)
+	if !forgets {
+		return nil
+	}
+	keys, err := tx.Owned(owner, MaxReleased)
+	if err != nil {
+		return err
+	}
+	quarantined, err := tx.Quarantined(owner, MaxReleased-len(keys))
+	for _, key := range append(keys, quarantined...) {
+		tx.Delete(key)
+	}
+	return err
 }
 
 // Text is a value that is stored as it is, not as JSON.

@@ -102,6 +102,10 @@ func look(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConf
 		want = o.keepBounds(have, want)
 		allowed = allowed || o.AllowOutputLoss && onlyBounds(have, want)
 	}
+	anew := isStuck(have, want) && stream.CachedInfo().State.LastSeq == 0
+	if !anew {
+		want = keepDenied(have, want)
+	}
 	merged, settings := merge(have, want)
 	if len(settings) == 0 {
 		return nil, nil
@@ -109,12 +113,20 @@ func look(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConf
 	if losses := losses(have, want); len(losses) > 0 && !allowed {
 		return nil, &LossError{Stream: want.Name, Losses: losses}
 	}
-	return &plan{config: merged, change: Change{Stream: want.Name, Settings: settings}, anew: isStuck(have, want) && stream.CachedInfo().State.LastSeq == 0}, nil
+	return &plan{config: merged, change: Change{Stream: want.Name, Settings: settings}, anew: anew}, nil
 }
 
 // isStuck reports whether a server would refuse the change: what a stream denies, it denies for good.
 func isStuck(have, want jetstream.StreamConfig) bool {
 	return have.DenyPurge && !want.DenyPurge || have.DenyDelete && !want.DenyDelete
+}
+
+// keepDenied is what is wanted of a stream that an earlier version made and that holds something: it goes
+// on as it is, and only a restored copy of it (services/hermesd/backup) allows what it denies.
+func keepDenied(have, want jetstream.StreamConfig) jetstream.StreamConfig {
+	want.DenyDelete = want.DenyDelete || have.DenyDelete
+	want.DenyPurge = want.DenyPurge || have.DenyPurge
+	return want
 }
 
 // keepBounds is what is wanted of Output with the bounds that nobody asked for as they are.

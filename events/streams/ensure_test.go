@@ -241,6 +241,37 @@ func TestHistoryKeepsTheOrigin(t *testing.T) {
 	}
 }
 
+// TestWhatIsDeniedForGoodStays: a stream that an earlier Hermes made, and that holds something, goes on as it is.
+func TestWhatIsDeniedForGoodStays(t *testing.T) {
+	js, o := natstest.Connect(t), streams.Options{}
+	denies := map[string]bool{streams.Functions: true, streams.Executions: true, streams.Users: true, streams.History: true, streams.Audit: true}
+	for _, c := range o.All() {
+		if denies[c.Name] {
+			c.DenyDelete, c.DenyPurge = true, true
+		}
+		if _, err := js.CreateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := js.Publish(t.Context(), "hermes.user.ana", nil); err != nil {
+		t.Fatal(err)
+	}
+	ensure(t, js, o)
+	for name := range denies {
+		stream, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := stream.CachedInfo().Config
+		if stuck := c.DenyDelete && c.DenyPurge; stuck != (name == streams.Users) {
+			t.Errorf("%s denies deletes: %t, purges: %t", name, c.DenyDelete, c.DenyPurge)
+		}
+	}
+	if again := ensure(t, js, o); again != nil {
+		t.Errorf("the second call changed %v", again)
+	}
+}
+
 // TestEnsureOnAnOlderServer: what an earlier Hermes made is brought up to date, losing nothing.
 func TestEnsureOnAnOlderServer(t *testing.T) {
 	js, o := natstest.Connect(t), streams.Options{}

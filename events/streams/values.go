@@ -67,10 +67,10 @@ const (
 func (o Options) All() []jetstream.StreamConfig {
 	o = o.withDefaults()
 	all := []jetstream.StreamConfig{
-		events(Functions, "events of functions, by owner and name", "hermes.function.*.*"),
-		events(Executions, "events of executions, by partition, owner and id", "hermes.execution.*.*.*"),
+		forgetting(events(Functions, "events of functions, by owner and name", "hermes.function.*.*")),
+		forgetting(events(Executions, "events of executions, by partition, owner and id", "hermes.execution.*.*.*")),
 		events(Fleet, "events of watchers, by watcher", "hermes.watcher.*"),
-		events(Users, "events of users, by user", "hermes.user.*"),
+		forgetting(events(Users, "events of users, by user", "hermes.user.*")),
 		events(Bases, "events of bases, by name, and of what languages are built on", "hermes.base.*", "hermes.language.*"),
 		audit(o),
 		history(),
@@ -117,9 +117,15 @@ func base(name, description string, subjects ...string) jetstream.StreamConfig {
 	}
 }
 
-// events is a log: nothing is ever deleted from it, but from the beginning of Executions what History
-// has (services/retention). The server may not do that by age: it would not know which executions are
-// live, nor wait for History.
+// forgetting is a log of which what users who have left had is purged (services/retention), and of
+// Executions what History has, from the beginning on. The server may not do the latter by age: it would not
+// know which executions are live, nor wait for History.
+func forgetting(c jetstream.StreamConfig) jetstream.StreamConfig {
+	c.DenyPurge = false
+	return c
+}
+
+// events is a log: nothing is ever deleted from it.
 func events(name, description string, subjects ...string) jetstream.StreamConfig {
 	c := base(name, description, subjects...)
 	c.DenyDelete, c.DenyPurge = true, true
@@ -133,6 +139,7 @@ const maxAudited = 200_000
 func audit(o Options) jetstream.StreamConfig {
 	c := events(Audit, "logins, and what the operator did, by type", "hermes.audit.*")
 	c.MaxAge, c.MaxBytes, c.MaxMsgsPerSubject = o.AuditAge, o.AuditBytes, maxAudited
+	c.DenyDelete = false // from where users who have left logged in is deleted
 	return c
 }
 
@@ -140,6 +147,7 @@ func audit(o Options) jetstream.StreamConfig {
 // an execution has none of its own here. Nats-Stream-Source keeps the original one.
 func history() jetstream.StreamConfig {
 	c := events(History, "events of executions for ever, by partition")
+	c.DenyDelete = false // those of users who have left are deleted one by one
 	c.Compression = jetstream.S2Compression
 	c.Sources = []*jetstream.StreamSource{{
 		Name: Executions,

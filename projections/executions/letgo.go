@@ -13,19 +13,51 @@ import (
 // Gone is what the archive says of an owner who has left: nothing is kept of their executions up to the
 // one with this number.
 type Gone struct {
-	Last int64 `json:"last"`
+	Last int64 `json:"last,omitempty"`
+	// Forgotten: nothing at all is kept, their events neither. An earlier version kept those.
+	Forgotten bool `json:"forgotten,omitempty"`
 }
 
 // letting lets go of the keys of executions whose final views the archive has: an owner's in the order
 // of their numbers, each once.
 var letting = &projections.Letting{
 	Go: letGo, Reads: readsOfArchived, Prefixes: []string{"view.", "id."}, Sequence: sequenceOf, Gone: isLetGo,
+	Forgotten: events.ArchiveGoneSubject("*"), Forgets: forgets,
+}
+
+func forgets(a projections.Archived) bool {
+	var gone Gone
+	_, month, err := events.ParseArchiveSubject(a.Subject)
+	return err == nil && month == events.ArchiveGone && json.Unmarshal(a.Data, &gone) == nil && gone.Forgotten
+}
+
+// forget deletes all that there is of an owner, so much at a time.
+func forget(tx projections.Tx, owner string) (more bool, err error) {
+	const most = projections.MaxLetGo - 2
+	keys, err := tx.Owned(owner, most)
+	if err != nil {
+		return false, err
+	}
+	if len(keys) < most {
+		quarantined, err := tx.Quarantined(owner, most-len(keys))
+		if err != nil {
+			return false, err
+		}
+		keys = append(keys, quarantined...)
+	}
+	for _, key := range append(keys, UserKey(owner), DrawersKey(owner)) {
+		tx.Delete(key)
+	}
+	return len(keys) == most, nil
 }
 
 func letGo(tx projections.Tx, a projections.Archived) (more bool, err error) {
 	owner, month, err := events.ParseArchiveSubject(a.Subject)
 	if err != nil {
 		return false, mismatch(a, nil, err.Error())
+	}
+	if forgets(a) {
+		return forget(tx, owner)
 	}
 	user, _, err := projections.Get[User](tx, UserKey(owner))
 	if err != nil {

@@ -357,3 +357,111 @@ func TestDrawerFindsNothingWhereNothingIs(t *testing.T) {
 		}
 	}
 }
+
+// TestForgotten: whatever an owner has had, and however much of its events and of its archive are gone when it
+// is folded, nothing of theirs is left, and what others have is the fold of their own.
+func TestForgotten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := newPast(t)
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			rapid.SampledFrom([]func(){p.happen, p.happen, p.happen, p.happen, p.put, p.wrong}).Draw(t, "step")()
+		}
+		gone := rapid.SampledFrom(owners).Draw(t, "gone")
+		p.end(gone)
+		said := foldtest.Record(events.ExecutionsForgottenSubject(gone), p.next(), events.ExecutionsForgotten{})
+		p.log = append(p.log, said)
+		p.append(events.ArchiveGoneSubject(gone), said.Sequence, executions.Gone{Forgotten: true})
+		for range rapid.IntRange(0, 20).Draw(t, "more") {
+			p.happenTo(func(owner string) bool { return owner != gone })
+		}
+		of := func(subject string) bool { return events.OwnerOf(subject) == gone }
+		others := p.folded(
+			slices.DeleteFunc(slices.Clone(p.log), func(r events.Record) bool { return of(r.Subject) && r.Sequence != said.Sequence }),
+			slices.DeleteFunc(slices.Clone(p.archive), func(a projections.Archived) bool { return of(a.Subject) && !p.isSaid(a) }))
+		// The server removes what it removes in an order of its own, and may be stopped.
+		left := func(subject string) bool { return !of(subject) || rapid.Bool().Draw(t, "left") }
+		some := p.folded(
+			slices.DeleteFunc(slices.Clone(p.log), func(r events.Record) bool { return r.Sequence != said.Sequence && !left(r.Subject) }),
+			slices.DeleteFunc(slices.Clone(p.archive), func(a projections.Archived) bool { return !p.isSaid(a) && !left(a.Subject) }))
+		for name, tx := range map[string]foldtest.Tx{"all": p.folded(p.log, p.archive), "some": some} {
+			if !reflect.DeepEqual(tx, others) {
+				t.Fatalf("with %s of what they had it is\n%v\nwant\n%v", name, tx, others)
+			}
+		}
+		for key, value := range others {
+			if q, is := value.(projections.Quarantined); strings.Contains(key, "."+gone) || is && of(q.Subject) {
+				t.Fatalf("%s is left: %+v", key, value)
+			}
+		}
+	})
+}
+
+func (p *past) isSaid(a projections.Archived) bool {
+	return strings.Contains(string(a.Data), "forgotten")
+}
+
+// next is the next sequence of the log.
+func (p *past) next() uint64 { p.sequence++; return p.sequence }
+
+// wrong appends what is impossible.
+func (p *past) wrong() {
+	owner := rapid.SampledFrom(owners).Draw(p.T, "wrong owner")
+	r := foldtest.Record(events.ExecutionSubject(owner, "01JDY3M8WZ9999999999999999"), p.next(), events.ExecutionStarted{Attempt: 1})
+	p.log = append(p.log, r)
+	for _, tx := range []foldtest.Tx{p.kept, p.soon} {
+		if err := executions.Projection.Step(tx, r, nil); err != nil {
+			p.Fatal(err)
+		}
+	}
+}
+
+// end ends all that an owner has.
+func (p *past) end(owner string) {
+	for p.happenTo(func(of string) bool { return of == owner && len(p.live) > 0 }) {
+	}
+}
+
+// happenTo lets something happen to an execution that lives of an owner who is picked.
+func (p *past) happenTo(picks func(owner string) bool) bool {
+	i := slices.IndexFunc(p.live, func(e executions.Execution) bool { return picks(e.Owner) })
+	if i < 0 {
+		return false
+	}
+	e := p.live[i]
+	r := foldtest.Record(events.ExecutionSubject(e.Owner, e.ID), p.next(), next(p.T, e))
+	e, err := executions.Fold(e, r)
+	if err != nil {
+		p.Fatal(err)
+	}
+	if p.live[i] = e; e.Status.Final() {
+		p.live = slices.Delete(p.live, i, i+1)
+	}
+	p.log = append(p.log, r)
+	for _, tx := range []foldtest.Tx{p.kept, p.soon} {
+		if err := executions.Projection.Step(tx, r, nil); err != nil {
+			p.Fatal(err)
+		}
+	}
+	return true
+}
+
+// folded applies each message of the archive as soon as the log has come to it. One that does not fit is
+// passed over.
+func (p *past) folded(all []events.Record, archive []projections.Archived) foldtest.Tx {
+	tx := foldtest.Tx{}
+	for i, r := range all {
+		if err := executions.Projection.Step(tx, r, nil); err != nil {
+			p.Fatal(err)
+		}
+		for len(archive) > 0 && (archive[0].At <= r.Sequence || i == len(all)-1) {
+			for more := true; more; {
+				var err error
+				if more, err = executions.Projection.StepArchived(tx, archive[0]); err != nil && !projections.IsMismatch(err) {
+					p.Fatal(err)
+				}
+			}
+			archive = archive[1:]
+		}
+	}
+	return tx
+}

@@ -72,6 +72,9 @@ func isLive(view any) bool {
 }
 
 func apply(tx projections.Tx, r events.Record) error {
+	if _, forgotten := r.Data.(events.ExecutionsForgotten); forgotten {
+		return nil // the archive says it behind this, and then the keys go
+	}
 	owner, id, err := parse(r)
 	if err != nil {
 		return err

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -214,3 +216,29 @@ func (t Tx) Create(key string, value any) { t.Put(key, value) }
 
 // Delete implements projections.Tx.
 func (t Tx) Delete(key string) { delete(t, key) }
+
+// Owned implements projections.Tx.
+func (t Tx) Owned(owner string, most int) ([]string, error) {
+	return t.some(most, func(key string, _ any) bool {
+		tokens := strings.Split(key, ".")
+		return len(tokens) > 2 && tokens[1] == owner
+	}), nil
+}
+
+// Quarantined implements projections.Tx.
+func (t Tx) Quarantined(owner string, most int) ([]string, error) {
+	return t.some(most, func(_ string, value any) bool {
+		q, is := value.(projections.Quarantined)
+		return is && events.OwnerOf(q.Subject) == owner
+	}), nil
+}
+
+func (t Tx) some(most int, picks func(key string, value any) bool) []string {
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(t)) {
+		if len(keys) < most && picks(key, t[key]) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}

@@ -43,6 +43,8 @@ func (f Function) apply(r events.Record) (Function, error) {
 		return f.aliasSet(r, d)
 	case events.FunctionDeleted:
 		return f.deleted(r, d)
+	case events.FunctionsForgotten:
+		return Function{}, nil
 	}
 	return f, impossible(r, "it is not an event of a function")
 }

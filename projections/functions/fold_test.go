@@ -124,3 +124,41 @@ func TestFoldRefuses(t *testing.T) {
 	}
 	foldtest.WantRefused(t, functions.Fold, functions.Function{}, foldtest.Record("hermes.user.alice", 1, registered("1.0.0", "A")))
 }
+
+// TestForgotten: whatever is left of what an owner had when the log says that they are forgotten, nothing of it
+// is in the views; what others have is the fold of their own.
+func TestForgotten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		states := map[string]functions.Function{}
+		var all []events.Record
+		for sequence := range uint64(rapid.IntRange(1, 60).Draw(t, "length")) {
+			of := events.FunctionSubject(rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "owner"), rapid.SampledFrom([]string{"f", "g"}).Draw(t, "name"))
+			r := foldtest.Record(of, sequence+1, next(t, states[of]))
+			if rapid.IntRange(0, 5).Draw(t, "wrong") == 0 {
+				r.Data = events.FunctionAliasSet{Alias: "latest", Version: "9.9.9"}
+			} else if f, err := functions.Fold(states[of], r); err == nil {
+				states[of] = f
+			}
+			all = append(all, r)
+		}
+		said := foldtest.Record(events.FunctionsForgottenSubject("alice"), 100, events.FunctionsForgotten{})
+		left, others := foldtest.Tx{}, foldtest.Tx{}
+		step := func(tx foldtest.Tx, r events.Record) {
+			if err := functions.Projection.Step(tx, r, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, r := range append(all, said) {
+			alices := events.OwnerOf(r.Subject) == "alice"
+			if !alices {
+				step(others, r)
+			}
+			if !alices || r.Sequence == said.Sequence || rapid.Bool().Draw(t, "left") {
+				step(left, r)
+			}
+		}
+		if !reflect.DeepEqual(left, others) {
+			t.Fatalf("it is\n%v\nwant\n%v", left, others)
+		}
+	})
+}

@@ -8,13 +8,21 @@ import (
 // Projection keeps view.<owner>.<name> = Function in the bucket of functions, while anything is
 // left of the function.
 var Projection = projections.Projection{
-	Name: "hermes_functions", Apply: apply, Reads: reads, Decode: projections.DecodeJSON[Function],
+	Name: "hermes_functions", Apply: apply, Reads: reads, Decode: projections.DecodeJSON[Function], Forgets: forgets,
+}
+
+func forgets(r events.Record) (owner string, forgets bool) {
+	_, forgets = r.Data.(events.FunctionsForgotten)
+	return events.OwnerOf(r.Subject), forgets
 }
 
 // ViewKey is the key of a function's view. "*" stands for all names.
 func ViewKey(owner, name string) string { return "view." + owner + "." + name }
 
 func apply(tx projections.Tx, r events.Record) error {
+	if _, forgotten := forgets(r); forgotten {
+		return nil // the owner's functions were deleted before
+	}
 	owner, name, err := parse(r)
 	if err != nil {
 		return err

@@ -2,10 +2,12 @@ package projector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/projections"
 )
@@ -25,6 +27,10 @@ type fold struct {
 	shelf    *shelf
 	// at is the sequence that it is true for, archived how far the archive was applied.
 	at, archived uint64
+	// forgotten are the owners of whom nothing is to be found in it, as of the first mark that it was advanced
+	// to; quarantined is whose each key in quarantine is.
+	forgotten   map[string]bool
+	quarantined map[string]string
 	// mismatch hears of messages of the archive that are not what the log says.
 	mismatch func(*projections.MismatchError)
 }
@@ -46,7 +52,7 @@ var _ projections.Tx = (*fold)(nil)
 
 func newFold(o Options) (*fold, error) {
 	s, err := newShelf()
-	return &fold{o: o, young: map[string]held{}, shelf: s}, err
+	return &fold{o: o, young: map[string]held{}, shelf: s, quarantined: map[string]string{}}, err
 }
 
 func (f *fold) close() error {
@@ -88,13 +94,54 @@ func (f *fold) held(key string) (held, bool) {
 // Put implements projections.Tx.
 func (f *fold) Put(key string, value any) {
 	f.young[key] = held{value: value, changed: true}
+	if owner := quarantinedOf(key, value); owner != "" {
+		f.quarantined[key] = owner
+	}
 }
 
 // Create implements projections.Tx.
 func (f *fold) Create(key string, value any) { f.Put(key, value) }
 
 // Delete implements projections.Tx.
-func (f *fold) Delete(key string) { f.Put(key, nil) }
+func (f *fold) Delete(key string) {
+	f.Put(key, nil)
+	delete(f.quarantined, key)
+}
+
+// Owned implements projections.Tx. It looks at everything: only who is forgotten after the fold began
+// has anything in it.
+func (f *fold) Owned(owner string, most int) (keys []string, err error) {
+	if f.forgotten[owner] {
+		return nil, nil
+	}
+	met := map[string]bool{}
+	for _, hand := range []map[string]held{f.young, f.old} {
+		for key, h := range hand {
+			if met[key] || !isOwned(key, owner) {
+				continue
+			}
+			if met[key] = true; h.value != nil && len(keys) < most {
+				keys = append(keys, key)
+			}
+		}
+	}
+	err = f.shelf.each(func(key string) {
+		if !met[key] && isOwned(key, owner) && len(keys) < most {
+			keys = append(keys, key)
+		}
+	})
+	return keys, err
+}
+
+// Quarantined implements projections.Tx.
+func (f *fold) Quarantined(owner string, most int) (keys []string, err error) {
+	for key, of := range f.quarantined {
+		if of == owner && len(keys) < most {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
 
 // raw returns the key's value as it is stored, nil if there is none.
 func (f *fold) raw(key string) ([]byte, error) {
@@ -174,6 +221,9 @@ func (f *fold) advance(ctx context.Context, to, archived uint64) error {
 	if err := f.advanceLog(ctx, to, a); err != nil {
 		return err
 	}
+	if err := a.apply(f); err != nil {
+		return err
+	}
 	return a.ended(f)
 }
 
@@ -185,6 +235,7 @@ func (f *fold) advanceLog(ctx context.Context, to uint64, a *foldArchive) error 
 	if err != nil {
 		return fmt.Errorf("fold %s at %d: %w", f.o.Projection.Name, f.at, err)
 	}
+	began, gaps := f.at+1, false
 	read := f.o.Log.Read(ctx, allSubjects, f.at+1)
 	if gone {
 		read = f.o.Whole(ctx, f.at+1)
@@ -194,14 +245,15 @@ func (f *fold) advanceLog(ctx context.Context, to uint64, a *foldArchive) error 
 		if err != nil && !errors.As(err, &undecodable) {
 			return fmt.Errorf("fold %s at %d: %w", f.o.Projection.Name, f.at, err)
 		}
+		gaps = gaps || r.Sequence > f.at+1
 		if r.Sequence > to {
+			f.at = to // what is between was an owner's who is forgotten
 			break
 		}
-		if !gone && f.o.Whole != nil && r.Sequence > f.at+1 {
-			return fmt.Errorf("fold %s: the log let go of what follows %d meanwhile: try again", f.o.Projection.Name, f.at)
-		}
-		if err := f.o.Projection.Step(f, r, err); err != nil {
-			return err
+		if !f.forgotten[events.OwnerOf(r.Subject)] {
+			if err := f.o.Projection.Step(f, r, err); err != nil {
+				return err
+			}
 		}
 		f.at = r.Sequence
 		if err := a.apply(f); err != nil {
@@ -211,6 +263,11 @@ func (f *fold) advanceLog(ctx context.Context, to uint64, a *foldArchive) error 
 			if err := f.age(); err != nil {
 				return err
 			}
+		}
+	}
+	if !gone && gaps {
+		if gone, err := hasLetGo(ctx, f.o, began); err != nil || gone {
+			return cmp.Or(err, fmt.Errorf("fold %s: the log let go of what follows %d meanwhile: try again", f.o.Projection.Name, began))
 		}
 	}
 	if f.at < to {

@@ -6,8 +6,29 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/projections"
 )
+
+// forgotten are the owners whom the archive says to be forgotten, up to the sequence.
+func (o Options) forgotten(ctx context.Context, to uint64) (map[string]bool, error) {
+	owners := map[string]bool{}
+	if !o.letsGo() || to == 0 {
+		return owners, nil
+	}
+	for a, err := range archived(o.Archive.Read(ctx, o.Projection.Letting.Forgotten, 1)) {
+		if err != nil {
+			return nil, fmt.Errorf("find who is forgotten in %s: %w", o.Projection.Name, err)
+		}
+		if a.Sequence > to {
+			break
+		}
+		if o.Projection.Letting.Forgets(a) {
+			owners[events.OwnerOf(a.Subject)] = true
+		}
+	}
+	return owners, nil
+}
 
 // foldArchive is the part of the archive that a fold has not applied, up to a mark.
 type foldArchive struct {
@@ -23,6 +44,11 @@ func (f *fold) advanceTo(ctx context.Context, s snapshot) error {
 	mark, err := markOf(s)
 	if err != nil {
 		return err
+	}
+	if f.forgotten == nil {
+		if f.forgotten, err = f.o.forgotten(ctx, mark.Sequence); err != nil {
+			return err
+		}
 	}
 	return f.advance(ctx, s.checkpoint, mark.Sequence)
 }
@@ -63,6 +89,10 @@ func (a *foldArchive) apply(f *fold) error {
 }
 
 func (f *fold) applyArchived(a projections.Archived) error {
+	if f.forgotten[events.OwnerOf(a.Subject)] {
+		f.archived = a.Sequence
+		return f.o.Projection.SkipArchived(f, a)
+	}
 	for more := true; more; {
 		var err error
 		more, err = f.o.Projection.StepArchived(f, a)

@@ -34,17 +34,27 @@ func (p *Projector) follow(ctx context.Context, from uint64) iter.Seq2[events.Re
 	}
 }
 
-// hasLetGo reports whether the log does not have the sequence any more. It has no gaps.
+// hasLetGo reports whether the log may have let go of the sequence, with all that was before. It has gaps
+// only where somebody is forgotten.
 func hasLetGo(ctx context.Context, o Options, sequence uint64) (bool, error) {
 	if o.Whole == nil {
 		return false, nil
 	}
-	for r, err := range o.Log.Read(ctx, allSubjects, sequence) {
+	first, err := firstBehind(ctx, o.Log, sequence)
+	if err == nil && first > sequence {
+		first, err = firstBehind(ctx, o.Log, 1)
+	}
+	return first > sequence || first == 0 && sequence == 1, err
+}
+
+// firstBehind is the first sequence that the log has from the given one on, 0 if it has none.
+func firstBehind(ctx context.Context, l log.Log, sequence uint64) (uint64, error) {
+	for r, err := range l.Read(ctx, allSubjects, sequence) {
 		var undecodable *log.UndecodableError
 		if err != nil && !errors.As(err, &undecodable) {
-			return false, err
+			return 0, err
 		}
-		return r.Sequence > sequence, nil
+		return r.Sequence, nil
 	}
-	return sequence == 1, nil
+	return 0, nil
 }

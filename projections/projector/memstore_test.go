@@ -76,7 +76,12 @@ func (s *memStore) each(_ context.Context, f func(key string, value []byte) erro
 func (s *memStore) oldest(ctx context.Context, prefix string, f func(sequence uint64, key string, value []byte) (bool, error)) error {
 	more := true
 	return s.each(ctx, func(key string, value []byte) (err error) {
-		if more && strings.HasPrefix(key, prefix) {
+		rest, anyFirst := strings.CutPrefix(prefix, "*.")
+		below := key
+		if anyFirst {
+			_, below, _ = strings.Cut(key, ".")
+		}
+		if more && strings.HasPrefix(below, rest) {
 			more, err = f(1, key, value)
 		}
 		return err

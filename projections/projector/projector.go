@@ -321,7 +321,7 @@ func (p *Projector) apply(t *tx, items []item, checkpoint *uint64) (left []item,
 		}
 	}
 	for n, i := range items {
-		if len(t.writes) > p.most-maxKeysARecord {
+		if len(t.writes) > p.most-p.mayWrite(i) {
 			return items[n:], nil
 		}
 		var undecodable *log.UndecodableError
@@ -334,4 +334,14 @@ func (p *Projector) apply(t *tx, items []item, checkpoint *uint64) (left []item,
 		*checkpoint = i.record.Sequence
 	}
 	return nil, nil
+}
+
+// mayWrite bounds the keys that an item writes.
+func (p *Projector) mayWrite(i item) int {
+	if p.o.Projection.Forgets != nil && i.err == nil {
+		if _, forgets := p.o.Projection.Forgets(i.record); forgets {
+			return maxKeysARecord + projections.MaxReleased
+		}
+	}
+	return maxKeysARecord
 }

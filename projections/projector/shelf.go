@@ -167,6 +167,23 @@ func (s *shelf) unticked(f func(key string) error) error {
 	return nil
 }
 
+// each calls f with every key that has a value.
+func (s *shelf) each(f func(key string)) error {
+	for offset, end := int64(0), s.end; offset < end; {
+		key, value, err := s.record(offset)
+		if err != nil {
+			return err
+		}
+		p, known := s.at[maphash.Bytes(s.seed, key)]
+		here := known && p.begins() == offset
+		offset += recordHead + int64(len(key)+len(value))
+		if here {
+			f(string(key))
+		}
+	}
+	return nil
+}
+
 // record returns what begins at the offset. It is good until the next call.
 func (s *shelf) record(offset int64) (key, value []byte, err error) {
 	if err := s.written(offset + recordGuess); err != nil {

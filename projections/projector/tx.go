@@ -2,9 +2,12 @@ package projector
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,6 +85,75 @@ func (t *tx) Get(key string) (any, error) {
 	}
 	value, _ := t.cache.get(key)
 	return value, nil
+}
+
+// Owned implements projections.Tx.
+func (t *tx) Owned(owner string, most int) ([]string, error) {
+	return t.list("*."+owner+".", most, func(key string, _ any) bool { return isOwned(key, owner) })
+}
+
+// isOwned reports whether the key has three tokens or more, of which the second is the owner.
+func isOwned(key, owner string) bool {
+	_, rest, _ := strings.Cut(key, ".")
+	return len(rest) > len(owner) && rest[len(owner)] == '.' && strings.HasPrefix(rest, owner)
+}
+
+// Quarantined implements projections.Tx.
+func (t *tx) Quarantined(owner string, most int) ([]string, error) {
+	return t.list(projections.QuarantinePrefix, most, func(key string, value any) bool { return quarantinedOf(key, value) == owner })
+}
+
+// quarantinedOf is whose event is in quarantine under the key; empty if none is.
+func quarantinedOf(key string, value any) string {
+	if !strings.HasPrefix(key, projections.QuarantinePrefix) {
+		return ""
+	}
+	switch q := value.(type) {
+	case projections.Quarantined:
+		return events.OwnerOf(q.Subject)
+	case []byte:
+		var of projections.Quarantined
+		if json.Unmarshal(q, &of) == nil {
+			return events.OwnerOf(of.Subject)
+		}
+	}
+	return ""
+}
+
+// list returns at most so many keys with a value that are picked, of the stored ones those below the prefix.
+// A value is as it was put, or as it is stored.
+func (t *tx) list(prefix string, most int, picks func(key string, value any) bool) (keys []string, err error) {
+	listed := map[string]bool{}
+	add := func(key string, value any) bool {
+		if !listed[key] && value != nil && picks(key, value) {
+			listed[key] = true
+			keys = append(keys, key)
+		}
+		return len(keys) < most
+	}
+	pending := []map[string]any{t.writes}
+	if t.flight != nil {
+		pending = append(pending, t.flight.writes)
+	}
+	for i, writes := range pending {
+		for _, key := range slices.Sorted(maps.Keys(writes)) {
+			if _, later := t.writes[key]; i > 0 && later {
+				continue
+			}
+			if !add(key, writes[key]) {
+				return keys, nil
+			}
+		}
+	}
+	err = t.store.oldest(t.ctx, prefix, func(_ uint64, key string, raw []byte) (bool, error) {
+		for _, writes := range pending {
+			if _, later := writes[key]; later {
+				return true, nil
+			}
+		}
+		return add(key, raw), nil
+	})
+	return keys, err
 }
 
 // known returns a key's value without reading, if that is known.

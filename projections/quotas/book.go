@@ -76,6 +76,10 @@ func (b *Book) Execution(r events.Record) error {
 	if err != nil {
 		return err
 	}
+	if _, forgotten := r.Data.(events.ExecutionsForgotten); forgotten {
+		delete(b.users, owner)
+		return nil
+	}
 	before := b.users[owner].find(id)
 	after, err := executions.Fold(before, r)
 	if err != nil {

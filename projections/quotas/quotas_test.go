@@ -271,3 +271,30 @@ func TestImpossibleEventsChangeNothing(t *testing.T) {
 		t.Error("the book knows somebody else's")
 	}
 }
+
+// TestWhoLeftUsesNothing: what was not seen to end, or to be deleted, is dropped with its user.
+func TestWhoLeftUsesNothing(t *testing.T) {
+	d := newDiary(t, "2026-11-24 12:00:00")
+	d.add(1, gpuRun(1, 0))
+	d.add(1, events.ExecutionStarted{Attempt: 1, Watcher: "w"})
+	bundle := events.Blob{Digest: "sha256:b", SizeBytes: 5}
+	registered := events.Record{Event: events.Event{ID: "f", Source: "test", Time: d.now, Data: events.FunctionRegistered{Version: "1.0.0", Build: "b", Bundle: bundle}}, Subject: events.FunctionSubject("ana", "pi"), Sequence: 1}
+	if err := d.book.Function(registered); err != nil {
+		t.Fatal(err)
+	}
+	d.want(quotas.GPUs, 1)
+	d.want(quotas.Stored, 5)
+	forgotten := events.Record{Event: events.Event{ID: "g", Source: "test", Time: d.now, Data: events.FunctionsForgotten{}}, Subject: events.FunctionsForgottenSubject("ana"), Sequence: 2}
+	if err := d.book.Function(forgotten); err != nil {
+		t.Fatal(err)
+	}
+	d.want(quotas.Stored, 0)
+	forgotten.Data, forgotten.Subject, forgotten.Sequence = events.ExecutionsForgotten{}, events.ExecutionsForgottenSubject("ana"), 100
+	if err := d.book.Execution(forgotten); err != nil {
+		t.Fatal(err)
+	}
+	d.want(quotas.GPUs, 0)
+	if d.book.Executions() != 100 || d.book.Knows("ana", fmt.Sprintf("%026d", 1)) {
+		t.Errorf("the book is at %d", d.book.Executions())
+	}
+}

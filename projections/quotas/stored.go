@@ -7,6 +7,10 @@ import (
 
 // Function takes the next record of the functions' log.
 func (b *Book) Function(r events.Record) error {
+	if _, forgotten := r.Data.(events.FunctionsForgotten); forgotten {
+		b.forgetFunctions(events.OwnerOf(r.Subject))
+		return nil
+	}
 	before := b.functions[r.Subject]
 	if r.Sequence <= before.Sequence {
 		return nil
@@ -25,6 +29,19 @@ func (b *Book) Function(r events.Record) error {
 	}
 	b.functions[r.Subject] = after
 	return nil
+}
+
+// forgetFunctions drops those of an owner: what is known of them may have ended in events that are not kept.
+func (b *Book) forgetFunctions(owner string) {
+	for subject, f := range b.functions {
+		if f.Owner != owner {
+			continue
+		}
+		for _, blob := range blobsOf(f) {
+			b.account(owner).unname(blob)
+		}
+		delete(b.functions, subject)
+	}
 }
 
 // blobsOf are the contents that a function names, as often as it does.

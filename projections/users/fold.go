@@ -34,6 +34,9 @@ func (u User) apply(r events.Record) (User, error) {
 			Registered: true, RegisteredAt: r.Time, Registration: r.ID, Operator: registered.Operator, Local: registered.Local,
 		}, nil
 	}
+	if _, left := r.Data.(events.UserUnregistered); left && u.Sequence == 0 {
+		return User{}, nil // all that is kept of who was forgotten
+	}
 	if !u.Registered {
 		return u, projections.Impossible(r, "the user is not registered")
 	}

@@ -42,10 +42,10 @@ func next(t *rapid.T, u users.User) events.Data {
 
 func TestFoldRefuses(t *testing.T) {
 	registered := events.UserRegistered{}
-	unknown := []events.Data{events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}, events.UserQuotaSet{}, events.UserUnregistered{}, events.UserDisabled{}, events.UserEnabled{}, events.UserPasswordSet{}}
+	unknown := []events.Data{events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}, events.UserQuotaSet{}, events.UserDisabled{}, events.UserEnabled{}, events.UserPasswordSet{}}
 	for name, c := range map[string]struct{ given, refused []events.Data }{
 		"never registered": {nil, unknown},
-		"unregistered":     {[]events.Data{registered, events.UserUnregistered{}}, unknown},
+		"unregistered":     {[]events.Data{registered, events.UserUnregistered{}}, append(unknown, events.UserUnregistered{})},
 		"registered":       {[]events.Data{registered}, []events.Data{registered, events.UserKeyRevoked{PublicKey: "U"}, events.UserKeyEnrolled{}}},
 		"revoked":          {[]events.Data{registered, events.UserKeyEnrolled{PublicKey: "U"}, events.UserKeyRevoked{PublicKey: "U"}}, []events.Data{events.UserKeyRevoked{PublicKey: "U"}}},
 		"local":            {[]events.Data{events.UserRegistered{Local: true}}, []events.Data{events.UserPasswordSet{}}},
@@ -83,5 +83,23 @@ func TestPassword(t *testing.T) {
 		if u := foldtest.Given(t, users.Fold, subject, given...); u.Password() != want {
 			t.Errorf("%d events: the password is under %q, want %q", len(given), u.Password(), want)
 		}
+	}
+}
+
+// TestAllThatIsLeft of a user who was forgotten says that the name is taken, and is no view.
+func TestAllThatIsLeft(t *testing.T) {
+	left := foldtest.Record(subject, 7, events.UserUnregistered{By: "alice"})
+	u, err := users.Fold(users.User{}, left)
+	if err != nil || u.Registered || u.Sequence != 7 {
+		t.Errorf("it is %+v, %v", u, err)
+	}
+	tx := foldtest.Tx{}
+	for _, r := range []events.Record{foldtest.Record(subject, 1, events.UserKeyRevoked{PublicKey: "U"}), foldtest.Record(events.UserSubject("bob"), 2, events.UserEnabled{}), left} {
+		if err := users.Projection.Step(tx, r, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(tx) != 1 || tx["quarantine.2"] == nil {
+		t.Errorf("the views have %v, want what is in quarantine of bob", tx)
 	}
 }

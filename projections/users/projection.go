@@ -7,7 +7,12 @@ import (
 
 // Projection keeps view.<user> = User in the bucket of users, while the user is registered.
 var Projection = projections.Projection{
-	Name: "hermes_users", Apply: apply, Decode: projections.DecodeJSON[User],
+	Name: "hermes_users", Apply: apply, Decode: projections.DecodeJSON[User], Forgets: forgets,
+}
+
+func forgets(r events.Record) (name string, forgets bool) {
+	_, forgets = r.Data.(events.UserUnregistered)
+	return events.OwnerOf(r.Subject), forgets
 }
 
 // ViewKey is the key of a user's view. "*" stands for all.

@@ -271,7 +271,8 @@ func newUserRemoveCommand(o *operatorOptions) *cobra.Command {
 	return &cobra.Command{
 		Use: "remove NAME", Short: "Remove a user, with all functions and the output of all runs", Args: cobra.ExactArgs(1), ValidArgsFunction: o.completeUsers,
 		Long: `Ends the keys and what is connected with them, cancels what runs, deletes the functions and the output,
-and forgets the password. The history of events stays, and the name is given to nobody else.`,
+and forgets the password. What is kept of them in events, views, content and the audit is removed right behind
+that; that there was the name stays, and it is given to nobody else.`,
 		Example: "  hermesd user remove ana",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			gone, err := askOperator[api.Unregistered](cmd, o, api.OpUserRemove, api.UserRef{User: args[0]})

@@ -194,7 +194,7 @@ func (p *eventsPage) fill(ctx context.Context, own [2]ownStream, cursor eventsCu
 	var cut [2]bool
 	for i, each := range own {
 		for r, err := range each.log.Read(ctx, each.filter, cursor[i]+1) {
-			e, err := shownEvent(ownerOf(r.Subject), r, err)
+			e, err := shownEvent(events.OwnerOf(r.Subject), r, err)
 			if err != nil {
 				return cursor, err
 			}
@@ -258,13 +258,4 @@ func (p *eventsPage) execution(ctx context.Context, owner, id string) (execution
 	}
 	p.known[owner+"."+id] = e
 	return e, nil
-}
-
-// ownerOf is whose event a subject is of; empty if it is nobody's.
-func ownerOf(subject string) string {
-	if owner, _, err := events.ParseExecutionSubject(subject); err == nil {
-		return owner
-	}
-	owner, _, _ := events.ParseFunctionSubject(subject)
-	return owner
 }

@@ -185,11 +185,11 @@ func TestOthersEventsAreTheOperatorsAlone(t *testing.T) {
 	owners := func(all []api.ListedEvent) string {
 		var got []string
 		for _, e := range all {
-			got = append(got, ownerOf(e.Subject)+" "+shortType(e))
+			got = append(got, events.OwnerOf(e.Subject)+" "+shortType(e))
 			if strings.HasPrefix(e.Subject, "hermes.execution.") && e.Number != 1 {
-				t.Errorf("%s of %s has the number %d", e.Type, ownerOf(e.Subject), e.Number)
+				t.Errorf("%s of %s has the number %d", e.Type, events.OwnerOf(e.Subject), e.Number)
 			}
-			if ownerOf(e.Subject) == "bob" && strings.Contains(string(e.Data), "LEVEL") {
+			if events.OwnerOf(e.Subject) == "bob" && strings.Contains(string(e.Data), "LEVEL") {
 				t.Errorf("bob's event shows ana's configuration: %s", e.Data)
 			}
 		}

@@ -31,7 +31,18 @@ func (c *functionCache) get(ctx context.Context, owner, name string) (functions.
 	c.mu.Lock()
 	state := c.by[subject]
 	c.mu.Unlock()
+	head, err := c.log.Head(ctx, subject)
+	if err != nil {
+		return functions.Function{}, fmt.Errorf("read function %s/%s: %w", owner, name, err)
+	}
 	known := state.Sequence
+	switch {
+	case head == known:
+		return state, nil
+	case head < known: // its owner has left, and was forgotten
+		c.forget(subject)
+		return functions.Function{}, nil
+	}
 	for record, err := range c.log.Read(ctx, subject, known+1) {
 		if err != nil {
 			return functions.Function{}, fmt.Errorf("read function %s/%s: %w", owner, name, err)
@@ -44,6 +55,12 @@ func (c *functionCache) get(ctx context.Context, owner, name string) (functions.
 		c.put(subject, state)
 	}
 	return state, nil
+}
+
+func (c *functionCache) forget(subject string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.by, subject)
 }
 
 func (c *functionCache) put(subject string, state functions.Function) {

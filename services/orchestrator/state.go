@@ -192,6 +192,11 @@ func (s *state) apply(r events.Record) (*entry, error) {
 // follow is apply for the records of the log in their order; what has ended is forgotten when
 // the log has been followed up to its end.
 func (s *state) follow(r events.Record) (*entry, error) {
+	if _, forgotten := r.Data.(events.ExecutionsForgotten); forgotten {
+		s.forget(events.OwnerOf(r.Subject))
+		s.followed = max(s.followed, r.Sequence)
+		return nil, nil
+	}
 	e, err := s.apply(r)
 	s.followed = max(s.followed, r.Sequence)
 	if e != nil && e.exec.Status.Final() && e.exec.Sequence == r.Sequence {
@@ -201,6 +206,15 @@ func (s *state) follow(r events.Record) (*entry, error) {
 		delete(s.execs, e.key())
 	}
 	return e, err
+}
+
+// forget drops all that an owner has: what is known of it may have ended in events that are not kept.
+func (s *state) forget(owner string) {
+	of := func(k key, _ *entry) bool { return k.owner == owner }
+	maps.DeleteFunc(s.execs, of)
+	maps.DeleteFunc(s.held, of)
+	delete(s.queues, owner)
+	delete(s.asked, owner)
 }
 
 // index keeps queues and held true after an entry changed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/hermes-serverless/hermes/events"
@@ -66,6 +67,11 @@ func (s *Service) follow(ctx context.Context) error {
 // kept by subject. The log is not asked how the build stands: in a cluster, what is read may be behind
 // what is followed, and the end would be missed.
 func (s *Service) followBuild(ctx context.Context, builds map[string]executions.Execution, record events.Record) {
+	if _, forgotten := record.Data.(events.ExecutionsForgotten); forgotten {
+		owner := events.OwnerOf(record.Subject)
+		maps.DeleteFunc(builds, func(subject string, _ executions.Execution) bool { return events.OwnerOf(subject) == owner })
+		return
+	}
 	e, follows := builds[record.Subject]
 	if requested, ok := record.Data.(events.ExecutionRequested); ok && requested.Kind == events.KindBuild {
 		follows = true

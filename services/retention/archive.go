@@ -18,7 +18,6 @@ import (
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/events/streams/get"
-	"github.com/hermes-serverless/hermes/projections"
 	"github.com/hermes-serverless/hermes/projections/executions"
 )
 
@@ -63,8 +62,8 @@ func (e Executions) archive(ctx context.Context, before time.Time) (n int, err e
 // archiveOf goes from the first execution that the archive does not have to the first that lives, or is too
 // young, or is not in the history.
 func (e Executions) archiveOf(ctx context.Context, w *archiveWriter, owner string, last int64, before time.Time, copied uint64) error {
-	has, _, err := archivedLast(ctx, e.JS, owner)
-	if err != nil {
+	has, forgotten, err := archivedLast(ctx, e.JS, owner)
+	if err != nil || forgotten {
 		return err
 	}
 	for next := has + 1; next <= last; next += archivePage {
@@ -92,8 +91,9 @@ func (e Executions) archiveOf(ctx context.Context, w *archiveWriter, owner strin
 	return nil
 }
 
-// archivedLast is the number of the owner's last execution that the archive has, or had: then it is gone.
-func archivedLast(ctx context.Context, js jetstream.JetStream, owner string) (number int64, gone bool, err error) {
+// archivedLast is the number of the owner's last execution that the archive has, or had. An owner who is
+// forgotten has none.
+func archivedLast(ctx context.Context, js jetstream.JetStream, owner string) (number int64, forgotten bool, err error) {
 	m, err := get.LeaderLast(ctx, js, streams.Archive, events.ArchiveSubjects(owner))
 	if errors.Is(err, get.ErrNone) {
 		return 0, false, nil
@@ -101,10 +101,10 @@ func archivedLast(ctx context.Context, js jetstream.JetStream, owner string) (nu
 	if err != nil {
 		return 0, false, err
 	}
-	if gone = m.Subject == events.ArchiveGoneSubject(owner); gone {
+	if m.Subject == events.ArchiveGoneSubject(owner) {
 		var all executions.Gone
 		err = json.Unmarshal(m.Data, &all)
-		number = all.Last
+		number, forgotten = all.Last, all.Forgotten
 	} else {
 		var one executions.Execution
 		err = json.Unmarshal(m.Data, &one)
@@ -113,7 +113,7 @@ func archivedLast(ctx context.Context, js jetstream.JetStream, owner string) (nu
 	if err != nil {
 		return 0, false, fmt.Errorf("message %d of %s: %w", m.Sequence, streams.Archive, err)
 	}
-	return number, gone, nil
+	return number, forgotten, nil
 }
 
 // archiveWriter appends to the archive. Each batch is appended whole or not at all, and only if nobody else
@@ -141,8 +141,7 @@ func (w *archiveWriter) add(ctx context.Context, subject string, at uint64, valu
 	if err != nil {
 		return err
 	}
-	m := &nats.Msg{Subject: subject, Data: raw, Header: nats.Header{}}
-	m.Header.Set(projections.HeaderLogSequence, strconv.FormatUint(at, 10))
+	m := archiveMessage(subject, at, raw)
 	if len(w.batch) == batchMessages || len(w.batch) > 0 && w.bytes+len(raw) > batchBytes {
 		if err := w.flush(ctx); err != nil {
 			return err

@@ -17,7 +17,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/hermes-serverless/hermes/events"
-	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/projections"
@@ -97,7 +96,7 @@ func (r retainer) err(ctx context.Context) error {
 func (w *world) retention(v retention.Views, ended time.Time) retainer {
 	const keep = 24 * time.Hour
 	return retainer{retention.Executions{
-		JS: w.js, Views: v, History: w.whole, Users: jslog.New(w.js, streams.Users), Keep: keep,
+		JS: w.js, Views: v, History: w.whole, Keep: keep,
 		Now: func() time.Time { return ended.Add(keep) }, Log: slog.New(slog.DiscardHandler),
 	}}
 }
@@ -456,59 +455,6 @@ func (w *world) marksGone() {
 		}
 		if time.Now().After(until) {
 			w.Fatal("the marker of a view that was let go stays")
-		}
-	}
-}
-
-// TestWhoLeftIsNotArchived: nothing of theirs stays in the archive, nor comes back when the views are made anew.
-func TestWhoLeftIsNotArchived(t *testing.T) {
-	m := &model{world: newWorld(t), of: map[string][]*executions.Execution{}}
-	for range 300 {
-		m.whole("ana")
-	}
-	m.whole("bob")
-	m.settled()
-	if err := m.retain(time.Now().Add(long)); err != nil {
-		t.Fatal(err)
-	}
-	m.numbered("ana", 300)
-	m.whole("ana")
-	m.settled()
-	for i, data := range []events.Data{events.UserRegistered{}, events.UserUnregistered{By: "ana"}} {
-		_, err := jslog.New(m.js, streams.Users).Append(t.Context(), events.UserSubject("ana"), uint64(i), events.Event{ID: fmt.Sprint(i), Source: "test", Time: time.Now().UTC(), Data: data})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 2 {
-		if err := m.retain(time.Now().Add(long)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stream, err := m.js.Stream(t.Context(), streams.Archive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := stream.CachedInfo().State.Msgs; n != 2 { // bob's, and that ana's are gone
-		t.Errorf("%d messages are in the archive, want 2", n)
-	}
-	for range 2 {
-		m.wantVerified()
-		if listed, more, err := m.views.ListExecutions(t.Context(), "ana", 0, 500); err != nil || more || len(listed) != 0 {
-			t.Errorf("of who left %d are listed, %t, %v", len(listed), more, err)
-		}
-		if n := m.keys("view.ana.") + m.keys("id.ana.") + m.keys("drawer.ana."); n != 0 {
-			t.Errorf("%d keys of who left are there", n)
-		}
-		m.wantAll("bob", 10)
-		m.stop()
-		m.emptied()
-		m.projector = m.newProjector()
-		m.views = views.New(m.js, m.log, m.projector)
-		m.project()
-		m.settled()
-		if err := m.retain(began); err != nil {
-			t.Fatal(err)
 		}
 	}
 }

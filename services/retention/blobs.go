@@ -81,7 +81,7 @@ func (b Blobs) Collect(ctx context.Context) (c Collection, err error) {
 	if err != nil {
 		return c, err
 	}
-	needed, err := b.needed(ctx)
+	needed, err := b.needed(ctx, "")
 	if err != nil {
 		return c, err
 	}
@@ -112,13 +112,14 @@ func (b Blobs) Collect(ctx context.Context) (c Collection, err error) {
 
 // notes removes notes of what is not there and of who is not there, and what deletions have left.
 func (b Blobs) notes(ctx context.Context, names []blobs.Stored, stays map[string]bool, old time.Time, c *Collection) error {
-	left, err := leftUsers(ctx, b.Users)
+	left, err := leavers(ctx, b.Users)
 	if err != nil {
 		return err
 	}
 	for _, one := range names {
 		isNote := one.Holder != "" || one.IsGone()
-		if !isNote || !one.Since.Before(old) || !one.IsGone() && stays[one.Blob.Digest] && !left[one.Holder] {
+		_, isLeft := left[one.Holder]
+		if !isNote || !one.Since.Before(old) || !one.IsGone() && stays[one.Blob.Digest] && !isLeft {
 			continue
 		}
 		if one.Holder != "" {
@@ -172,15 +173,16 @@ func (r references) addRaw(raw []byte) {
 	}
 }
 
-func (b Blobs) needed(ctx context.Context) (references, error) {
+// needed is what functions, bases and executions refer to, but for those of one owner; of all, if that is empty.
+func (b Blobs) needed(ctx context.Context, but string) (references, error) {
 	r := references{}
-	if err := addFolds(ctx, r, b.Functions, functions.Fold); err != nil {
+	if err := addFolds(ctx, r, b.Functions, but, functions.Fold); err != nil {
 		return nil, fmt.Errorf("find what functions need: %w", err)
 	}
-	if err := addFolds(ctx, r, b.Bases, bases.Fold); err != nil {
+	if err := addFolds(ctx, r, b.Bases, but, bases.Fold); err != nil {
 		return nil, fmt.Errorf("find what bases need: %w", err)
 	}
-	if err := b.addExecutions(ctx, r); err != nil {
+	if err := b.addExecutions(ctx, r, but); err != nil {
 		return nil, fmt.Errorf("find what executions need: %w", err)
 	}
 	return r, nil
@@ -188,11 +190,13 @@ func (b Blobs) needed(ctx context.Context) (references, error) {
 
 // addFolds adds what the aggregates of a log refer to as they are now. Whatever cannot be folded
 // refers to all that its events name.
-func addFolds[State any](ctx context.Context, r references, from log.Log, fold func(State, events.Record) (State, error)) error {
+func addFolds[State any](ctx context.Context, r references, from log.Log, but string, fold func(State, events.Record) (State, error)) error {
 	states := map[string]State{}
 	for record, err := range from.Read(ctx, ">", 0) {
 		var undecodable *log.UndecodableError
 		switch {
+		case but != "" && events.OwnerOf(record.Subject) == but:
+			continue
 		case errors.As(err, &undecodable):
 			r.addRaw(undecodable.Message.Data)
 			continue
@@ -217,12 +221,15 @@ func addFolds[State any](ctx context.Context, r references, from log.Log, fold f
 }
 
 // addExecutions adds what executions refer to that are live or young enough.
-func (b Blobs) addExecutions(ctx context.Context, r references) error {
+func (b Blobs) addExecutions(ctx context.Context, r references, but string) error {
 	live, _, err := b.Views.Active(ctx)
 	if err != nil {
 		return err
 	}
 	for _, e := range live {
+		if but != "" && e.Owner == but {
+			continue
+		}
 		if err := r.add(e); err != nil {
 			return err
 		}
@@ -231,6 +238,7 @@ func (b Blobs) addExecutions(ctx context.Context, r references) error {
 	for record, err := range b.Executions.Read(ctx, ">", 0) {
 		var undecodable *log.UndecodableError
 		switch {
+		case but != "" && events.OwnerOf(record.Subject) == but:
 		case errors.As(err, &undecodable):
 			r.addRaw(undecodable.Message.Data)
 		case err != nil:

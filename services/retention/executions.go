@@ -11,7 +11,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hermes-serverless/hermes/events"
-	"github.com/hermes-serverless/hermes/events/log"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/events/streams/get"
 	"github.com/hermes-serverless/hermes/projections/executions"
@@ -59,8 +58,6 @@ type Executions struct {
 	JS      jetstream.JetStream
 	Views   Views
 	History History
-	// Users is the log of users.
-	Users log.Log
 	// Keep is how old an event has to be, at least MinKeep.
 	Keep time.Duration
 	// Spare is how many of the events that could go stay.
@@ -107,9 +104,6 @@ func (e Executions) LetGo(ctx context.Context) (gone uint64, err error) {
 	}
 	if err == nil {
 		err = e.projected(ctx)
-	}
-	if err == nil {
-		err = e.purgeLeft(ctx)
 	}
 	if err != nil {
 		return 0, err
@@ -195,10 +189,32 @@ func (e Executions) firstKept(ctx context.Context) (first []executions.Execution
 	return first, nil
 }
 
-// cut takes away the events from first up to to. The stream denies purges, and that cannot be undone;
+// cut takes away the events from first up to to.
+func (e Executions) cut(ctx context.Context, first, to uint64) error {
+	stream, err := e.JS.Stream(ctx, streams.Executions)
+	if err != nil {
+		return fmt.Errorf("look at stream %s: %w", streams.Executions, err)
+	}
+	if stream.CachedInfo().Config.DenyPurge {
+		return e.push(ctx, first, to)
+	}
+	for step := min(to, first+stepEvents-1); ; step = min(to, step+stepEvents) {
+		within, cancel := context.WithTimeout(ctx, forgetWithin)
+		err := stream.Purge(within, jetstream.WithPurgeSequence(step+1))
+		cancel()
+		if err != nil {
+			return fmt.Errorf("purge stream %s up to %d: %w", streams.Executions, step, err)
+		}
+		if step == to {
+			return nil
+		}
+	}
+}
+
+// push is cut of a stream that an earlier version made: it denies purges, and that cannot be undone;
 // what it does allow is a limit of its messages, for as long as it takes. While the limit stands each
 // event that is appended pushes out another: behind to there are the spare ones.
-func (e Executions) cut(ctx context.Context, first, to uint64) (err error) {
+func (e Executions) push(ctx context.Context, first, to uint64) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), liftWithin)
 		defer cancel()
@@ -210,7 +226,7 @@ func (e Executions) cut(ctx context.Context, first, to uint64) (err error) {
 			return err
 		}
 		info := stream.CachedInfo()
-		// There are no gaps behind what went before.
+		// There are no gaps behind what went before: of such a stream nobody can be forgotten.
 		info.Config.MaxMsgs = int64(info.State.LastSeq - step)
 		if err := e.limit(ctx, info.Config); err != nil {
 			return err

@@ -158,7 +158,7 @@ func (w *world) letGo(later time.Duration, spare uint64) uint64 {
 	w.Helper()
 	first := w.stream().State.FirstSeq
 	gone, err := retention.Executions{
-		JS: w.js, Views: w.views, History: w.whole, Users: jslog.New(w.js, streams.Users), Keep: 24 * time.Hour, Spare: spare,
+		JS: w.js, Views: w.views, History: w.whole, Keep: 24 * time.Hour, Spare: spare,
 		Now: func() time.Time { return time.Now().Add(later) }, Log: slog.New(slog.DiscardHandler),
 	}.LetGo(w.Context())
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hermes-serverless/hermes/events"
 	"github.com/hermes-serverless/hermes/events/log"
+	"github.com/hermes-serverless/hermes/events/streams/consume"
 )
 
 // Whole reads a log from its very first event although its stream has let go of the oldest: they
@@ -58,6 +59,23 @@ func (w *Whole) Read(ctx context.Context, from uint64) iter.Seq2[events.Record, 
 			}
 		}
 	}
+}
+
+// Each calls f with the sequence of every event that the history has when it is called, and with the subject
+// that the event had in the live stream. Errors are those of Log.Read, and f's.
+func (w *Whole) Each(ctx context.Context, f func(sequence uint64, subject string) error) error {
+	head, err := w.history.Head(ctx, ">")
+	if err != nil || head == 0 {
+		return err
+	}
+	all := consume.Stream{JS: w.history.js, Name: w.history.stream, HeadersOnly: true}
+	return all.Each(ctx, 1, head, func(m consume.Message) error {
+		subject := m.Subject
+		if fields := strings.Fields(m.Header.Get(jetstreamSource)); len(fields) >= 5 {
+			subject = fields[4]
+		}
+		return f(m.Sequence, subject)
+	})
 }
 
 // origin decodes a sourced message under the subject and sequence that it had in its own stream.

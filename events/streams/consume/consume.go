@@ -44,6 +44,8 @@ type Stream struct {
 	Name string
 	// Filter is one subject or a wildcard; empty is the whole stream.
 	Filter string
+	// HeadersOnly leaves the data out.
+	HeadersOnly bool
 }
 
 // Message is a stored message.
@@ -235,6 +237,7 @@ func (s Stream) make(ctx context.Context, from uint64) (messages jetstream.Messa
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       from,
 		FilterSubject:     s.Filter,
+		HeadersOnly:       s.HeadersOnly,
 		AckPolicy:         jetstream.AckNonePolicy,
 		InactiveThreshold: abandonedAfter,
 		MemoryStorage:     true,

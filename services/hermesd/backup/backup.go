@@ -98,10 +98,10 @@ func changes(stream string) bool {
 
 // rank orders the copies so that together they make sense, although the instance goes on between
 // them: the history before the log that it copies, a function before its build, and what is referred
-// to behind what refers to it.
+// to behind what refers to it. Users are behind what they have: who has left when that is copied has left.
 func rank(stream string) int {
 	switch stream {
-	case streams.BlobsStream(streams.Blobs), streams.Output, streams.BucketStream(streams.BucketSecrets):
+	case streams.Users, streams.BlobsStream(streams.Blobs), streams.Output, streams.BucketStream(streams.BucketSecrets):
 		return 3
 	case streams.Executions:
 		return 2

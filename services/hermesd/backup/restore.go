@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/nats-io/jsm.go"
+	"github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -36,6 +37,7 @@ func RestoreStreams(ctx context.Context, nc *nats.Conn, dir string, m Manifest, 
 			return err
 		}
 		meta.Config.Replicas = 1
+		allow(&meta.Config)
 		_, state, err := mgr.RestoreSnapshotFromDirectory(ctx, one.Name, from, jsm.RestoreConfiguration(meta.Config))
 		if err != nil {
 			return fmt.Errorf("restore the stream %s: %w", one.Name, err)
@@ -51,10 +53,20 @@ func RestoreStreams(ctx context.Context, nc *nats.Conn, dir string, m Manifest, 
 	return nil
 }
 
+// allow has a stream allow the removal that an earlier version had it deny for good.
+func allow(config *api.StreamConfig) {
+	for _, want := range (streams.Options{}).All() {
+		if want.Name == config.Name {
+			config.DenyDelete = config.DenyDelete && want.DenyDelete
+			config.DenyPurge = config.DenyPurge && want.DenyPurge
+		}
+	}
+}
+
 // shrinks reports whether a stream may have fewer messages than when its copy was begun: what is
-// replaced, has aged, or is let go of.
+// replaced, has aged, is let go of, or was a user's who has left.
 func shrinks(stream string, m meta) bool {
-	return changes(stream) || stream == streams.Executions || m.Config.MaxAge > 0 || m.Config.MaxBytes > 0
+	return changes(stream) || !m.Config.DenyDelete || !m.Config.DenyPurge || m.Config.MaxAge > 0 || m.Config.MaxBytes > 0
 }
 
 func historyLast(stream string) int {

@@ -10,6 +10,7 @@ import (
 	"github.com/hermes-serverless/hermes/events/log/jslog"
 	"github.com/hermes-serverless/hermes/events/streams"
 	"github.com/hermes-serverless/hermes/projections/projector/views"
+	"github.com/hermes-serverless/hermes/services/api"
 	"github.com/hermes-serverless/hermes/services/blobs"
 	"github.com/hermes-serverless/hermes/services/retention"
 )
@@ -36,9 +37,9 @@ func (k Keep) executions() time.Duration {
 	return k.Executions
 }
 
-func newRetention(js jetstream.JetStream, o serviceOptions, logs Logs, v *views.Views) retention.Executions {
+func newRetention(js jetstream.JetStream, o serviceOptions, v *views.Views) retention.Executions {
 	return retention.Executions{
-		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions), Users: logs.Users,
+		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions),
 		Keep: o.keep.executions(), Spare: retention.DefaultSpare, Now: time.Now, Log: o.log.With("part", "retention"),
 	}
 }
@@ -54,4 +55,12 @@ func NewCollector(ctx context.Context, js jetstream.JetStream, keep Keep, log *s
 		Store: store, Functions: logs.Functions, Bases: logs.Bases, Users: logs.Users, Executions: logs.Executions,
 		Views: views.New(js, logs.Executions), Keep: keep.executions(), Grace: retention.DefaultGrace, Now: time.Now, Log: log,
 	}, nil
+}
+
+// NewForget returns what removes what an instance keeps of users who have left; the collector is its own.
+func NewForget(js jetstream.JetStream, collector retention.Blobs, v *views.Views, log *slog.Logger) retention.Forget {
+	return retention.Forget{
+		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions), Audit: jslog.New(js, streams.Audit),
+		Blobs: collector, NewID: api.NewID, Now: time.Now, Log: log,
+	}
 }

@@ -29,7 +29,7 @@ func letGo(ctx context.Context, t *testing.T, nc *nats.Conn) {
 	logs := instance.OpenLogs(js)
 	v := views.New(js, logs.Executions)
 	r := retention.Executions{
-		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions), Users: logs.Users, Keep: retention.MinKeep,
+		JS: js, Views: v, History: jslog.NewWhole(js, streams.History, streams.Executions), Keep: retention.MinKeep,
 		Now: func() time.Time { return time.Now().Add(24 * time.Hour) }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	eventually(t, "everything was let go", func() bool { // the history may be behind

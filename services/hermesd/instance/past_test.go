@@ -61,3 +61,13 @@ func TestThePastIsWhole(t *testing.T) {
 		t.Errorf("counted: %v", err)
 	}
 }
+
+// TestNoUserIsTheOperatorOfThePast: the contexts of a replay have different names, whatever its users are called.
+func TestNoUserIsTheOperatorOfThePast(t *testing.T) {
+	if pastName("operator") == "operator" || pastName("ana") != "ana" {
+		t.Errorf("they are called %q and %q", pastName("operator"), pastName("ana"))
+	}
+	if err := events.CheckUserName(pastName("operator")); err == nil {
+		t.Errorf("somebody else may be called %q", pastName("operator"))
+	}
+}

@@ -146,7 +146,7 @@ func (in *Instance) startPast(o ReplayOptions, prefix string, users []string) (k
 		}
 		conf.Users = append(conf.Users, natsconf.Identity{Name: user, Key: k.public})
 		contexts = append(contexts, Context{
-			Name: prefix + user, KeyFile: k.file, Description: "Hermes in the past, as " + user, InboxPrefix: api.InboxPrefix(user),
+			Name: prefix + pastName(user), KeyFile: k.file, Description: "Hermes in the past, as " + user, InboxPrefix: api.InboxPrefix(user),
 		})
 	}
 	if in.server, err = startServer(in.data, conf, o.Log); err != nil {
@@ -156,6 +156,14 @@ func (in *Instance) startPast(o ReplayOptions, prefix string, users []string) (k
 		contexts[i].URL = "nats://" + in.server.Addr().String()
 	}
 	return keys, contexts, nil
+}
+
+// pastName is what the context of a user is called behind the prefix. The operator has a context, too.
+func pastName(user string) string {
+	if user == "operator" {
+		return "user.operator" // no name has a dot
+	}
+	return user
 }
 
 // pastServices copies the past and folds it. It returns of how many events that was.
@@ -230,7 +238,7 @@ func pastUsers(ctx context.Context, o ReplayOptions) ([]string, error) {
 	}
 	owners := map[string]bool{}
 	err := readPast(ctx, o, func(subject string, _ events.Message) error {
-		if owner := ownerOf(subject); events.CheckUserName(owner) == nil {
+		if owner := events.OwnerOf(subject); events.CheckUserName(owner) == nil {
 			owners[owner] = true
 		}
 		return nil
@@ -259,7 +267,7 @@ func wereThere(ctx context.Context, o ReplayOptions) error {
 }
 
 // copyPast stores the past in streams that are empty. In each, sequences are those that it has in the
-// source, as neither has gaps: an event that cannot be stored ends it.
+// source, but for gaps that users left who are forgotten: an event that cannot be stored ends it.
 func copyPast(ctx context.Context, o ReplayOptions, nc *nats.Conn) (n int, err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -308,16 +316,4 @@ func allStored(ctx context.Context, js jetstream.JetStream, want int) error {
 		return fmt.Errorf("of %d events of the past %d could be stored: try again", want, n)
 	}
 	return nil
-}
-
-// ownerOf is whose event a subject is of; empty if it is nobody's.
-func ownerOf(subject string) string {
-	if owner, _, err := events.ParseExecutionSubject(subject); err == nil {
-		return owner
-	}
-	if owner, _, err := events.ParseFunctionSubject(subject); err == nil {
-		return owner
-	}
-	owner, _ := events.ParseUserSubject(subject)
-	return owner
 }

@@ -10,11 +10,14 @@ import (
 	"path/filepath"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	natsconf "github.com/hermes-serverless/hermes/deployments/nats"
 	"github.com/hermes-serverless/hermes/projections/projector"
+	"github.com/hermes-serverless/hermes/projections/projector/views"
 	"github.com/hermes-serverless/hermes/services/hermesd/backup"
+	"github.com/hermes-serverless/hermes/services/retention"
 )
 
 // ErrOccupied: there is an instance already where one should be restored.
@@ -136,12 +139,30 @@ func restoreStreams(ctx context.Context, o RestoreOptions, m backup.Manifest, st
 	if err := ensureStreams(ctx, js, serviceOptions{replicas: 1, log: o.Log}); err != nil {
 		return err
 	}
-	for _, p := range Projectors(js, OpenLogs(js), o.Log) {
+	projectors := Projectors(js, OpenLogs(js), o.Log)
+	for _, p := range projectors {
 		if err := catchUp(ctx, p); err != nil {
 			return fmt.Errorf("make the views of %s: %w", p.Bucket(), err)
 		}
 	}
-	return nil
+	return forgetEverybody(ctx, js, projectors, o.Log)
+}
+
+// forgetEverybody removes what is there of users who have left: some of it may have been copied before they
+// left, and the rest behind that.
+func forgetEverybody(ctx context.Context, js jetstream.JetStream, projectors []*projector.Projector, log *slog.Logger) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	g, ctx := errgroup.WithContext(ctx)
+	defer func() { cancel(); err = errors.Join(err, g.Wait()) }()
+	for _, p := range projectors {
+		g.Go(func() error { return p.Run(ctx) })
+	}
+	collector, err := NewCollector(ctx, js, Keep{}, log)
+	if err != nil {
+		return err
+	}
+	v := views.New(js, collector.Executions, projectors...)
+	return NewForget(js, collector, v, log).Round(ctx, retention.Everybody)
 }
 
 // catchUp projects until all of the log is in the views.

@@ -93,6 +93,7 @@ type services struct {
 	accounts     *accounts.Service // nil where nobody can log in
 	retention    retention.Executions
 	collector    retention.Blobs
+	forget       retention.Forget
 	usage        *usage.Service
 	log          *slog.Logger
 	conn         *nats.Conn
@@ -115,10 +116,11 @@ func newServices(ctx context.Context, o serviceOptions) (*services, error) {
 		provision: func(ctx context.Context) error { return ensureStreams(ctx, js, o) },
 	}
 	v := views.New(js, logs.Executions, s.projectors...)
-	s.retention = newRetention(js, o, logs, v)
+	s.retention = newRetention(js, o, v)
 	if s.collector, err = NewCollector(ctx, js, o.keep, o.log.With("part", "retention")); err != nil {
 		return nil, err
 	}
+	s.forget = NewForget(js, s.collector, v, o.log.With("part", "retention"))
 	store, err := blobs.Open(ctx, js, streams.Blobs)
 	if err != nil {
 		return nil, err
@@ -253,6 +255,7 @@ func (s *services) run(ctx context.Context) error {
 	g.Go(func() error { return s.provisionAgain(ctx) })
 	g.Go(func() error { return s.retention.Run(ctx) })
 	g.Go(func() error { return s.collector.Run(ctx) })
+	g.Go(func() error { return s.forget.Run(ctx) })
 	g.Go(func() error { return s.usage.Run(ctx) })
 	g.Go(func() error { return s.registry.Run(ctx) })
 	g.Go(func() error { return s.orchestrator.Run(ctx) })

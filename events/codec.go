@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/hermes-serverless/hermes/events/quickjson"
 )
 
 // The headers of a stored event: CloudEvents 1.0 in the NATS protocol binding's names, and the
@@ -47,7 +45,7 @@ func Encode(e Event) (Message, error) {
 	if e.ID == "" || e.Source == "" {
 		return Message{}, fmt.Errorf("event %s has no id or no source", t)
 	}
-	payload, err := quickjson.Marshal(e.Data)
+	payload, err := json.Marshal(e.Data)
 	if err != nil {
 		return Message{}, fmt.Errorf("encode %s: %w", t, err)
 	}
@@ -96,11 +94,7 @@ func DecodeFrom(header interface{ Get(key string) string }, data []byte) (Event,
 }
 
 func decodeAs[T Data](raw []byte) (Data, error) {
-	var data, none T
-	if quickjson.Decode(raw, &data) { // it is as Encode writes it
-		return data, nil
-	}
-	data = none
+	var data T
 	if !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
 		return nil, errors.New("not a JSON object") // null would decode as an empty one
 	}

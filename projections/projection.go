@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"github.com/hermes-serverless/hermes/events"
-	"github.com/hermes-serverless/hermes/events/quickjson"
 )
 
 // Tx is the keys of a projection as one record's application sees them: its own writes and those
@@ -138,16 +137,12 @@ func Encode(value any) ([]byte, error) {
 	if text, ok := value.(Text); ok {
 		return []byte(text), nil
 	}
-	return quickjson.Marshal(value)
+	return json.Marshal(value)
 }
 
 // DecodeJSON is a Decode for keys that hold a T.
 func DecodeJSON[T any](key string, raw []byte) (any, error) {
-	var value, none T
-	if quickjson.Decode(raw, &value) { // it is as Encode writes it
-		return value, nil
-	}
-	value = none
+	var value T
 	if err := json.Unmarshal(raw, &value); err != nil {
 		return nil, fmt.Errorf("value of %s: %w", key, err)
 	}

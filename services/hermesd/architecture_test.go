@@ -68,8 +68,8 @@ func forbidden(from, path string) string {
 	switch {
 	case isStandard:
 		return ""
-	case from == "events" && to != "events/quickjson", from == "events/quickjson":
-		return "events knows nothing but the standard library, nor does how it writes JSON"
+	case from == "events":
+		return "events knows nothing but the standard library"
 	case within(from, "projections") && !within(from, "projections/projector", "projections/foldtest"):
 		if !within(to, "events", "projections") || within(to, "projections/projector") || within(to, "events/log", "events/streams") {
 			return "a fold sees events and views only"

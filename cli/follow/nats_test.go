@@ -13,21 +13,7 @@ import (
 // TestNothingIsAskedOnABrokenConnection: a request that is under way when the connection breaks,
 // and one after it, end at once and not when their time is over.
 func TestNothingIsAskedOnABrokenConnection(t *testing.T) {
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	defer ns.Shutdown()
-	nc, err := nats.Connect(ns.ClientURL(), nats.MaxReconnects(-1), nats.CustomInboxPrefix(api.InboxPrefix("ana")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	asked, err := nc.SubscribeSync(api.Subject("ana", api.OpExecutionWait))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ns, nc, asked := asking(t, api.OpExecutionWait)
 	client := api.NewClient(nc, "ana")
 	live, err := Subscribe(client, "01")
 	if err != nil {
@@ -61,21 +47,7 @@ func TestNothingIsAskedOnABrokenConnection(t *testing.T) {
 // TestAskEndsWithTheConnection: neither what was asked before it broke nor what is asked after waits for
 // the end of its time.
 func TestAskEndsWithTheConnection(t *testing.T) {
-	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Start()
-	defer ns.Shutdown()
-	nc, err := nats.Connect(ns.ClientURL(), nats.MaxReconnects(-1), nats.CustomInboxPrefix(api.InboxPrefix("ana")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	asked, err := nc.SubscribeSync(api.Subject("ana", api.OpEvents))
-	if err != nil {
-		t.Fatal(err)
-	}
+	ns, nc, asked := asking(t, api.OpEvents)
 	answers := make(chan error)
 	go func() {
 		for range 2 {
@@ -97,4 +69,25 @@ func TestAskEndsWithTheConnection(t *testing.T) {
 			t.Fatalf("request %d still waits", n+1)
 		}
 	}
+}
+
+// asking returns a server, ana's connection to it, and what she asks of the operation there.
+func asking(t *testing.T, op string) (*server.Server, *nats.Conn, *nats.Subscription) {
+	t.Helper()
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(ns.Shutdown)
+	nc, err := nats.Connect(ns.ClientURL(), nats.MaxReconnects(-1), nats.CustomInboxPrefix(api.InboxPrefix("ana")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	asked, err := nc.SubscribeSync(api.Subject("ana", op))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ns, nc, asked
 }
